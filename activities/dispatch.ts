@@ -1,0 +1,68 @@
+import type { KeyObject } from 'node:crypto';
+import { ApplicationFailure } from '@temporalio/activity';
+import { makeChannelToken } from '../crypto/channel.ts';
+import { EnvelopeError } from '../crypto/errors.ts';
+import { rsaPublicKeyFromSpki, type Ring, type WrapKey } from '../crypto/keys.ts';
+import { rewrapForNode } from '../crypto/request.ts';
+import { sealTicket } from '../crypto/ticket.ts';
+import type { WrapRecipient } from '../protocol/envelope.ts';
+import type { UnitId } from '../protocol/ids.ts';
+import type { RequestParameters } from '../protocol/receive.ts';
+import type { Assignment } from './schedule.ts';
+
+export interface DispatchInput {
+  readonly unitId: UnitId;
+  readonly dispatch: number;
+  readonly node: Assignment;
+  readonly request: {
+    readonly parameters: RequestParameters;
+    readonly seed: number;
+    readonly wrappedKey: WrapRecipient;
+  };
+}
+
+/** What the workflow assembles the node's envelope from: the payload itself isn't copied. */
+export interface DispatchResult {
+  readonly encryptedKey: string;
+  readonly kid: string;
+  readonly ticket: string;
+  readonly elapsedMs: number;
+}
+
+export interface DispatchDependencies {
+  readonly wrapRing: Ring<WrapKey>;
+  readonly channelSecret: KeyObject;
+}
+
+/**
+ * Step 4: seals the request's content key, and a ticket, to one node (spec step 04). The payload
+ * isn't decrypted. Sealing is randomised, so a rerun gives other bytes for the same content.
+ *
+ * @throws ApplicationFailure `coordinator.internal`, final, when the ring lost the wrapping key.
+ */
+export async function dispatch(
+  { wrapRing, channelSecret }: DispatchDependencies,
+  input: DispatchInput,
+): Promise<DispatchResult> {
+  const startedAt = performance.now();
+  const { unitId, node, request } = input;
+  const nodeKey = rsaPublicKeyFromSpki(Buffer.from(node.encryptionKey, 'base64'));
+  const attempt = { unitId, dispatch: input.dispatch, nodeId: node.nodeId };
+  try {
+    const encryptedKey = rewrapForNode(request.wrappedKey, wrapRing, nodeKey);
+    const ticket = await sealTicket(
+      {
+        ...attempt,
+        deadlineSeconds: request.parameters.deadlineSeconds,
+        seed: request.seed,
+        stream: request.parameters.stream,
+        channelToken: makeChannelToken(channelSecret, attempt),
+      },
+      nodeKey,
+    );
+    return { encryptedKey, kid: node.nodeId, ticket, elapsedMs: performance.now() - startedAt };
+  } catch (error) {
+    if (!(error instanceof EnvelopeError)) throw error;
+    throw ApplicationFailure.nonRetryable(error.message, 'coordinator.internal');
+  }
+}

@@ -1,0 +1,158 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { EnvelopeError } from '../crypto/errors.ts';
+import type { Ring, WrapKey, X25519Key } from '../crypto/keys.ts';
+import { assertBound, rewrapRequest } from '../crypto/request.ts';
+import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { reserve, settleReservation } from '../prisma/ledger.ts';
+import { announceOutcome } from '../prisma/outcomes.ts';
+import type { WrappedRequest } from '../protocol/envelope.ts';
+import { CodedError } from '../protocol/errors.ts';
+import { formatRequestId, type RequestId } from '../protocol/ids.ts';
+import {
+  complexityTokens,
+  promptTokensMax,
+  type AcceptedInference,
+  type IntakeCall,
+} from '../protocol/receive.ts';
+import { priceWei } from '../protocol/settle.ts';
+import { isWorkloadClass } from '../protocol/workload.ts';
+
+const SEED_MAX = 0x1_0000_0000;
+
+/** What opens a sealed request, and what keeps it from then on. */
+export interface ReceiveKeys {
+  readonly intakeRing: Ring<X25519Key>;
+  readonly wrapRing: Ring<WrapKey>;
+}
+
+interface ModelRow {
+  digest: string;
+  prompt_price_wei: string;
+  completion_price_wei: string;
+}
+
+interface RequestRow {
+  id: RequestId;
+  reserved_wei: string;
+  accepted_at: Date;
+  deadline_at: Date;
+}
+
+/**
+ * Step 1 for one inference request: checks it, sets the highest possible price aside, and only then
+ * allocates the id (spec step 01). Repeated with the same intake key it returns the same request.
+ *
+ * @throws CodedError with a `receive.` code; nothing is allocated, reserved or stored then.
+ */
+export async function receive(
+  database: Database,
+  keys: ReceiveKeys,
+  call: IntakeCall,
+): Promise<AcceptedInference> {
+  const startedAt = performance.now();
+  const { parameters, accountId } = call;
+  if (!isWorkloadClass(parameters.workloadClass))
+    throw new CodedError('receive.unknown_workload_class', `Asked for: ${parameters.workloadClass}.`);
+  const model = await findModel(database, parameters.model);
+  const envelope = opened(call, keys);
+  const payloadBytes = Buffer.byteLength(envelope.ciphertext, 'base64url');
+  const price = { promptWei: model.prompt_price_wei, completionWei: model.completion_price_wei };
+  const reservedWei = priceWei(
+    { promptTokens: promptTokensMax(payloadBytes), completionTokens: parameters.maxTokens },
+    { promptWei: BigInt(price.promptWei), completionWei: BigInt(price.completionWei) },
+  );
+  const row = await inTransaction(
+    database,
+    async (transaction) =>
+      (await joined(transaction, call.intakeKey)) ??
+      (await accept(transaction, call, reservedWei)),
+  );
+  return {
+    requestId: row.id,
+    accountId,
+    parameters,
+    requesterKey: call.requesterKey,
+    envelope,
+    payloadBytes,
+    modelDigest: model.digest,
+    seed: parameters.seed ?? randomInt(SEED_MAX),
+    complexity: complexityTokens(payloadBytes, parameters.maxTokens),
+    price,
+    reservedWei: row.reserved_wei,
+    acceptedAtMs: row.accepted_at.getTime(),
+    deadlineAtMs: row.deadline_at.getTime(),
+    receiveElapsedMs: performance.now() - startedAt,
+  };
+}
+
+/** The payload's content key, rewrapped; the payload itself stays sealed. */
+function opened(call: IntakeCall, { intakeRing, wrapRing }: ReceiveKeys): WrappedRequest {
+  try {
+    assertBound(call.envelope, call.parameters, call.requesterKey);
+    return rewrapRequest(call.envelope, intakeRing, wrapRing);
+  } catch (error) {
+    if (!(error instanceof EnvelopeError)) throw error;
+    throw new CodedError('receive.envelope_invalid', error.message, { cause: error });
+  }
+}
+
+async function findModel(database: Database, name: string): Promise<ModelRow> {
+  const [model] = await database.$queryRaw<ModelRow[]>`
+    SELECT digest, prompt_price_wei::text, completion_price_wei::text
+    FROM model WHERE id = ${name}`;
+  if (!model) throw new CodedError('receive.unknown_model', `Asked for: ${name.slice(0, 100)}.`);
+  return model;
+}
+
+/** The request that an earlier call with this key made. Two calls at once take turns. */
+async function joined(transaction: Transaction, intakeKey: string): Promise<RequestRow | undefined> {
+  await transaction.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${intakeKey}, 1))::text`;
+  const [row] = await transaction.$queryRaw<RequestRow[]>`
+    SELECT id, reserved_wei::text, accepted_at, deadline_at FROM request WHERE intake_key = ${intakeKey}`;
+  return row;
+}
+
+async function accept(
+  transaction: Transaction,
+  call: IntakeCall,
+  reservedWei: bigint,
+): Promise<RequestRow> {
+  const { parameters, accountId } = call;
+  // The id is the reservation's key, so it is drawn first; without credit it is never stored.
+  const id = formatRequestId(randomBytes(32));
+  if (!(await reserve(transaction, id, accountId, reservedWei)))
+    throw new CodedError('receive.insufficient_credit', `Needed: ${reservedWei} wei.`);
+  const [row] = await transaction.$queryRaw<RequestRow[]>`
+    INSERT INTO request (id, intake_key, account_id, status, workload_class, model_id, parameters,
+                         requester_key, reserved_wei, deadline_at)
+    VALUES (${id}, ${call.intakeKey}, ${accountId}, 'accepted', ${parameters.workloadClass},
+            ${parameters.model}, ${JSON.stringify(parameters)}::jsonb,
+            ${JSON.stringify(call.requesterKey)}::jsonb, ${reservedWei.toString()}::numeric,
+            now() + make_interval(secs => ${parameters.deadlineSeconds}::float8))
+    RETURNING id, reserved_wei::text, accepted_at, deadline_at`;
+  if (!row) throw new Error('INSERT … RETURNING returned no row');
+  return row;
+}
+
+/**
+ * Ends a request whose workflow never started, so that nothing stays reserved.
+ *
+ * @returns false when it has started or ended meanwhile.
+ */
+export async function abandon(database: Database, requestId: RequestId): Promise<boolean> {
+  return inTransaction(database, async (transaction) => {
+    const [row] = await transaction.$queryRaw<{ account_id: string; reserved_wei: string }[]>`
+      UPDATE request SET status = 'failed', failure_code = 'receive.not_started',
+        finished_at = now()
+      WHERE id = ${requestId} AND status = 'accepted'
+      RETURNING account_id, reserved_wei::text`;
+    if (!row) return false;
+    await settleReservation(transaction, requestId, row.account_id, 0n, BigInt(row.reserved_wei));
+    await transaction.$executeRaw`
+      INSERT INTO failure_event (unit_id, dispatch, step, code, recovery)
+      VALUES (${requestId}, 0, 'receive', 'receive.not_started', 'fail')
+      ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+    await announceOutcome(transaction, requestId);
+    return true;
+  });
+}

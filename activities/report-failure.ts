@@ -1,0 +1,45 @@
+import { inTransaction, type Database } from '../prisma/client.ts';
+import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
+
+export interface ReportFailureInput {
+  readonly unitId: UnitId;
+  readonly dispatch: number;
+  readonly nodeId: NodeId;
+  readonly code: ErrorCode;
+}
+
+/**
+ * After these the node may still be busy with the unit, so its slot stays taken until the lease
+ * ends; otherwise the next unit would meet a busy worker.
+ */
+const MAYBE_BUSY: readonly ErrorCode[] = ['node.deadline_exceeded', 'execute.node_lost'];
+
+/**
+ * Writes down that an attempt failed: the event, a flag if the node answers for it, and the
+ * attempt's end. Once per (unit, dispatch), however often it runs.
+ */
+export async function reportFailure(
+  database: Database,
+  { unitId, dispatch, nodeId, code }: ReportFailureInput,
+): Promise<void> {
+  const { step, recovery, blamesNode } = errorDefinition(code);
+  await inTransaction(database, async (transaction) => {
+    await transaction.$executeRaw`
+      INSERT INTO failure_event (unit_id, dispatch, step, code, node_id, recovery)
+      VALUES (${unitId}, ${dispatch}, ${step}, ${code}, ${nodeId}, ${recovery})
+      ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+    if (blamesNode)
+      await transaction.$executeRaw`
+        INSERT INTO node_event (node_id, unit_id, dispatch, code)
+        VALUES (${nodeId}, ${unitId}, ${dispatch}, ${code})
+        ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
+    await transaction.$executeRaw`
+      UPDATE dispatch SET outcome = ${code}, decided_at = now()
+      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL`;
+    if (!MAYBE_BUSY.includes(code))
+      await transaction.$executeRaw`
+        UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL
+        WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
+  });
+}

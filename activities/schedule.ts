@@ -1,0 +1,181 @@
+import type { Database, Transaction } from '../prisma/client.ts';
+import { inTransaction } from '../prisma/client.ts';
+import { executeLimits } from '../protocol/execute.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
+import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
+import { chooseNode, type Candidate, type Requirements } from '../protocol/schedule.ts';
+
+/** A node that has a slot reserved for one attempt. Its keys are public: SPKI DER in base64. */
+export interface Assignment {
+  readonly nodeId: NodeId;
+  readonly operatorId: string;
+  readonly encryptionKey: string;
+  readonly signingKey: string;
+}
+
+export interface ScheduleInput {
+  readonly unitId: UnitId;
+  readonly dispatch: number;
+  readonly usedNodes: readonly NodeId[];
+  readonly request: Pick<
+    AcceptedInference,
+    'parameters' | 'modelDigest' | 'complexity' | 'deadlineAtMs' | 'payloadBytes'
+  >;
+}
+
+export type ScheduleResult =
+  | { readonly kind: 'assigned'; readonly node: Assignment; readonly elapsedMs: number }
+  | { readonly kind: 'waiting' }
+  | { readonly kind: 'elapsed' };
+
+/** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
+export const ONLINE_SECONDS = 8;
+/** How many qualifying nodes are locked and shown to the pure decision (design §6). */
+const CANDIDATES_MAX = 16;
+/** After an execution's outer limit, until its slot is taken back from a node that said nothing. */
+const LEASE_GRACE_SECONDS = 5;
+
+interface CandidateRow {
+  id: NodeId;
+  operator_id: string;
+  tier: number;
+  workload_classes: string[];
+  model_digest: string;
+  tokens_per_second: number;
+  encryption_key: Uint8Array;
+  signing_key: Uint8Array;
+  slot_index: number;
+}
+
+/**
+ * Step 3 for one unit: reserves a slot in one transaction, or holds the unit. Running it again for
+ * the same (unit, dispatch) finds the reservation that the first run made.
+ *
+ * @param coordinatorUrl where this coordinator takes the stream frames of the attempt.
+ */
+export async function schedule(
+  database: Database,
+  coordinatorUrl: string,
+  input: ScheduleInput,
+): Promise<ScheduleResult> {
+  const startedAt = performance.now();
+  const { unitId, dispatch, request } = input;
+  return inTransaction(database, async (transaction): Promise<ScheduleResult> => {
+    const reserved =
+      (await existing(transaction, unitId, dispatch)) ??
+      (await reserve(transaction, coordinatorUrl, input));
+    if (reserved) {
+      await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
+      return { kind: 'assigned', node: reserved, elapsedMs: performance.now() - startedAt };
+    }
+    if (Date.now() >= request.deadlineAtMs) {
+      await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
+      return { kind: 'elapsed' };
+    }
+    await transaction.$executeRaw`
+      INSERT INTO waiting (unit_id, priority, complexity, model_digest, tier, deadline_at)
+      VALUES (${unitId}, ${PRIORITY_KEYS[request.parameters.priority]}, ${request.complexity},
+              ${request.modelDigest}, ${request.parameters.hardwareTier},
+              ${new Date(request.deadlineAtMs)})
+      ON CONFLICT (unit_id) DO NOTHING`;
+    return { kind: 'waiting' };
+  });
+}
+
+async function existing(
+  transaction: Transaction,
+  unitId: UnitId,
+  dispatch: number,
+): Promise<Assignment | undefined> {
+  const [row] = await transaction.$queryRaw<CandidateRow[]>`
+    SELECT node.id, node.operator_id, node.encryption_key, node.signing_key
+    FROM dispatch JOIN node ON node.id = dispatch.node_id
+    WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
+  return row && assignment(row);
+}
+
+/**
+ * Locks free slots of the smallest qualifying nodes, one per node, lets the pure function choose,
+ * and takes the chosen one. SKIP LOCKED keeps two coordinators from waiting for each other.
+ */
+async function reserve(
+  transaction: Transaction,
+  coordinatorUrl: string,
+  input: ScheduleInput,
+): Promise<Assignment | null> {
+  const { unitId, dispatch, usedNodes, request } = input;
+  const { parameters, modelDigest, complexity } = request;
+  const rows = await transaction.$queryRaw<CandidateRow[]>`
+    SELECT node.*, slot.index AS slot_index
+    FROM (
+      SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
+             encryption_key, signing_key
+      FROM node
+      WHERE status = 'active'
+        AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+        AND tier >= ${parameters.hardwareTier}
+        AND ${parameters.workloadClass} = ANY (workload_classes)
+        AND model_digest = ${modelDigest}
+        AND NOT (id = ANY (${[...usedNodes]}::text[]))
+        AND EXISTS (SELECT FROM slot WHERE slot.node_id = node.id
+                    AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+      ORDER BY tier, tokens_per_second, id
+      LIMIT ${CANDIDATES_MAX}
+    ) AS node
+    CROSS JOIN LATERAL (
+      SELECT index FROM slot
+      WHERE slot.node_id = node.id AND (slot.unit_id IS NULL OR slot.lease_until < now())
+      LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS slot
+    ORDER BY node.tier, node.tokens_per_second, node.id`;
+  const requirements: Requirements = {
+    workloadClass: parameters.workloadClass,
+    modelDigest,
+    hardwareTier: parameters.hardwareTier,
+    complexity,
+  };
+  const chosen = chooseNode(
+    rows.map(candidate),
+    requirements,
+    usedNodes,
+    parameters.deadlineSeconds,
+  );
+  const row = chosen && rows.find(({ id }) => id === chosen.nodeId);
+  if (!row) return null;
+  await transaction.$executeRaw`
+    WITH taken AS (
+      UPDATE slot SET unit_id = ${unitId}, dispatch = ${dispatch},
+        lease_until = now() + make_interval(secs => ${leaseSeconds(request)}::float8)
+      WHERE node_id = ${row.id} AND index = ${row.slot_index}),
+    started AS (
+      UPDATE request SET status = 'running' WHERE id = ${unitId} AND status = 'accepted')
+    INSERT INTO dispatch (unit_id, dispatch, node_id, coordinator)
+    VALUES (${unitId}, ${dispatch}, ${row.id}, ${coordinatorUrl})`;
+  return assignment(row);
+}
+
+function leaseSeconds(request: ScheduleInput['request']): number {
+  const limits = executeLimits(request.parameters.deadlineSeconds, request.payloadBytes);
+  return (limits.scheduleToStartMs + limits.startToCloseMs) / 1_000 + LEASE_GRACE_SECONDS;
+}
+
+function candidate(row: CandidateRow): Candidate {
+  return {
+    nodeId: row.id,
+    tier: row.tier,
+    workloadClasses: row.workload_classes,
+    modelDigest: row.model_digest,
+    online: true,
+    freeSlots: 1,
+    throughputPerSecond: row.tokens_per_second,
+  };
+}
+
+function assignment(row: CandidateRow): Assignment {
+  return {
+    nodeId: row.id,
+    operatorId: row.operator_id,
+    encryptionKey: Buffer.from(row.encryption_key).toString('base64'),
+    signingKey: Buffer.from(row.signing_key).toString('base64'),
+  };
+}

@@ -1,0 +1,68 @@
+import type { Logger } from 'pino';
+import { shortId } from '../protocol/ids.ts';
+import { dispatch, type DispatchDependencies, type DispatchInput } from './dispatch.ts';
+import { reportFailure, type ReportFailureInput } from './report-failure.ts';
+import { schedule, type ScheduleInput } from './schedule.ts';
+import { settle, type SettleInput } from './settle.ts';
+import { validate, type ValidateDependencies, type ValidateInput } from './validate.ts';
+
+export interface StepDependencies extends DispatchDependencies, ValidateDependencies {
+  /** Where this coordinator takes stream frames. */
+  readonly coordinatorUrl: string;
+  /** Called when a slot may have become free, after the transaction that freed it. */
+  readonly onCapacity: () => void;
+  /** Called when nothing more will come of a request, with its id. */
+  readonly onEnd: (requestId: string) => void;
+  readonly log: Logger;
+}
+
+/** The coordinator's local activities, one per step, over what each of them needs. */
+export function createSteps(dependencies: StepDependencies) {
+  const { database, coordinatorUrl, onCapacity, onEnd, log } = dependencies;
+  return {
+    async schedule(input: ScheduleInput) {
+      const result = await schedule(database, coordinatorUrl, input);
+      const node = result.kind === 'assigned' ? shortId(result.node.nodeId) : null;
+      const at = { unit: shortId(input.unitId), dispatch: input.dispatch, node };
+      log.info(at, `scheduler // match: ${result.kind}`);
+      return result;
+    },
+
+    async dispatch(input: DispatchInput) {
+      const result = await dispatch(dependencies, input);
+      log.info(
+        { unit: shortId(input.unitId), dispatch: input.dispatch, node: shortId(input.node.nodeId) },
+        'coordinator // dispatch: sealed to node.pub',
+      );
+      return result;
+    },
+
+    async validate(input: ValidateInput) {
+      const result = await validate(dependencies, input);
+      const at = { unit: shortId(input.unitId), dispatch: input.dispatch };
+      if (result.kind === 'accepted') log.info(at, 'coordinator // validate: hash check ok');
+      else log.warn({ ...at, code: result.code }, 'coordinator // validate: rejected');
+      onCapacity();
+      return result;
+    },
+
+    async reportFailure(input: ReportFailureInput) {
+      await reportFailure(database, input);
+      const { unitId, dispatch, nodeId, code } = input;
+      const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code };
+      log.warn(at, 'coordinator // attempt failed');
+      onCapacity();
+    },
+
+    async settle(input: SettleInput) {
+      const result = await settle(database, input);
+      const { requestId, state, code } = input;
+      const at = { request: shortId(requestId), state, code, chargedWei: result.chargedWei };
+      log.info(at, 'coordinator // settle');
+      onEnd(requestId);
+      return result;
+    },
+  };
+}
+
+export type Steps = ReturnType<typeof createSteps>;

@@ -1,0 +1,125 @@
+import type { KeyObject } from 'node:crypto';
+import type { Ring, X25519Key } from '../crypto/keys.ts';
+import { rsaPublicKeyFromSpki } from '../crypto/keys.ts';
+import { verifyProof } from '../crypto/prove.ts';
+import { openReturn } from '../crypto/return.ts';
+import { inTransaction, type Database } from '../prisma/client.ts';
+import { announceOutcome } from '../prisma/outcomes.ts';
+import { CodedError, type ErrorCode } from '../protocol/errors.ts';
+import { nodeReturnSchema } from '../protocol/execute-schema.ts';
+import type { UnitId } from '../protocol/ids.ts';
+import { checkProof } from '../protocol/prove.ts';
+import type { AcceptedInference } from '../protocol/receive.ts';
+import { parseResult, type InferenceResult } from '../protocol/result.ts';
+import type { TokenUsage } from '../protocol/settle.ts';
+import { checkResult, checkStream, returnBytesMax, type Relayed } from '../protocol/validate.ts';
+import type { Assignment } from './schedule.ts';
+
+export interface ValidateInput {
+  readonly unitId: UnitId;
+  readonly dispatch: number;
+  readonly node: Assignment;
+  /** From an adversary: of any shape. */
+  readonly returned: unknown;
+  readonly request: Pick<
+    AcceptedInference,
+    'parameters' | 'modelDigest' | 'seed' | 'payloadBytes'
+  >;
+}
+
+export type ValidateResult =
+  | { readonly kind: 'accepted'; readonly usage: TokenUsage; readonly elapsedMs: number }
+  | { readonly kind: 'rejected'; readonly code: ErrorCode };
+
+export interface ValidateDependencies {
+  readonly database: Database;
+  readonly returnRing: Ring<X25519Key>;
+  /** What was relayed of an attempt's stream; null when nobody here saw any. */
+  readonly relayed: (unitId: UnitId, dispatch: number) => Relayed | null;
+}
+
+/**
+ * Step 7, check 1 (spec step 07): rebuilds the PoE, verifies its signature, and looks at size,
+ * schema, model, seed, bounds and stream. Only then is the sealed result stored and announced.
+ * It opens the result in memory; nothing of it is logged or kept in the clear.
+ */
+export async function validate(
+  dependencies: ValidateDependencies,
+  input: ValidateInput,
+): Promise<ValidateResult> {
+  const startedAt = performance.now();
+  let checked: Checked;
+  try {
+    checked = await check(dependencies, input);
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    return { kind: 'rejected', code: error.code };
+  }
+  await store(dependencies.database, input, checked);
+  const { usage } = checked.result;
+  return { kind: 'accepted', usage, elapsedMs: performance.now() - startedAt };
+}
+
+interface Checked {
+  readonly result: InferenceResult;
+  readonly returned: ReturnType<typeof nodeReturnSchema.parse>;
+}
+
+/** @throws CodedError with the `poe.` code of the first check that fails. */
+async function check(
+  { returnRing, relayed }: ValidateDependencies,
+  { unitId, dispatch, node, returned, request }: ValidateInput,
+): Promise<Checked> {
+  const parsed = nodeReturnSchema.safeParse(returned);
+  if (!parsed.success) throw new CodedError('poe.malformed');
+  const { scheme, poe, signature, sealedResult } = parsed.data;
+  if (sealedResult.ciphertext.length > returnBytesMax(request.parameters.maxTokens))
+    throw new CodedError('poe.oversize');
+  const opened = await open(sealedResult, returnRing);
+  // The ids are those that were dispatched; what the envelope claims must be the same.
+  if (opened.unitId !== unitId || opened.dispatch !== dispatch || opened.nodeId !== node.nodeId)
+    throw new CodedError('poe.malformed');
+  const { resultBytes } = opened;
+  const proof = checkProof({ scheme, poe, unitId, resultBytes, nodeId: node.nodeId });
+  if (!proof.ok) throw new CodedError(proof.code);
+  if (!verifyProof(signingKey(node), resultBytes, poe, signature))
+    throw new CodedError('poe.bad_signature');
+  const result = parseResult(resultBytes);
+  const fault = checkResult(result, request) ?? checkStream(result, relayed(unitId, dispatch));
+  if (fault) throw new CodedError(fault);
+  return { result, returned: parsed.data };
+}
+
+async function open(sealedResult: unknown, returnRing: Ring<X25519Key>) {
+  try {
+    return await openReturn(sealedResult, returnRing);
+  } catch (cause) {
+    // Whatever is wrong with it, the node sealed it.
+    throw new CodedError('poe.malformed', undefined, { cause });
+  }
+}
+
+function signingKey(node: Assignment): KeyObject {
+  return rsaPublicKeyFromSpki(Buffer.from(node.signingKey, 'base64'));
+}
+
+async function store(database: Database, input: ValidateInput, checked: Checked): Promise<void> {
+  const { unitId, dispatch, node } = input;
+  const { scheme, poe, signature, sealedResult, decryptedAtMs, finishedAtMs } = checked.returned;
+  const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
+  await inTransaction(database, async (transaction) => {
+    await transaction.$executeRaw`
+      WITH decided AS (
+        UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
+          decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
+        WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL),
+      freed AS (
+        UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL
+        WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
+      UPDATE request SET status = 'validated', validated_at = now(),
+        sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
+        proof = ${JSON.stringify(proof)}::jsonb
+      WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
+    await announceOutcome(transaction, unitId);
+  });
+}

@@ -1,0 +1,89 @@
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { CodedError } from '../protocol/errors.ts';
+import type { InferenceResult } from '../protocol/result.ts';
+import { serveChat, type ChatEvent } from './chat.ts';
+import { chunk, completion, usageChunk, type CompletionHead } from './completion.ts';
+import { errorResponse, parseChatRequest, type ChatRequest } from './openai.ts';
+import { authenticate, codedError, type GatewayDependencies } from './context.ts';
+
+/** Load balancers close what is silent; most wait a minute. */
+const PING_MS = 15_000;
+
+/** `POST /v1/chat/completions`, whole or as a stream of server-sent events. */
+export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
+  app.post('/v1/chat/completions', async (request, reply) => {
+    const accountId = await authenticate(dependencies.database, request);
+    const chat = parseChatRequest(request.body);
+    const gone = new AbortController();
+    reply.raw.on('close', () => gone.abort());
+    const events = serveChat(dependencies, accountId, chat, gone.signal);
+    // Refusals come before anything is sent, so they still get their status.
+    const accepted = await nextEvent(events);
+    if (accepted.kind !== 'accepted') throw new CodedError('coordinator.internal');
+    const head: CompletionHead = {
+      id: accepted.requestId,
+      created: Math.floor(Date.now() / 1_000),
+      model: chat.model,
+    };
+    reply.header('x-request-id', head.id);
+    if (chat.stream) return streamed(reply, head, chat, events, dependencies);
+    for await (const event of events)
+      if (event.kind === 'result') return completion(head, event.result);
+    throw new CodedError('coordinator.internal');
+  });
+}
+
+async function nextEvent(events: AsyncGenerator<ChatEvent>): Promise<ChatEvent> {
+  const next = await events.next();
+  if (next.done) throw new CodedError('coordinator.internal');
+  return next.value;
+}
+
+/** Sends events as they come. A failure after the first byte is an event too, then the end. */
+async function streamed(
+  reply: FastifyReply,
+  head: CompletionHead,
+  chat: ChatRequest,
+  events: AsyncGenerator<ChatEvent>,
+  { log }: GatewayDependencies,
+): Promise<FastifyReply> {
+  reply.hijack();
+  const { raw } = reply;
+  raw.writeHead(200, {
+    'content-type': 'text/event-stream; charset=utf-8',
+    'cache-control': 'no-cache',
+    'x-accel-buffering': 'no',
+    'x-request-id': head.id,
+    'x-trace-id': String(reply.getHeader('x-trace-id')),
+  });
+  const send = (data: unknown) => void raw.write(`data: ${JSON.stringify(data)}\n\n`);
+  const ping = setInterval(() => void raw.write(': ping\n\n'), PING_MS);
+  raw.write(': accepted\n\n');
+  try {
+    send(chunk(head, { role: 'assistant', content: '' }));
+    for await (const event of events) {
+      if (event.kind === 'delta') send(chunk(head, { content: event.text }));
+      if (event.kind === 'result') finish(send, head, chat, event.result);
+    }
+  } catch (error) {
+    if (!raw.destroyed) {
+      const coded = codedError(error);
+      log.warn({ request: head.id, code: coded.code }, 'gateway // stream ended with an error');
+      send(errorResponse(coded, head.id).body);
+    }
+  } finally {
+    clearInterval(ping);
+    raw.end('data: [DONE]\n\n');
+  }
+  return reply;
+}
+
+function finish(
+  send: (data: unknown) => void,
+  head: CompletionHead,
+  chat: ChatRequest,
+  result: InferenceResult,
+): void {
+  send(chunk(head, {}, result.choices[0]?.finishReason ?? null));
+  if (chat.stream_options?.include_usage) send(usageChunk(head, result));
+}

@@ -1,0 +1,96 @@
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { receive, type ReceiveKeys } from '../activities/receive.ts';
+import type { Database } from '../prisma/client.ts';
+import type { OutcomeListener } from '../prisma/outcomes.ts';
+import { isAnswerable, readRequest, type RequestRecord } from '../prisma/requests.ts';
+import { shortId } from '../protocol/ids.ts';
+import type { IntakeEvent, IntakeOutcome } from '../protocol/intake.ts';
+import type { IntakeCall } from '../protocol/receive.ts';
+import type { Relay } from './relay.ts';
+import { startInference } from './start.ts';
+
+export interface IntakeDependencies {
+  readonly database: Database;
+  readonly keys: ReceiveKeys;
+  readonly client: Client;
+  readonly outcomes: OutcomeListener;
+  readonly relay: Relay;
+  readonly log: Logger;
+}
+
+/**
+ * One intake call from acceptance to outcome: reserves and allocates, starts the workflow, and
+ * passes on what comes of it. If the caller goes away the request goes on; a call repeated with the
+ * same intake key joins it.
+ *
+ * @param emit takes each event in order; see `IntakeEvent`.
+ * @param signal aborted when the caller has gone.
+ * @throws CodedError before anything was emitted, when the request isn't accepted.
+ */
+export async function serveIntakeCall(
+  dependencies: IntakeDependencies,
+  call: IntakeCall,
+  emit: (event: IntakeEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { database, keys, client, outcomes, relay, log } = dependencies;
+  const accepted = await receive(database, keys, call);
+  const { requestId } = accepted;
+  log.info(
+    { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
+    'coordinator // receive: accepted',
+  );
+  emit({ type: 'accepted', requestId });
+  // Subscribed before the start, so that no frame and no outcome can come too early.
+  const unsubscribe = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
+  try {
+    const answerable = whenAnswerable(database, outcomes, requestId, signal);
+    await startInference(client, accepted);
+    const record = await answerable;
+    if (record) emit(outcomeOf(record));
+  } finally {
+    unsubscribe();
+  }
+}
+
+/** What the requester is told of a request that has a result, or ended without one. */
+export function outcomeOf(record: RequestRecord): IntakeOutcome {
+  const { sealedResult, proof, failureCode } = record;
+  if (sealedResult && proof)
+    return {
+      type: 'outcome',
+      state: 'validated',
+      sealedResult,
+      node: proof.node,
+      dispatch: proof.dispatch,
+    };
+  return { type: 'outcome', state: 'failed', code: failureCode ?? 'coordinator.internal' };
+}
+
+/** Waits for news of one request; nothing is polled. Undefined when the caller has gone. */
+function whenAnswerable(
+  database: Database,
+  outcomes: OutcomeListener,
+  requestId: string,
+  signal: AbortSignal,
+): Promise<RequestRecord | undefined> {
+  return new Promise((resolve, reject) => {
+    const end = (record?: RequestRecord) => {
+      unsubscribe();
+      signal.removeEventListener('abort', onAbort);
+      resolve(record);
+    };
+    const onAbort = () => end();
+    const look = () => {
+      readRequest(database, requestId).then(
+        (record) => record && isAnswerable(record) && end(record),
+        reject,
+      );
+    };
+    const unsubscribe = outcomes.subscribe(requestId, look);
+    signal.addEventListener('abort', onAbort);
+    // A joined request may have ended long ago.
+    look();
+  });
+}

@@ -1,0 +1,134 @@
+import { createHmac, timingSafeEqual, verify, type KeyObject } from 'node:crypto';
+import { z } from 'zod';
+import { nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
+import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { canonicalBytes } from '../protocol/canonical.ts';
+import { CodedError } from '../protocol/errors.ts';
+import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
+import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
+import { isWorkloadClass } from '../protocol/workload.ts';
+
+/** How far a node's clock may be off when it registers; it bounds replays of a registration. */
+const CLOCK_SKEW_SECONDS_MAX = 60;
+const SLOTS_MAX = 256;
+
+const label = z.string().regex(/^[\w.:/+-]{1,120}$/);
+const spki = z.base64().max(2_000);
+
+/** What a node says of itself. All but the keys is a claim that only informs scheduling. */
+export const registrationSchema = z.strictObject({
+  nodeId: z.custom<NodeId>(isNodeId),
+  name: label,
+  operatorId: label,
+  tier: z.int().min(1).max(HARDWARE_TIER_MAX),
+  workloadClasses: z.array(z.string().refine(isWorkloadClass)).min(1).max(16),
+  modelId: label,
+  modelDigest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  engine: z.string().min(1).max(200),
+  tokensPerSecond: z.number().positive().max(1e6),
+  slots: z.int().min(1).max(SLOTS_MAX),
+  signingKey: spki,
+  encryptionKey: spki,
+  issuedAtMs: z.int(),
+});
+
+export type Registration = z.infer<typeof registrationSchema>;
+
+/** What is signed with the node's signing key: the canonical bytes of the registration. */
+export const signedRegistrationSchema = z.strictObject({
+  registration: registrationSchema,
+  signature: z.base64url().max(1_000),
+});
+
+/**
+ * Registers a node, or renews what is known of it. Its id follows from its key, and the signature
+ * shows that it holds that key.
+ *
+ * @returns the token for its heartbeats.
+ * @throws CodedError `node.registration_invalid` or `node.registration_refused`.
+ */
+export async function registerNode(
+  database: Database,
+  channelSecret: KeyObject,
+  body: unknown,
+): Promise<string> {
+  const parsed = signedRegistrationSchema.safeParse(body);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new CodedError('node.registration_invalid', `${issue?.path.join('.')}: ${issue?.message}`);
+  }
+  const { registration, signature } = parsed.data;
+  assertAuthentic(registration, signature);
+  await inTransaction(database, (transaction) => store(transaction, registration));
+  return heartbeatToken(channelSecret, registration.nodeId);
+}
+
+function assertAuthentic(registration: Registration, signature: string): void {
+  const signingDer = Buffer.from(registration.signingKey, 'base64');
+  const skewMs = Math.abs(Date.now() - registration.issuedAtMs);
+  let authentic = false;
+  try {
+    const signingKey = rsaPublicKeyFromSpki(signingDer);
+    rsaPublicKeyFromSpki(Buffer.from(registration.encryptionKey, 'base64'));
+    const bytes = Buffer.from(signature, 'base64url');
+    authentic = verify('sha256', canonicalBytes(registration), signingKey, bytes);
+  } catch (cause) {
+    throw new CodedError('node.registration_invalid', 'A key is unsuitable.', { cause });
+  }
+  if (!authentic || nodeIdOf(signingDer) !== registration.nodeId)
+    throw new CodedError('node.registration_refused');
+  if (skewMs > CLOCK_SKEW_SECONDS_MAX * 1_000)
+    throw new CodedError('node.registration_refused', `Its clock is off by ${skewMs} ms.`);
+}
+
+async function store(transaction: Transaction, node: Registration): Promise<void> {
+  await transaction.$executeRaw`
+    INSERT INTO node (id, name, operator_id, tier, workload_classes, model_id, model_digest, engine,
+                      tokens_per_second, signing_key, encryption_key)
+    VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${node.tier},
+            ${[...node.workloadClasses]}::text[], ${node.modelId}, ${node.modelDigest},
+            ${node.engine}, ${node.tokensPerSecond}, decode(${node.signingKey}, 'base64'),
+            decode(${node.encryptionKey}, 'base64'))
+    ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, tier = EXCLUDED.tier,
+      workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
+      model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
+      tokens_per_second = EXCLUDED.tokens_per_second, encryption_key = EXCLUDED.encryption_key,
+      last_seen_at = now()`;
+  await transaction.$executeRaw`
+    INSERT INTO slot (node_id, index)
+    SELECT ${node.nodeId}, generate_series(0, ${node.slots}::int - 1)
+    ON CONFLICT (node_id, index) DO NOTHING`;
+  // Fewer slots than before: those in use go once they are free and the node registers again.
+  await transaction.$executeRaw`
+    DELETE FROM slot WHERE node_id = ${node.nodeId} AND index >= ${node.slots}
+      AND (unit_id IS NULL OR lease_until < now())`;
+}
+
+/**
+ * Notes that a node is alive.
+ *
+ * @throws CodedError `node.registration_refused` for a wrong token, `node.unknown` when it has to
+ * register (again).
+ */
+export async function heartbeat(
+  database: Database,
+  channelSecret: KeyObject,
+  nodeId: NodeId,
+  token: string,
+): Promise<void> {
+  const expected = Buffer.from(heartbeatToken(channelSecret, nodeId));
+  const given = Buffer.from(token);
+  if (given.length !== expected.length || !timingSafeEqual(given, expected))
+    throw new CodedError('node.registration_refused');
+  const seen = await database.$executeRaw`
+    UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}`;
+  if (seen === 0) throw new CodedError('node.unknown');
+}
+
+/** Bound to the node, derived instead of stored; the label keeps it apart from channel tokens. */
+function heartbeatToken(channelSecret: KeyObject, nodeId: NodeId): string {
+  return createHmac('sha256', channelSecret)
+    .update('heartbeat.v1')
+    .update(idBytes(nodeId))
+    .digest('base64url');
+}

@@ -1,0 +1,97 @@
+import type { KeyObject } from 'node:crypto';
+import { checkChannelToken, type DispatchContext } from '../crypto/channel.ts';
+import type { Ring, X25519Key } from '../crypto/keys.ts';
+import { createStreamOpener, type StreamOpener } from '../crypto/stream.ts';
+import { CodedError } from '../protocol/errors.ts';
+import type { UnitId } from '../protocol/ids.ts';
+import { emptyStreamDigest, extendStreamDigest } from '../protocol/result.ts';
+import type { Relayed } from '../protocol/validate.ts';
+
+/** A sealed frame on its way to whoever asked for the stream. */
+export interface RelayedFrame {
+  readonly dispatch: number;
+  readonly node: string;
+  readonly frame: string;
+}
+
+interface Stream {
+  readonly context: DispatchContext;
+  readonly opener: StreamOpener;
+  text: string;
+  digest: string;
+  ended: boolean;
+}
+
+/**
+ * The way of stream frames through this coordinator: node → here → the intake call. Frames stay
+ * sealed for the requester; the relay opens a copy so that Validate can compare what was streamed
+ * with what was committed to. Nothing of it touches workflow history or the database, and what a
+ * restart loses is only the stream: the result itself is durable.
+ */
+export class Relay {
+  readonly #channelSecret: KeyObject;
+  readonly #returnRing: Ring<X25519Key>;
+  readonly #streams = new Map<UnitId, Stream>();
+  readonly #sinks = new Map<string, (frame: RelayedFrame) => void>();
+
+  constructor(channelSecret: KeyObject, returnRing: Ring<X25519Key>) {
+    this.#channelSecret = channelSecret;
+    this.#returnRing = returnRing;
+  }
+
+  /** Sends the frames of a unit to `sink` from now on. @returns ends it. */
+  subscribe(unitId: UnitId, sink: (frame: RelayedFrame) => void): () => void {
+    this.#sinks.set(unitId, sink);
+    return () => {
+      if (this.#sinks.get(unitId) === sink) this.#sinks.delete(unitId);
+    };
+  }
+
+  /**
+   * Opens the way for one attempt's frames.
+   *
+   * @param token the channel token of the node's ticket.
+   * @throws CodedError `relay.forbidden` for another's token, `relay.superseded` when a later
+   * attempt has begun to stream, or this one was streamed before.
+   */
+  open(context: DispatchContext, token: unknown): (frame: string) => void {
+    if (!checkChannelToken(this.#channelSecret, context, token))
+      throw new CodedError('relay.forbidden');
+    const current = this.#streams.get(context.unitId);
+    if (current && current.context.dispatch >= context.dispatch)
+      throw new CodedError('relay.superseded');
+    const stream: Stream = {
+      context,
+      opener: createStreamOpener(this.#returnRing, context),
+      text: '',
+      digest: emptyStreamDigest,
+      ended: false,
+    };
+    this.#streams.set(context.unitId, stream);
+    return (frame) => this.#accept(stream, frame);
+  }
+
+  #accept(stream: Stream, frame: string): void {
+    const { unitId, dispatch, nodeId } = stream.context;
+    if (this.#streams.get(unitId) !== stream) throw new CodedError('relay.superseded');
+    const opened = stream.opener.open(frame);
+    if (opened.kind === 'delta') {
+      stream.text += opened.delta;
+      stream.digest = extendStreamDigest(stream.digest, opened.delta);
+    }
+    stream.ended = opened.kind === 'end';
+    this.#sinks.get(unitId)?.({ dispatch, node: nodeId, frame });
+  }
+
+  /** What was relayed of an attempt; null when this coordinator saw nothing of it. */
+  relayed(unitId: UnitId, dispatch: number): Relayed | null {
+    const stream = this.#streams.get(unitId);
+    if (!stream || stream.context.dispatch !== dispatch) return null;
+    return { text: stream.text, streamDigest: stream.digest, ended: stream.ended };
+  }
+
+  /** Forgets a unit that has ended. */
+  forget(unitId: UnitId): void {
+    this.#streams.delete(unitId);
+  }
+}

@@ -1,0 +1,137 @@
+import { timingSafeEqual, type KeyObject } from 'node:crypto';
+import { PassThrough } from 'node:stream';
+import { createInterface } from 'node:readline';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { EnvelopeError } from '../crypto/errors.ts';
+import type { RequesterKey } from '../protocol/receive.ts';
+import { CodedError, errorDefinition } from '../protocol/errors.ts';
+import { isNodeId, isUnitId, type NodeId, type UnitId } from '../protocol/ids.ts';
+import type { IntakeEvent } from '../protocol/intake.ts';
+import { intakeCallSchema } from '../protocol/receive-schema.ts';
+import { serveIntakeCall, type IntakeDependencies } from './call.ts';
+import { heartbeat, registerNode } from './nodes.ts';
+
+/** JSON around a payload of the largest size, with base64's third. */
+const BODY_BYTES_MAX = 1024 * 1024;
+/** Between two lines on a quiet intake call, so that a dead connection is noticed. */
+const PING_MS = 10_000;
+
+export interface ServerDependencies extends IntakeDependencies {
+  /** What a gateway must present; in production mutual TLS stands in front of it. */
+  readonly intakeToken: string;
+  readonly channelSecret: KeyObject;
+  readonly intakeKey: RequesterKey;
+  readonly returnKey: RequesterKey;
+  readonly onNodeSeen: () => void;
+}
+
+/** The coordinator's HTTP side: intake calls from gateways, and the side channel of nodes. */
+export function createIntakeServer(dependencies: ServerDependencies): FastifyInstance {
+  const app = fastify({ bodyLimit: BODY_BYTES_MAX, forceCloseConnections: true });
+  app.setErrorHandler((error, _request, reply) => sendError(dependencies, reply, error));
+  // Frames are read while they arrive, line by line.
+  app.addContentTypeParser('application/x-ndjson', (_request, payload, done) => done(null, payload));
+  app.get('/healthz', () => ({ status: 'ok' }));
+  gatewayRoutes(app, dependencies);
+  nodeRoutes(app, dependencies);
+  return app;
+}
+
+function gatewayRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
+  const { intakeToken, intakeKey } = dependencies;
+  app.get('/v1/intake/key', () => intakeKey);
+  app.post('/v1/intake', async (request, reply) => {
+    if (!sameSecret(bearer(request), intakeToken)) throw new CodedError('receive.unauthorized');
+    const call = intakeCallSchema.safeParse(request.body);
+    if (!call.success) {
+      const [issue] = call.error.issues;
+      const detail = `${issue?.path.join('.')}: ${issue?.message}`;
+      throw new CodedError('receive.malformed_request', detail);
+    }
+    const lines = new PassThrough();
+    const gone = new AbortController();
+    reply.raw.on('close', () => gone.abort());
+    const emit = (event: IntakeEvent) => void lines.write(`${JSON.stringify(event)}\n`);
+    const ping = setInterval(() => emit({ type: 'ping' }), PING_MS);
+    serveIntakeCall(dependencies, call.data, emit, gone.signal)
+      .catch((error: unknown) => emit(refusal(dependencies, error)))
+      .finally(() => {
+        clearInterval(ping);
+        lines.end();
+      });
+    return reply.type('application/x-ndjson').send(lines);
+  });
+}
+
+function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
+  const { database, channelSecret, returnKey, onNodeSeen, relay } = dependencies;
+  app.post('/v1/nodes/register', async (request) => {
+    const heartbeatToken = await registerNode(database, channelSecret, request.body);
+    onNodeSeen();
+    return { heartbeatToken, returnKey };
+  });
+  app.post<{ Params: { nodeId: string } }>('/v1/nodes/:nodeId/heartbeat', async (request, reply) => {
+    const nodeId = nodeIdOf(request.params.nodeId);
+    await heartbeat(database, channelSecret, nodeId, bearer(request));
+    return reply.code(204).send();
+  });
+  app.post<{ Params: FrameParams; Body: NodeJS.ReadableStream }>(
+    '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
+    async (request, reply) => {
+      const accept = relay.open(attemptOf(request.params), bearer(request));
+      const lines = createInterface({ input: request.body, crlfDelay: Infinity });
+      for await (const line of lines) accept(line);
+      return reply.code(204).send();
+    },
+  );
+}
+
+interface FrameParams {
+  readonly nodeId: string;
+  readonly unitId: string;
+  readonly dispatch: string;
+}
+
+const dispatchNumber = z.coerce.number().int().min(1).max(0xffff_ffff);
+
+function attemptOf(params: FrameParams): { unitId: UnitId; dispatch: number; nodeId: NodeId } {
+  const dispatch = dispatchNumber.safeParse(params.dispatch);
+  if (!isUnitId(params.unitId) || !dispatch.success) throw new CodedError('relay.forbidden');
+  return { unitId: params.unitId, dispatch: dispatch.data, nodeId: nodeIdOf(params.nodeId) };
+}
+
+function nodeIdOf(text: string): NodeId {
+  if (!isNodeId(text)) throw new CodedError('node.unknown');
+  return text;
+}
+
+function bearer(request: FastifyRequest): string {
+  return /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
+}
+
+function sameSecret(given: string, expected: string): boolean {
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+/** Failures without a code are bugs or outages: they are logged whole, and told as what they are. */
+function coded({ log }: ServerDependencies, error: unknown): CodedError {
+  if (error instanceof CodedError) return error;
+  if (error instanceof EnvelopeError) return new CodedError('relay.bad_frame', error.message);
+  if (error instanceof Error && 'statusCode' in error && Number(error.statusCode) < 500)
+    return new CodedError('receive.malformed_request', error.message);
+  log.error({ error: error instanceof Error ? error.stack : String(error) }, 'coordinator // failed');
+  return new CodedError('coordinator.internal');
+}
+
+function refusal(dependencies: ServerDependencies, error: unknown): IntakeEvent {
+  const { code, detail } = coded(dependencies, error);
+  dependencies.log.warn({ code }, 'coordinator // receive: refused');
+  return { type: 'refused', code, ...(detail ? { detail } : {}) };
+}
+
+function sendError(dependencies: ServerDependencies, reply: FastifyReply, error: unknown) {
+  const { code, message } = coded(dependencies, error);
+  return reply.code(errorDefinition(code).httpStatus).send({ error: { code, message } });
+}

@@ -1,0 +1,135 @@
+import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { abandon } from '../activities/receive.ts';
+import { ONLINE_SECONDS } from '../activities/schedule.ts';
+import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { shortId, type RequestId } from '../protocol/ids.ts';
+import type { wakeSignal } from '../workflows/unit.ts';
+
+const SWEEP_MS = 1_000;
+/** Any number that all coordinators share: one of them sweeps at a time. */
+const SWEEP_LOCK = 5_074_821;
+/** A unit that couldn't use what it was woken for is left alone this long. */
+const WAKE_AGAIN_SECONDS = 5;
+/** A request whose workflow hasn't started by then never will: its intake call has died. */
+const START_GRACE_SECONDS = 30;
+const WAKE: (typeof wakeSignal)['name'] = 'wake';
+
+export interface Sweeper {
+  /** Sweeps soon: capacity may have appeared. */
+  hint(): void;
+  stop(): Promise<void>;
+}
+
+/**
+ * The one background duty of a coordinator: wakes waiting units for which a slot became free, and
+ * ends requests whose start was lost. Hints only make it sooner; a missed one costs a second.
+ */
+export function startSweeper(database: Database, client: Client, log: Logger): Sweeper {
+  let stopped = false;
+  let hinted: (() => void) | undefined;
+  const loop = (async () => {
+    while (!stopped) {
+      await sweep(database, client, log).catch((error: unknown) =>
+        log.error({ error: String(error) }, 'sweeper // failed, will sweep again'),
+      );
+      if (stopped) break;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, SWEEP_MS);
+        hinted = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      hinted = undefined;
+    }
+  })();
+  return {
+    hint: () => hinted?.(),
+    async stop() {
+      stopped = true;
+      hinted?.();
+      await loop;
+    },
+  };
+}
+
+/** One round. @returns the units woken and the requests ended. */
+export async function sweep(
+  database: Database,
+  client: Client,
+  log: Logger,
+): Promise<{ readonly woken: readonly string[]; readonly abandoned: readonly string[] }> {
+  const due = await inTransaction(database, async (transaction) => {
+    const [lock] = await transaction.$queryRaw<{ held: boolean }[]>`
+      SELECT pg_try_advisory_xact_lock(${SWEEP_LOCK}::bigint) AS held`;
+    if (!lock?.held) return { wake: [], stale: [] };
+    return { wake: await wakeable(transaction), stale: await stale(transaction) };
+  });
+  for (const unitId of due.wake) await wake(client, database, unitId, log);
+  const abandoned: string[] = [];
+  for (const requestId of due.stale) {
+    if (await hasWorkflow(client, requestId)) continue;
+    if (!(await abandon(database, requestId))) continue;
+    log.error({ request: shortId(requestId), code: 'receive.not_started' }, 'sweeper // abandoned');
+    abandoned.push(requestId);
+  }
+  return { woken: due.wake, abandoned };
+}
+
+/**
+ * Waiting units that a free slot would fit, in the waiting order: priority, then the largest first
+ * (best-fit decreasing), then age. No more of them than there are free slots.
+ */
+async function wakeable(transaction: Transaction): Promise<string[]> {
+  const rows = await transaction.$queryRaw<{ unit_id: string }[]>`
+    WITH free AS (
+      SELECT node.tier, node.model_digest
+      FROM node JOIN slot ON slot.node_id = node.id
+      WHERE node.status = 'active'
+        AND node.last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+        AND (slot.unit_id IS NULL OR slot.lease_until < now())
+    ), due AS (
+      SELECT unit_id FROM waiting
+      WHERE (woken_at IS NULL
+             OR woken_at < now() - make_interval(secs => ${WAKE_AGAIN_SECONDS}::float8))
+        AND EXISTS (SELECT FROM free WHERE free.model_digest = waiting.model_digest
+                    AND free.tier >= waiting.tier)
+      ORDER BY priority, complexity DESC, since
+      LIMIT (SELECT count(*) FROM free)
+    )
+    UPDATE waiting SET woken_at = now() FROM due WHERE waiting.unit_id = due.unit_id
+    RETURNING waiting.unit_id`;
+  return rows.map(({ unit_id }) => unit_id);
+}
+
+async function stale(transaction: Transaction): Promise<RequestId[]> {
+  const rows = await transaction.$queryRaw<{ id: RequestId }[]>`
+    SELECT id FROM request
+    WHERE status = 'accepted' AND finished_at IS NULL
+      AND accepted_at < now() - make_interval(secs => ${START_GRACE_SECONDS}::float8)
+      AND NOT EXISTS (SELECT FROM waiting WHERE unit_id = request.id)
+    ORDER BY accepted_at LIMIT 100`;
+  return rows.map(({ id }) => id);
+}
+
+async function wake(client: Client, database: Database, unitId: string, log: Logger) {
+  try {
+    await client.workflow.getHandle(unitId).signal(WAKE);
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+    // Its workflow has ended without Schedule having the last word: it waits for nothing.
+    await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
+    log.warn({ unit: unitId }, 'sweeper // a waiting unit had no workflow');
+  }
+}
+
+async function hasWorkflow(client: Client, requestId: string): Promise<boolean> {
+  try {
+    await client.workflow.getHandle(requestId).describe();
+    return true;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,115 @@
+import { sign } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DispatchContext } from '../crypto/channel.ts';
+import type { NodeKeys } from '../crypto/keys.ts';
+import { exportSpki } from '../crypto/keys.ts';
+import { canonicalBytes } from '../protocol/canonical.ts';
+import type { RequesterKey } from '../protocol/receive.ts';
+
+/** What a node claims of itself when it registers. */
+export interface NodeClaims {
+  readonly name: string;
+  readonly operatorId: string;
+  /** Hardware tier, 1 to 5. */
+  readonly tier: number;
+  readonly workloadClasses: readonly string[];
+  readonly modelId: string;
+  readonly modelDigest: string;
+  readonly engine: string;
+  readonly tokensPerSecond: number;
+  readonly slots: number;
+}
+
+/** What the coordinator answers to a registration. */
+export interface Membership {
+  readonly heartbeatToken: string;
+  /** Results are sealed to this key as well as the requester's. */
+  readonly returnKey: RequesterKey;
+}
+
+/** A node's stream to the requester, by way of the coordinator. Losing it loses no result. */
+export interface FrameStream {
+  send(frame: string): void;
+  /** Resolves once the coordinator has taken all frames, or the stream is lost. */
+  close(): Promise<void>;
+}
+
+/** How long a finished node waits for its last frames to be taken before it returns anyway. */
+const CLOSE_MS_MAX = 5_000;
+
+/**
+ * A node's side channel to the coordination plane, over plain outbound HTTP requests: registration,
+ * heartbeats and stream frames. It is the only address besides Temporal's that a node knows.
+ */
+export class Channel {
+  readonly #url: string;
+  readonly #keys: NodeKeys;
+
+  constructor(url: string, keys: NodeKeys) {
+    this.#url = url;
+    this.#keys = keys;
+  }
+
+  /** @throws Error when the coordinator can't be reached or refuses; the message says which. */
+  async register(claims: NodeClaims): Promise<Membership> {
+    const { nodeId, signing, encryption } = this.#keys;
+    const registration = {
+      nodeId,
+      ...claims,
+      signingKey: exportSpki(signing.publicKey).toString('base64'),
+      encryptionKey: exportSpki(encryption.publicKey).toString('base64'),
+      issuedAtMs: Date.now(),
+    };
+    const signature = sign('sha256', canonicalBytes(registration), signing.privateKey);
+    const response = await this.#post('/v1/nodes/register', {
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ registration, signature: signature.toString('base64url') }),
+    });
+    return (await response.json()) as Membership;
+  }
+
+  /** @returns false when the coordinator doesn't know the node any more: register again. */
+  async heartbeat(token: string): Promise<boolean> {
+    const response = await fetch(`${this.#url}/v1/nodes/${this.#keys.nodeId}/heartbeat`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}` },
+    });
+    await response.arrayBuffer();
+    return response.ok;
+  }
+
+  /** Opens one attempt's stream. @param onLost called once if it breaks; the work goes on. */
+  openStream(
+    { unitId, dispatch, nodeId }: DispatchContext,
+    token: string,
+    onLost: (error: Error) => void,
+  ): FrameStream {
+    let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+    const body = new ReadableStream<Uint8Array>({
+      start: (started) => void (controller = started),
+    });
+    const encoder = new TextEncoder();
+    const taken = this.#post(`/v1/nodes/${nodeId}/units/${unitId}/${dispatch}/frames`, {
+      headers: { 'content-type': 'application/x-ndjson', authorization: `Bearer ${token}` },
+      body,
+      duplex: 'half',
+    }).catch((error: unknown) => {
+      controller = undefined;
+      onLost(error instanceof Error ? error : new Error(String(error)));
+    });
+    return {
+      send: (frame) => controller?.enqueue(encoder.encode(`${frame}\n`)),
+      async close() {
+        controller?.close();
+        controller = undefined;
+        await Promise.race([taken, sleep(CLOSE_MS_MAX, undefined, { ref: false })]);
+      },
+    };
+  }
+
+  async #post(path: string, init: Omit<RequestInit, 'method'>): Promise<Response> {
+    const response = await fetch(`${this.#url}${path}`, { ...init, method: 'POST' });
+    if (response.ok) return response;
+    throw new Error(`${path} was answered with ${response.status}: ${await response.text()}`);
+  }
+}

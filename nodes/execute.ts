@@ -1,0 +1,194 @@
+import { ApplicationFailure } from '@temporalio/activity';
+import type { NodeKeys } from '../crypto/keys.ts';
+import { signProof } from '../crypto/prove.ts';
+import { openRequest } from '../crypto/request.ts';
+import { sealReturn } from '../crypto/return.ts';
+import { createStreamSealer } from '../crypto/stream.ts';
+import { openTicket } from '../crypto/ticket.ts';
+import type { Ticket } from '../protocol/envelope-schema.ts';
+import type { ExecuteInput, NODE_REPORTED_CODES, NodeReturn } from '../protocol/execute.ts';
+import { POE_SCHEME, proofOfExecution } from '../protocol/prove.ts';
+import type { RequesterKey } from '../protocol/receive.ts';
+import { emptyStreamDigest, extendStreamDigest, resultBytes } from '../protocol/result.ts';
+import {
+  ContextExceededError,
+  InvalidRequestError,
+  type Backend,
+  type Generation,
+} from './backends/backend.ts';
+import type { FrameStream } from './channel.ts';
+import { parsePayload, type InferencePayload } from './payload.ts';
+
+export interface ExecuteDependencies {
+  readonly keys: NodeKeys;
+  readonly backend: Backend;
+  /** The coordinator's current return key. */
+  readonly returnKey: () => RequesterKey;
+  readonly openStream: (ticket: Ticket) => FrameStream;
+}
+
+/** The deadline and cancellation of one execution, and its sign of life. */
+export interface ExecutionContext {
+  readonly cancelled: AbortSignal;
+  readonly heartbeat: () => void;
+}
+
+interface Opened {
+  readonly ticket: Ticket;
+  readonly payload: InferencePayload;
+}
+
+const HEARTBEAT_MS = 2_000;
+
+/**
+ * Steps 5 and 6 on a node: decrypt, run, commit, sign, and seal the return to the requester and the
+ * coordinator. The deadline timer starts once the payload is decrypted (spec step 05).
+ *
+ * @throws ApplicationFailure with a code of `NODE_REPORTED_CODES`.
+ */
+export async function execute(
+  dependencies: ExecuteDependencies,
+  input: ExecuteInput,
+  context: ExecutionContext,
+): Promise<NodeReturn> {
+  const { backend } = dependencies;
+  const alive = setInterval(context.heartbeat, HEARTBEAT_MS);
+  let stream: OutgoingStream | undefined;
+  try {
+    const opened = await openInput(dependencies, input);
+    const decryptedAtMs = Date.now();
+    const deadline = AbortSignal.timeout(opened.ticket.deadlineSeconds * 1_000);
+    stream = await startStream(dependencies, input, opened.ticket);
+    const generation = await generate(
+      backend,
+      input,
+      opened,
+      stream.send,
+      AbortSignal.any([deadline, context.cancelled]),
+    );
+    if (deadline.aborted) throw failure('node.deadline_exceeded');
+    context.cancelled.throwIfAborted();
+    await stream.end();
+    const finishedAtMs = Date.now();
+    const bytes = resultBytes({
+      v: 1,
+      modelDigest: backend.model.digest,
+      engine: backend.engine,
+      seed: opened.ticket.seed,
+      choices: [
+        {
+          text: generation.text,
+          tokenIds: [...generation.tokenIds],
+          finishReason: generation.finishReason,
+        },
+      ],
+      usage: {
+        promptTokens: generation.promptTokens,
+        completionTokens: generation.completionTokens,
+      },
+      streamDigest: stream.digest(),
+    });
+    return await prove(dependencies, input, opened.ticket, bytes, { decryptedAtMs, finishedAtMs });
+  } finally {
+    clearInterval(alive);
+    // After an end this does nothing; after a failure it lets go of the connection.
+    void stream?.close();
+  }
+}
+
+async function openInput({ keys }: ExecuteDependencies, input: ExecuteInput): Promise<Opened> {
+  const { privateKey } = keys.encryption;
+  try {
+    const [ticket, payload] = await Promise.all([
+      openTicket(input.ticket, privateKey),
+      openRequest(input.envelope, input.parameters, input.requesterKey, privateKey),
+    ]);
+    if (ticket.nodeId !== keys.nodeId) throw new Error('the ticket is for another node');
+    return { ticket, payload: parsePayload(payload) };
+  } catch (error) {
+    throw failure('dispatch.envelope_rejected', error);
+  }
+}
+
+async function generate(
+  backend: Backend,
+  { parameters }: ExecuteInput,
+  { ticket, payload }: Opened,
+  onText: (delta: string) => void,
+  signal: AbortSignal,
+): Promise<Generation> {
+  const request = { ...payload, maxTokens: parameters.maxTokens, seed: ticket.seed };
+  try {
+    return await backend.generate(request, onText, signal);
+  } catch (error) {
+    if (error instanceof ContextExceededError) throw failure('execute.context_exceeded', error);
+    if (error instanceof InvalidRequestError) throw failure('execute.invalid_request', error);
+    throw failure('execute.backend_failed', error);
+  }
+}
+
+interface OutgoingStream {
+  send(delta: string): void;
+  /** Says that the text is complete, and waits until it was taken. */
+  end(): Promise<void>;
+  close(): Promise<void>;
+  /** Of what was said so far. */
+  digest(): string;
+}
+
+/** The stream of one attempt, or one that goes nowhere if nobody asked for it. */
+async function startStream(
+  { keys, returnKey, openStream }: ExecuteDependencies,
+  { requesterKey }: ExecuteInput,
+  ticket: Ticket,
+): Promise<OutgoingStream> {
+  let digest = emptyStreamDigest;
+  const nothing = async () => {};
+  if (!ticket.stream) return { send: () => {}, end: nothing, close: nothing, digest: () => digest };
+  const { unitId, dispatch } = ticket;
+  const { nodeId } = keys;
+  const attempt = { unitId, dispatch, nodeId, requesterKey, returnKey: returnKey() };
+  const sealer = await createStreamSealer(attempt);
+  const frames = openStream(ticket);
+  frames.send(sealer.keyFrame);
+  return {
+    send(delta: string) {
+      digest = extendStreamDigest(digest, delta);
+      frames.send(sealer.delta(delta));
+    },
+    async end() {
+      frames.send(sealer.end());
+      await frames.close();
+    },
+    close: () => frames.close(),
+    digest: () => digest,
+  };
+}
+
+/** Step 6. The commitment and its signature say who returned what, not that it is right. */
+async function prove(
+  { keys, returnKey }: ExecuteDependencies,
+  { requesterKey }: ExecuteInput,
+  { unitId, dispatch }: Ticket,
+  bytes: Uint8Array,
+  times: Pick<NodeReturn, 'decryptedAtMs' | 'finishedAtMs'>,
+): Promise<NodeReturn> {
+  const startedAt = performance.now();
+  const { nodeId, signing } = keys;
+  const poe = proofOfExecution(unitId, bytes, nodeId);
+  const signature = await signProof(signing.privateKey, bytes, poe);
+  const proveElapsedMs = performance.now() - startedAt;
+  const attempt = { unitId, dispatch, nodeId, requesterKey, returnKey: returnKey() };
+  const sealedResult = await sealReturn({ ...attempt, resultBytes: bytes });
+  return { scheme: POE_SCHEME, poe, signature, sealedResult, ...times, proveElapsedMs };
+}
+
+/** The message stays on the node: it may quote what the payload says. */
+function failure(code: (typeof NODE_REPORTED_CODES)[number], cause?: unknown): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: code,
+    message: code,
+    nonRetryable: true,
+    ...(cause instanceof Error ? { details: [cause.name] } : {}),
+  });
+}

@@ -1,0 +1,50 @@
+import type { ReturnEnvelope } from '../protocol/envelope.ts';
+import type { ErrorCode } from '../protocol/errors.ts';
+import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
+import type { RequestParameters } from '../protocol/receive.ts';
+import type { Transaction } from './client.ts';
+
+/** A request's PoE as it was accepted, and whose attempt it was. */
+export interface StoredProof {
+  readonly scheme: string;
+  readonly poe: string;
+  readonly signature: string;
+  readonly node: string;
+  readonly dispatch: number;
+}
+
+/** A request's row. Amounts are decimal wei; the result is sealed. */
+export interface RequestRecord {
+  readonly id: string;
+  readonly accountId: string;
+  readonly status: 'accepted' | 'running' | 'validated' | FinalState;
+  readonly parameters: RequestParameters;
+  readonly reservedWei: string;
+  readonly chargedWei: string;
+  readonly sealedResult: ReturnEnvelope | null;
+  readonly proof: StoredProof | null;
+  readonly failureCode: ErrorCode | null;
+  readonly timeline: readonly StepRecord[] | null;
+  readonly acceptedAt: Date;
+  readonly deadlineAt: Date;
+  readonly finishedAt: Date | null;
+}
+
+/** Reads one request; undefined when there is none of that id. */
+export async function readRequest(
+  database: Pick<Transaction, '$queryRaw'>,
+  id: string,
+): Promise<RequestRecord | undefined> {
+  const [row] = await database.$queryRaw<RequestRecord[]>`
+    SELECT id, account_id AS "accountId", status, parameters, reserved_wei::text AS "reservedWei",
+           charged_wei::text AS "chargedWei", sealed_result AS "sealedResult", proof,
+           failure_code AS "failureCode", timeline, accepted_at AS "acceptedAt",
+           deadline_at AS "deadlineAt", finished_at AS "finishedAt"
+    FROM request WHERE id = ${id}`;
+  return row;
+}
+
+/** Whether the requester can be answered: there is a validated result, or there will be none. */
+export function isAnswerable(record: RequestRecord): boolean {
+  return record.sealedResult !== null || record.finishedAt !== null;
+}

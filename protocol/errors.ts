@@ -1,0 +1,145 @@
+import type { Recovery, StepName } from './lifecycle.ts';
+
+/** One row of docs/errors.md; a test keeps the two equal. */
+export interface ErrorDefinition {
+  /** Where it is detected. */
+  readonly step: StepName | 'gateway' | 'channel';
+  readonly recovery: Recovery;
+  /** What an API caller sees if it ends the request. */
+  readonly httpStatus: number;
+  /** One sentence for people; callers may rely on the code, never on this text. */
+  readonly message: string;
+  /** Whether it counts against the node that was dispatched to. */
+  readonly blamesNode?: true;
+}
+
+/** Every failure the product knows, by its stable code. */
+export const ERRORS = {
+  'receive.malformed_request': row('receive', 'reject', 400, 'The request is malformed.'),
+  'receive.payload_too_large': row('receive', 'reject', 413, 'The request body is too large.'),
+  'receive.unauthorized': row('receive', 'reject', 401, 'The API key is missing or unknown.'),
+  'receive.unknown_model': row('receive', 'reject', 404, 'No model of that name is served.'),
+  'receive.unknown_workload_class': row('receive', 'reject', 400, 'Unknown workload class.'),
+  'receive.insufficient_credit': row(
+    'receive',
+    'reject',
+    402,
+    'The account has too little credit to reserve for this request.',
+  ),
+  'receive.envelope_invalid': row(
+    'receive',
+    'reject',
+    400,
+    'The sealed payload is not a JWE for one of the current intake keys.',
+  ),
+  'receive.not_started': row(
+    'receive',
+    'fail',
+    503,
+    'The request was accepted but no workflow could be started for it.',
+  ),
+  'schedule.deadline_elapsed': row(
+    'schedule',
+    'fail',
+    503,
+    'No node that can serve the request became free before its deadline.',
+  ),
+  'dispatch.node_unreachable': row(
+    'dispatch',
+    'redispatch',
+    503,
+    'The node did not pick the work up in time.',
+  ),
+  'dispatch.envelope_rejected': blame('dispatch', 502, 'The node could not open its envelope.'),
+  'node.deadline_exceeded': blame('execute', 504, 'The node missed the deadline.'),
+  'execute.node_lost': row(
+    'execute',
+    'redispatch',
+    503,
+    'The connection to the node was lost while it was executing.',
+  ),
+  'execute.backend_failed': row('execute', 'redispatch', 502, 'The model backend failed.'),
+  'execute.context_exceeded': row(
+    'execute',
+    'redispatch',
+    400,
+    'Prompt and maximum output together exceed the context of the model.',
+  ),
+  'execute.invalid_request': row(
+    'execute',
+    'redispatch',
+    400,
+    'The sealed payload asks for something that no backend can run.',
+  ),
+  'execute.cancelled': row('execute', 'fail', 499, 'The request was cancelled.'),
+  'poe.missing': blame('prove', 502, 'The node returned no Proof-of-Execution.'),
+  'poe.malformed': blame('prove', 502, 'The return or its PoE is malformed.'),
+  'poe.unknown_scheme': blame('prove', 502, 'The PoE names an unknown scheme.'),
+  'poe.bad_signature': blame('validate', 502, 'The PoE is not signed by the node.'),
+  'poe.hash_mismatch': blame('validate', 502, 'The PoE does not match the result.'),
+  'poe.oversize': blame('validate', 502, 'The return is larger than the request allows.'),
+  'poe.result_invalid': blame('validate', 502, 'The result does not fit the request.'),
+  'poe.stream_mismatch': blame('validate', 502, 'The result is not what was streamed.'),
+  'relay.forbidden': channel(403, 'The token is not that of this attempt.'),
+  'relay.superseded': channel(410, 'The attempt is over or was replaced: nobody takes its frames.'),
+  'relay.bad_frame': channel(400, 'A stream frame is malformed, out of order or not authentic.'),
+  'node.registration_invalid': channel(400, 'The registration of the node is malformed.'),
+  'node.registration_refused': channel(403, 'The registration of the node is not authentic.'),
+  'node.unknown': channel(404, 'No such node is registered; register again.'),
+  'coordinator.internal': row('receive', 'fail', 500, 'The coordinator failed unexpectedly.'),
+  'gateway.coordinator_unreachable': gateway(503, 'No coordinator can be reached.'),
+  'gateway.request_not_found': gateway(404, 'No such request in this account.'),
+  'gateway.route_not_found': gateway(404, 'No such route.'),
+  'gateway.stream_superseded': gateway(
+    502,
+    'The node that was streaming was replaced and the new text differs; fetch the result instead.',
+  ),
+} as const satisfies Record<string, ErrorDefinition>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+/** The row of a code. */
+export function errorDefinition(code: ErrorCode): ErrorDefinition {
+  return ERRORS[code];
+}
+
+/** Whether a string, from outside perhaps, is a code of the table. */
+export function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(ERRORS, code);
+}
+
+/** A failure with a stable code. `detail` is shown to the caller: keep secrets out of it. */
+export class CodedError extends Error {
+  override readonly name = 'CodedError';
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+
+  constructor(code: ErrorCode, detail?: string, options?: { cause?: unknown }) {
+    super(detail ? `${ERRORS[code].message} ${detail}` : ERRORS[code].message, options);
+    this.code = code;
+    this.detail = detail;
+  }
+}
+
+function row(
+  step: StepName,
+  recovery: Recovery,
+  httpStatus: number,
+  message: string,
+): ErrorDefinition {
+  return { step, recovery, httpStatus, message };
+}
+
+/** A failure that the node answers for: the attempt is dropped and flagged, and work goes on. */
+function blame(step: StepName, httpStatus: number, message: string): ErrorDefinition {
+  return { step, recovery: 'redispatch', httpStatus, message, blamesNode: true };
+}
+
+/** What a node is told on its side channel; it ends nothing. */
+function channel(httpStatus: number, message: string): ErrorDefinition {
+  return { step: 'channel', recovery: 'reject', httpStatus, message };
+}
+
+function gateway(httpStatus: number, message: string): ErrorDefinition {
+  return { step: 'gateway', recovery: 'reject', httpStatus, message };
+}

@@ -1,0 +1,29 @@
+import type { ReturnEnvelope } from './envelope.ts';
+import type { ErrorCode } from './errors.ts';
+
+/**
+ * What the coordinator answers to an intake call: one JSON object per line, in this order:
+ * `accepted`, frames if the caller asked for a stream, then one `outcome`. Or a single `refused`.
+ */
+export type IntakeEvent =
+  | { readonly type: 'accepted'; readonly requestId: string }
+  | {
+      readonly type: 'frame';
+      readonly dispatch: number;
+      readonly node: string;
+      readonly frame: string;
+    }
+  | { readonly type: 'ping' }
+  | IntakeOutcome
+  | { readonly type: 'refused'; readonly code: ErrorCode; readonly detail?: string };
+
+/** The end of a request as its requester sees it. */
+export type IntakeOutcome =
+  | {
+      readonly type: 'outcome';
+      readonly state: 'validated';
+      readonly sealedResult: ReturnEnvelope;
+      readonly node: string;
+      readonly dispatch: number;
+    }
+  | { readonly type: 'outcome'; readonly state: 'failed'; readonly code: ErrorCode };

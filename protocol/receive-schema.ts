@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { sealedRequestSchema, x25519KeySchema } from './envelope-schema.ts';
+import {
+  DEADLINE_SECONDS_MAX,
+  HARDWARE_TIER_MAX,
+  MAX_TOKENS_MAX,
+  type IntakeCall,
+} from './receive.ts';
+
+const parametersSchema = z.strictObject({
+  // Which classes there are is for Receive to say: an unknown one has a code of its own.
+  workloadClass: z.string().min(1).max(100),
+  model: z.string().min(1).max(200),
+  hardwareTier: z.int().min(1).max(HARDWARE_TIER_MAX),
+  priority: z.enum(['standard', 'expedited', 'urgent']),
+  deadlineSeconds: z.int().min(1).max(DEADLINE_SECONDS_MAX),
+  maxTokens: z.int().min(1).max(MAX_TOKENS_MAX),
+  stream: z.boolean(),
+  seed: z.int().min(0).max(0xffff_ffff).nullable(),
+});
+
+/** An intake call as it comes from a gateway; gateways are checked like everybody else. */
+export const intakeCallSchema = z.strictObject({
+  intakeKey: z.string().min(16).max(200),
+  accountId: z.string().min(1).max(200),
+  parameters: parametersSchema,
+  requesterKey: x25519KeySchema,
+  envelope: sealedRequestSchema,
+}) as unknown as z.ZodType<IntakeCall>;

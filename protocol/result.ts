@@ -1,0 +1,88 @@
+import { bytesToHex, concat, hexToBytes, sha256, stringToBytes } from 'viem/utils';
+import { z } from 'zod';
+import { CanonicalError, canonicalBytes, isWellFormed, parseCanonical } from './canonical.ts';
+import { CodedError } from './errors.ts';
+import { MAX_TOKENS_MAX } from './receive.ts';
+
+/** Of canonical result bytes; Temporal refuses payloads above 2 MB and base64 adds a third. */
+export const RESULT_BYTES_MAX = 1024 * 1024;
+
+const uint32 = z.int().min(0).max(0xffff_ffff);
+
+/** The result of class `ai.inference`, version 1. Unknown members are refused. */
+export const inferenceResultSchema = z.strictObject({
+  v: z.literal(1),
+  /** Of the weights that ran, `sha256:` and 64 hex digits. */
+  modelDigest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
+  /** Engine, version and build: what equivalence classes compare. */
+  engine: z.string().min(1).max(200),
+  seed: uint32,
+  choices: z
+    .array(
+      z.strictObject({
+        text: z.string().max(RESULT_BYTES_MAX),
+        /** As sampled, in order; a check by token ids needs them. */
+        tokenIds: z.array(uint32).max(MAX_TOKENS_MAX).optional(),
+        finishReason: z.enum(['stop', 'length', 'cancelled']),
+      }),
+    )
+    .min(1)
+    .max(16),
+  usage: z.strictObject({ promptTokens: uint32, completionTokens: uint32 }),
+  /** Of the plaintext frames sent, by `extendStreamDigest`; `emptyStreamDigest` without any. */
+  streamDigest: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
+/** What a node commits to for class `ai.inference` (design §3). */
+export type InferenceResult = z.infer<typeof inferenceResultSchema>;
+
+/**
+ * The RFC 8785 bytes of a result: what is proved, sealed and returned. Throws a `ZodError`,
+ * `CanonicalError` or `CodedError('poe.oversize')`: a node finds its mistake before it commits.
+ */
+export function resultBytes(result: InferenceResult): Uint8Array {
+  const bytes = canonicalBytes(inferenceResultSchema.parse(result));
+  assertSize(bytes);
+  return bytes;
+}
+
+/**
+ * Reads a node's result. Throws `CodedError`: `poe.oversize` above `RESULT_BYTES_MAX`, otherwise
+ * `poe.result_invalid`, with the place but never the text.
+ */
+export function parseResult(bytes: Uint8Array): InferenceResult {
+  assertSize(bytes);
+  const parsed = inferenceResultSchema.safeParse(parseBytes(bytes));
+  if (parsed.success) return parsed.data;
+  const places = parsed.error.issues.map((issue) => issue.path.join('.') || '(top level)');
+  throw new CodedError('poe.result_invalid', `Wrong at: ${places.slice(0, 5).join(', ')}.`);
+}
+
+/** The digest of a stream that had no frame: 32 zero bytes in hex. */
+export const emptyStreamDigest = '0'.repeat(64);
+
+/**
+ * The next link of the chain over the PLAINTEXT frames a node sent:
+ * d₀ = 32 zero bytes, dᵢ₊₁ = SHA-256(dᵢ ‖ SHA-256(UTF-8 of deltaᵢ)). Takes and returns 64 hex
+ * digits. It fixes the frames' bounds too, so whoever relayed them needs no concatenated copy.
+ * Throws `CanonicalError` for half a surrogate pair, which has no UTF-8 form.
+ */
+export function extendStreamDigest(digest: string, delta: string): string {
+  if (!isWellFormed(delta))
+    throw new CanonicalError('A stream frame must not end within a surrogate pair.');
+  const link = concat([hexToBytes(`0x${digest}`), sha256(stringToBytes(delta), 'bytes')]);
+  return bytesToHex(sha256(link, 'bytes')).slice(2);
+}
+
+function parseBytes(bytes: Uint8Array): unknown {
+  try {
+    return parseCanonical(bytes);
+  } catch (cause) {
+    throw new CodedError('poe.result_invalid', 'It is not canonical JSON (RFC 8785).', { cause });
+  }
+}
+
+function assertSize(bytes: Uint8Array): void {
+  if (bytes.length > RESULT_BYTES_MAX)
+    throw new CodedError('poe.oversize', `${bytes.length} bytes; at most ${RESULT_BYTES_MAX}.`);
+}

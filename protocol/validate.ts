@@ -1,0 +1,81 @@
+import type { ErrorCode } from './errors.ts';
+import { promptTokensMax, type RequestParameters } from './receive.ts';
+import type { InferenceResult } from './result.ts';
+
+/** What a result has to fit, from the accepted request. */
+export interface Expectation {
+  readonly parameters: RequestParameters;
+  readonly modelDigest: string;
+  readonly seed: number;
+  /** Length of the sealed payload: no prompt has more tokens than bytes. */
+  readonly payloadBytes: number;
+}
+
+/** What whoever relayed the stream of this attempt saw of it. */
+export interface Relayed {
+  /** The deltas in order, joined. */
+  readonly text: string;
+  /** Digest of the frame chain so far, hex. */
+  readonly streamDigest: string;
+  /** Whether the closing frame came. */
+  readonly ended: boolean;
+}
+
+/** UTF-8 bytes that one token may stand for, generously. */
+const BYTES_PER_TOKEN_MAX = 256;
+/** Room for the result's fixed fields and for base64 of the envelope. */
+const RETURN_OVERHEAD_BYTES = 16 * 1024;
+
+/** Upper bound of an honest return's size; a larger one is `poe.oversize`. */
+export function returnBytesMax(maxTokens: number): number {
+  return RETURN_OVERHEAD_BYTES + 2 * maxTokens * BYTES_PER_TOKEN_MAX;
+}
+
+/**
+ * Check 1 of step 7, the part about content: the result is of the model, the seed and within the
+ * bounds that were asked for. The hash and signature are checked before (protocol/prove.ts,
+ * crypto/prove.ts). It can't tell whether the computation was honest: sampling does that.
+ *
+ * @returns the code of the first failure, or null.
+ */
+export function checkResult(
+  result: InferenceResult,
+  expected: Expectation,
+): Extract<ErrorCode, 'poe.result_invalid'> | null {
+  const { parameters } = expected;
+  const [choice, ...others] = result.choices;
+  const fits =
+    choice !== undefined &&
+    others.length === 0 &&
+    result.modelDigest === expected.modelDigest &&
+    result.seed === expected.seed &&
+    result.usage.completionTokens <= parameters.maxTokens &&
+    result.usage.promptTokens <= promptTokensMax(expected.payloadBytes) &&
+    (choice.tokenIds === undefined || choice.tokenIds.length === result.usage.completionTokens) &&
+    isHonestEnd(choice.finishReason, result.usage.completionTokens, parameters.maxTokens);
+  return fits ? null : 'poe.result_invalid';
+}
+
+/** `length` is only true at the bound, and nobody but the requester may cut an answer short. */
+function isHonestEnd(finishReason: string, completionTokens: number, maxTokens: number): boolean {
+  if (finishReason === 'length') return completionTokens === maxTokens;
+  return finishReason === 'stop';
+}
+
+/**
+ * The stream part of check 1: a node can't stream one text and commit to another. A stream that
+ * broke off is a prefix of the result; one that ended has its digest.
+ *
+ * @param relayed null when nobody saw frames of this attempt.
+ */
+export function checkStream(
+  result: InferenceResult,
+  relayed: Relayed | null,
+): Extract<ErrorCode, 'poe.stream_mismatch'> | null {
+  if (relayed === null) return null;
+  const text = result.choices[0]?.text ?? '';
+  if (!text.startsWith(relayed.text)) return 'poe.stream_mismatch';
+  if (!relayed.ended) return null;
+  const same = text === relayed.text && result.streamDigest === relayed.streamDigest;
+  return same ? null : 'poe.stream_mismatch';
+}

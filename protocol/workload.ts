@@ -1,0 +1,29 @@
+import type { Path } from './lifecycle.ts';
+
+/** What kind of work a unit is: it decides path, comparison of results and how size is measured. */
+export interface WorkloadClass {
+  readonly path: Path;
+  /** What a node needs to run it. */
+  readonly runtime: 'model';
+  /** How two results are compared when a unit is checked (spec step 07). */
+  readonly comparator: 'llm';
+  /** Unit of `complexity`, which orders the queue and estimates the time. */
+  readonly complexityMeasure: 'tokens';
+}
+
+/** The live classes. A class that isn't here is refused at Receive. */
+export const WORKLOAD_CLASSES = {
+  'ai.inference': {
+    path: 'inference',
+    runtime: 'model',
+    comparator: 'llm',
+    complexityMeasure: 'tokens',
+  },
+} as const satisfies Record<string, WorkloadClass>;
+
+export type WorkloadClassName = keyof typeof WORKLOAD_CLASSES;
+
+/** Whether a name, from outside perhaps, is a live workload class. */
+export function isWorkloadClass(name: string): name is WorkloadClassName {
+  return Object.hasOwn(WORKLOAD_CLASSES, name);
+}

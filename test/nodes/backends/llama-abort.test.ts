@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { BackendFailedError, ContextExceededError } from '../../../nodes/backends/backend.ts';
+import type { Backend } from '../../../nodes/backends/backend.ts';
+import { ask, LONG_TEXT, run, startBackend } from './support.ts';
+
+describe('a slot of the llama backend', () => {
+  let backend: Backend;
+  before(async () => {
+    backend = await startBackend();
+  });
+  after(() => backend.close());
+
+  const next = ask('What is the word? Answer with it alone.', { maxTokens: 12 });
+
+  it('carries nothing over from one request to the next on the same slot', async () => {
+    const before = await run(backend, next);
+    await run(backend, ask('The secret word is XYLOPHONE. Remember it!', { maxTokens: 8 }));
+    assert.deepEqual((await run(backend, next)).tokenIds, before.tokenIds);
+  });
+
+  it('lets requests wait for the slot, in order', async () => {
+    const order: number[] = [];
+    await Promise.all(
+      [0, 1, 2].map(async (index) => {
+        await run(backend, { ...next, maxTokens: 2 });
+        order.push(index);
+      }),
+    );
+    assert.deepEqual(order, [0, 1, 2]);
+  });
+
+  it('makes nothing for a request that is aborted already', async () => {
+    const answer = await run(backend, next, AbortSignal.abort());
+    assert.deepEqual(
+      [answer.finishReason, answer.text, answer.completionTokens],
+      ['cancelled', '', 0],
+    );
+    assert.ok(answer.promptTokens > 10);
+  });
+
+  it('lets a request leave while it waits for the slot', async () => {
+    const abort = new AbortController();
+    const running = run(backend, next);
+    const waiting = run(backend, next, abort.signal);
+    abort.abort();
+    assert.equal((await waiting).finishReason, 'cancelled');
+    assert.equal((await running).finishReason === 'cancelled', false);
+  });
+
+  it('returns what there is soon after an abort', async () => {
+    const request = ask('Tell a long story.', { maxTokens: 200 });
+    const abort = new AbortController();
+    let abortedAtMs = 0;
+    const deltas: string[] = [];
+    const answer = await backend.generate(
+      request,
+      (delta) => {
+        if (deltas.push(delta) !== 5) return;
+        abort.abort();
+        abortedAtMs = performance.now();
+      },
+      abort.signal,
+    );
+    assert.ok(performance.now() - abortedAtMs < 100, `${performance.now() - abortedAtMs} ms`);
+    assert.equal(answer.finishReason, 'cancelled');
+    assert.equal(answer.text, deltas.join(''));
+    assert.equal(answer.completionTokens, answer.tokenIds.length);
+    const whole = await run(backend, { ...request, maxTokens: answer.completionTokens });
+    assert.deepEqual(answer.tokenIds, whole.tokenIds);
+    assert.equal(answer.text, whole.text);
+  });
+
+  it('returns soon after an abort while it reads the prompt, and is clean afterwards', async () => {
+    const before = await run(backend, next);
+    const abort = new AbortController();
+    let abortedAtMs = 0;
+    setTimeout(() => {
+      abort.abort();
+      abortedAtMs = performance.now();
+    }, 250);
+    const answer = await run(backend, ask(LONG_TEXT.repeat(4), { maxTokens: 8 }), abort.signal);
+    assert.ok(performance.now() - abortedAtMs < 100, `${performance.now() - abortedAtMs} ms`);
+    assert.deepEqual([answer.finishReason, answer.completionTokens], ['cancelled', 0]);
+    assert.deepEqual((await run(backend, next)).tokenIds, before.tokenIds);
+  });
+
+  it('leaves the event loop free for heartbeats', async () => {
+    let last = performance.now();
+    let longestMs = 0;
+    const timer = setInterval(() => {
+      longestMs = Math.max(longestMs, performance.now() - last);
+      last = performance.now();
+    }, 10);
+    await run(backend, ask(LONG_TEXT, { maxTokens: 16 }));
+    clearInterval(timer);
+    assert.ok(longestMs > 0 && longestMs < 500, `${longestMs} ms`);
+  });
+});
+
+describe('the end of the llama backend', () => {
+  it('fills its context to the last token', async () => {
+    const backend = await startBackend({ contextTokens: 64 });
+    try {
+      const request = ask('Tell a long story.', { maxTokens: 1 });
+      const maxTokens = 64 - (await run(backend, request)).promptTokens;
+      const answer = await run(backend, { ...request, maxTokens });
+      assert.equal(answer.promptTokens + answer.completionTokens, 64);
+      const more = run(backend, { ...request, maxTokens: maxTokens + 1 });
+      await assert.rejects(more, ContextExceededError);
+    } finally {
+      await backend.close();
+    }
+  });
+
+  it('fails all requests when it is closed, and never calls them cancelled', async () => {
+    const backend = await startBackend();
+    const request = ask('Tell a long story.', { maxTokens: 200 });
+    const running = backend.generate(
+      request,
+      () => void backend.close(),
+      new AbortController().signal,
+    );
+    const waiting = run(backend, request);
+    const results = await Promise.allSettled([running, waiting]);
+    for (const result of results) {
+      assert.equal(result.status, 'rejected');
+      assert.ok(result.status === 'rejected' && result.reason instanceof BackendFailedError);
+    }
+    await assert.rejects(run(backend, request), BackendFailedError);
+    await backend.close();
+  });
+});

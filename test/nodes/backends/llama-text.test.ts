@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import * as fc from 'fast-check';
+import { StopScanner, TokenDecoder } from '../../../nodes/backends/llama-text.ts';
+
+/** What a scanner shows of a text that comes in `chunks`. */
+function scan(stops: readonly string[], chunks: readonly string[]) {
+  const scanner = new StopScanner(stops);
+  const deltas = chunks.map((chunk) => scanner.push(chunk));
+  const stopped = scanner.stopped;
+  return { text: deltas.join('') + scanner.end(), deltas, stopped };
+}
+
+/** The same by definition: is there a stop string that ends at this character, or at the next? */
+function scanSlowly(stops: readonly string[], text: string) {
+  for (let end = 1; end <= text.length; end += 1) {
+    const ending = stops.filter((stop) => text.slice(0, end).endsWith(stop));
+    if (ending.length > 0)
+      return { text: text.slice(0, end - Math.max(...ending.map((s) => s.length))), stopped: true };
+  }
+  return { text, stopped: false };
+}
+
+describe('the stop scanner', () => {
+  const small = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 12 });
+  const stops = fc.array(
+    fc.string({ unit: fc.constantFrom('a', 'b'), minLength: 1, maxLength: 4 }),
+    {
+      maxLength: 3,
+    },
+  );
+
+  it('cuts as by definition, however the text is split', () => {
+    fc.assert(
+      fc.property(stops, fc.array(small, { maxLength: 6 }), (stops, chunks) => {
+        const { text, stopped } = scan(stops, chunks);
+        assert.deepEqual({ text, stopped }, scanSlowly(stops, chunks.join('')));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('never shows what turns out to belong to the stop string', () => {
+    const { deltas, stopped } = scan(['STOP'], ['go S', 'T', 'O', 'P no']);
+    assert.deepEqual(deltas, ['go ', '', '', '']);
+    assert.equal(stopped, true);
+  });
+
+  it('shows what only looked like a stop string', () => {
+    assert.deepEqual(scan(['STOP'], ['S', 'TO', 'ne']).deltas, ['', '', 'STOne']);
+    assert.equal(scan(['STOP'], ['the ST']).text, 'the ST');
+  });
+
+  it('passes everything on without stop strings', () => {
+    assert.deepEqual(scan([], ['a', '', 'b']).deltas, ['a', '', 'b']);
+  });
+});
+
+describe('the token decoder', () => {
+  /** Tokens that are single bytes: every character of more than one is spread. */
+  const bytes = () =>
+    new TokenDecoder<number>((tokens) => new TextDecoder().decode(Uint8Array.from(tokens)));
+  const decode = (tokens: Iterable<number>): string[] => {
+    const decoder = bytes();
+    return [...tokens].map((token) => decoder.push(token));
+  };
+
+  it('gives back any text, in whole characters', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        // The decoder can't know that a last replacement character is meant as one, and a byte
+        // order mark at the start isn't text for the decoder that stands in for the tokenizer.
+        fc.pre(!/\uFFFD$|\uFEFF/.test(text));
+        const deltas = decode(new TextEncoder().encode(text));
+        assert.equal(deltas.join(''), text);
+        assert.ok(deltas.every((delta) => !/\p{Surrogate}/u.test(delta)));
+      }),
+    );
+  });
+
+  it('waits for the last byte of a character', () => {
+    assert.deepEqual(decode([0x61, 0xf0, 0x9f, 0x98, 0x80, 0x62]), ['a', '', '', '', '😀', 'b']);
+  });
+
+  it('shows whole characters of a token that ends within another one', () => {
+    const tokens = [
+      [0xf0, 0x9f],
+      [0x98, 0x80, 0xf0],
+      [0x9f, 0x98, 0x80],
+    ];
+    const decoder = new TokenDecoder<number[]>((tokens) =>
+      new TextDecoder().decode(Uint8Array.from(tokens.flat())),
+    );
+    assert.deepEqual(
+      tokens.map((token) => decoder.push(token)),
+      ['', '😀', '😀'],
+    );
+  });
+
+  it('marks bytes that are no character, once that is certain', () => {
+    assert.deepEqual(decode([0xff, 0x61]), ['', '\uFFFDa']);
+  });
+
+  it('leaves out a character that is never finished', () => {
+    assert.equal(decode([0x61, 0xf0, 0x9f, 0x98]).join(''), 'a');
+  });
+
+  it('tells the tokenizer which tokens came before', () => {
+    const seen: [number[], number[]][] = [];
+    const decoder = new TokenDecoder<number>((tokens, previous) => {
+      seen.push([[...tokens], [...previous]]);
+      return 'x';
+    });
+    for (const token of [1, 2, 3]) decoder.push(token);
+    assert.deepEqual(seen, [
+      [[1], []],
+      [[2], [1]],
+      [[3], [1, 2]],
+    ]);
+  });
+});

@@ -1,0 +1,80 @@
+import { z } from 'zod';
+
+/** A role can't start with this environment; the message lists every wrong variable. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+const url = z.url({ protocol: /^https?$/ }).transform((text) => text.replace(/\/$/, ''));
+const port = z.coerce.number().int().min(0).max(65_535);
+const hostPort = z.string().regex(/^[^:\s]+:\d{1,5}$/, 'must be HOST:PORT');
+const secret = z.string().min(16, 'must have at least 16 characters');
+const databaseUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgresql:// URL');
+const logLevel = z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info');
+const namespace = z.string().min(1).default('default');
+const host = z.string().min(1).default('127.0.0.1');
+
+/** Environment of `workers/coordinator.ts`. */
+export const coordinatorEnv = z.object({
+  DATABASE_URL: databaseUrl,
+  TEMPORAL_ADDRESS: hostPort,
+  TEMPORAL_NAMESPACE: namespace,
+  PLX_COORDINATOR_HOST: host,
+  PLX_COORDINATOR_PORT: port.default(8421),
+  /** Where gateways and nodes reach it; by default its host and port. */
+  PLX_COORDINATOR_URL: url.optional(),
+  /** What gateways present; the same for all of them. */
+  PLX_INTAKE_TOKEN: secret,
+  /** Directory of the key rings, mode 0700. Losing it makes running requests unreadable. */
+  PLX_COORDINATOR_KEYS: z.string().min(1),
+  PLX_LOG_LEVEL: logLevel,
+});
+
+/** Environment of `workers/gateway.ts`. */
+export const gatewayEnv = z.object({
+  DATABASE_URL: databaseUrl,
+  PLX_COORDINATOR_URL: url,
+  PLX_INTAKE_TOKEN: secret,
+  PLX_GATEWAY_HOST: host,
+  PLX_GATEWAY_PORT: port.default(8420),
+  /** Directory of the gateway's own X25519 keys: results of its callers are sealed to them. */
+  PLX_GATEWAY_KEYS: z.string().min(1),
+  TEMPORAL_NAMESPACE: namespace,
+  /** Shown to people as a link; optional. */
+  PLX_TEMPORAL_UI_URL: url.optional(),
+  PLX_LOG_LEVEL: logLevel,
+});
+
+/** Environment of `workers/node.ts`: what an operator sets. */
+export const nodeEnv = z.object({
+  TEMPORAL_ADDRESS: hostPort,
+  TEMPORAL_NAMESPACE: namespace,
+  PLX_COORDINATOR_URL: url,
+  PLX_NODE_NAME: z.string().regex(/^[\w.:/+-]{1,120}$/),
+  PLX_OPERATOR: z.string().regex(/^[\w.:/+-]{1,120}$/),
+  PLX_NODE_KEYS: z.string().min(1),
+  PLX_NODE_TIER: z.coerce.number().int().min(1).max(5),
+  PLX_NODE_SLOTS: z.coerce.number().int().min(1).max(256).default(1),
+  MODEL_PATH: z.string().min(1),
+  PLX_MODEL_ID: z.string().regex(/^[\w.:/+-]{1,120}$/),
+  PLX_LOG_LEVEL: logLevel,
+});
+
+/**
+ * Reads a role's environment once, at its start.
+ *
+ * @throws ConfigError that names each wrong or missing variable, never its value.
+ */
+export function readConfig<Schema extends z.ZodType>(
+  role: string,
+  schema: Schema,
+  env: NodeJS.ProcessEnv = process.env,
+): z.infer<Schema> {
+  const parsed = schema.safeParse(env);
+  if (parsed.success) return parsed.data;
+  const lines = parsed.error.issues.map((issue) => {
+    const name = issue.path.join('.');
+    return `  ${name}: ${env[name] === undefined ? 'is not set' : issue.message}`;
+  });
+  throw new ConfigError(`The ${role} can't start with this environment:\n${lines.join('\n')}`);
+}

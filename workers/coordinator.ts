@@ -1,0 +1,105 @@
+import { createHmac, type KeyObject } from 'node:crypto';
+import { createSecretKey } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { Client } from '@temporalio/client';
+import { NativeConnection, Runtime, DefaultLogger, Worker } from '@temporalio/worker';
+import { createSteps } from '../activities/steps.ts';
+import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
+import type { Ring, WrapKey } from '../crypto/keys.ts';
+import { Relay } from '../intake/relay.ts';
+import { createIntakeServer } from '../intake/server.ts';
+import { startSweeper } from '../intake/sweeper.ts';
+import { openDatabase } from '../prisma/client.ts';
+import { listenForOutcomes } from '../prisma/outcomes.ts';
+import { parseRequestId } from '../protocol/ids.ts';
+import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
+import { coordinatorEnv, readConfig } from './config.ts';
+import { createLogger, runRole, type RunningRole } from './role.ts';
+
+/** Workflows that stay in memory between their tasks; more than are in flight on two cores. */
+const CACHED_WORKFLOWS_MAX = 500;
+
+/**
+ * The coordinator: the intake API (Receive) and the workflow worker in one process, because an
+ * eager start needs its client and its worker to share one connection.
+ */
+async function startCoordinator(): Promise<RunningRole> {
+  const config = readConfig('coordinator', coordinatorEnv);
+  const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
+  Runtime.install({ logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')) });
+  const database = openDatabase(config.DATABASE_URL);
+  const [intakeRing, returnRing, wrapRing, channelRing] = await Promise.all([
+    loadOrCreateX25519Ring(config.PLX_COORDINATOR_KEYS, 'intake'),
+    loadOrCreateX25519Ring(config.PLX_COORDINATOR_KEYS, 'return'),
+    loadOrCreateWrapRing(config.PLX_COORDINATOR_KEYS, 'wrap'),
+    loadOrCreateWrapRing(config.PLX_COORDINATOR_KEYS, 'channel'),
+  ]);
+  const channelSecret = channelSecretOf(channelRing);
+  const outcomes = await listenForOutcomes(config.DATABASE_URL, (error) =>
+    log.error({ error: error.message }, 'coordinator // lost its notification connection'),
+  );
+  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
+  const relay = new Relay(channelSecret, returnRing);
+  const sweeper = startSweeper(database, client, log);
+  const hint = () => sweeper.hint();
+  const coordinatorUrl =
+    config.PLX_COORDINATOR_URL ??
+    `http://${config.PLX_COORDINATOR_HOST}:${config.PLX_COORDINATOR_PORT}`;
+
+  const worker = await Worker.create({
+    connection,
+    namespace: config.TEMPORAL_NAMESPACE,
+    taskQueue: COORDINATOR_QUEUE,
+    workflowsPath: fileURLToPath(import.meta.resolve('../workflows/index.ts')),
+    maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
+    activities: createSteps({
+      database,
+      returnRing,
+      wrapRing,
+      channelSecret,
+      coordinatorUrl,
+      relayed: (unitId, dispatch) => relay.relayed(unitId, dispatch),
+      onCapacity: hint,
+      onEnd: (requestId) => relay.forget(parseRequestId(requestId)),
+      log,
+    }),
+  });
+  const running = worker.run();
+
+  const server = createIntakeServer({
+    database,
+    keys: { intakeRing, wrapRing },
+    client,
+    outcomes,
+    relay,
+    log,
+    intakeToken: config.PLX_INTAKE_TOKEN,
+    channelSecret,
+    intakeKey: intakeRing[0].publicJwk,
+    returnKey: returnRing[0].publicJwk,
+    onNodeSeen: hint,
+  });
+  await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
+
+  return {
+    ready: { url: coordinatorUrl },
+    async stop() {
+      await server.close();
+      await sweeper.stop();
+      worker.shutdown();
+      await running;
+      await outcomes.close();
+      await connection.close();
+      await database.$disconnect();
+    },
+  };
+}
+
+/** Tokens of running attempts must outlive a restart, so the secret is a key file as well. */
+function channelSecretOf(ring: Ring<WrapKey>): KeyObject {
+  const bytes = createHmac('sha256', ring[0].key).update('channel.v1').digest();
+  return createSecretKey(bytes);
+}
+
+await runRole(startCoordinator);

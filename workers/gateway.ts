@@ -1,0 +1,45 @@
+import { createGateway } from '../gateway/server.ts';
+import { fetchIntakeKey } from '../gateway/intake-client.ts';
+import { loadOrCreateX25519Ring } from '../crypto/key-files.ts';
+import { openDatabase } from '../prisma/client.ts';
+import type { RequesterKey } from '../protocol/receive.ts';
+import { gatewayEnv, readConfig } from './config.ts';
+import { createLogger, runRole, type RunningRole } from './role.ts';
+
+/** How long a fetched intake key is used; the coordinator opens older ones for longer than that. */
+const INTAKE_KEY_MS = 60_000;
+
+/** The gateway: the API that apps call. It holds no coordinator key and no Temporal credential. */
+async function startGateway(): Promise<RunningRole> {
+  const config = readConfig('gateway', gatewayEnv);
+  const coordinator = {
+    coordinatorUrl: config.PLX_COORDINATOR_URL,
+    intakeToken: config.PLX_INTAKE_TOKEN,
+  };
+  const app = createGateway({
+    ...coordinator,
+    database: openDatabase(config.DATABASE_URL),
+    requesterRing: await loadOrCreateX25519Ring(config.PLX_GATEWAY_KEYS, 'requester'),
+    intakeKey: cached(() => fetchIntakeKey(coordinator), INTAKE_KEY_MS),
+    temporalUiUrl: config.PLX_TEMPORAL_UI_URL ?? null,
+    temporalNamespace: config.TEMPORAL_NAMESPACE,
+    log: createLogger('gateway', config.PLX_LOG_LEVEL),
+  });
+  const address = await app.listen({
+    host: config.PLX_GATEWAY_HOST,
+    port: config.PLX_GATEWAY_PORT,
+  });
+  return { ready: { url: address }, stop: () => app.close() };
+}
+
+/** Keeps an answer for a while; a failure isn't kept. */
+function cached(fetchKey: () => Promise<RequesterKey>, forMs: number): () => Promise<RequesterKey> {
+  let known: { readonly key: RequesterKey; readonly untilMs: number } | undefined;
+  return async () => {
+    if (!known || Date.now() > known.untilMs)
+      known = { key: await fetchKey(), untilMs: Date.now() + forMs };
+    return known.key;
+  };
+}
+
+await runRole(startGateway);

@@ -1,0 +1,87 @@
+import { Context } from '@temporalio/activity';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
+import type { Backend } from '../nodes/backends/backend.ts';
+import { createLlamaBackend } from '../nodes/backends/llama.ts';
+import { Channel } from '../nodes/channel.ts';
+import { execute } from '../nodes/execute.ts';
+import { joinNetwork } from '../nodes/membership.ts';
+import { measureThroughput } from '../nodes/throughput.ts';
+import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
+import { nodeQueue } from '../protocol/queues.ts';
+import { nodeEnv, readConfig } from './config.ts';
+import { createLogger, runRole, type RunningRole } from './role.ts';
+
+/** A node: a Temporal activity worker on its own queue, with its own keys and one backend. */
+async function startNode(): Promise<RunningRole> {
+  const config = readConfig('node', nodeEnv);
+  const log = createLogger('node', config.PLX_LOG_LEVEL);
+  Runtime.install({ logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')) });
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const backend: Backend = await createLlamaBackend({
+    modelPath: config.MODEL_PATH,
+    modelId: config.PLX_MODEL_ID,
+    slots: config.PLX_NODE_SLOTS,
+  });
+  const tokensPerSecond = await measureThroughput(backend);
+  const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
+  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+
+  const activities: NodeActivities = {
+    execute: (input: ExecuteInput) => {
+      const { cancellationSignal: cancelled, heartbeat } = Context.current();
+      log.info('node // execute');
+      return execute(
+        {
+          keys,
+          backend,
+          returnKey: () => membership.returnKey(),
+          openStream: (ticket) =>
+            channel.openStream(ticket, ticket.channelToken, (error) =>
+              log.warn({ error: error.message }, 'node // stream lost, the work goes on'),
+            ),
+        },
+        input,
+        { cancelled, heartbeat: () => heartbeat() },
+      );
+    },
+  };
+  const worker = await Worker.create({
+    connection,
+    namespace: config.TEMPORAL_NAMESPACE,
+    taskQueue: nodeQueue(keys.nodeId),
+    activities: { ...activities },
+    maxConcurrentActivityTaskExecutions: config.PLX_NODE_SLOTS,
+    maxConcurrentActivityTaskPolls: 1,
+    shutdownGraceTime: '30s',
+  });
+  const running = worker.run();
+  const membership = await joinNetwork(
+    channel,
+    {
+      name: config.PLX_NODE_NAME,
+      operatorId: config.PLX_OPERATOR,
+      tier: config.PLX_NODE_TIER,
+      workloadClasses: ['ai.inference'],
+      modelId: backend.model.id,
+      modelDigest: backend.model.digest,
+      engine: backend.engine,
+      tokensPerSecond,
+      slots: backend.slots,
+    },
+    log,
+  );
+
+  return {
+    ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },
+    async stop() {
+      await membership.leave();
+      worker.shutdown();
+      await running;
+      await connection.close();
+      await backend.close();
+    },
+  };
+}
+
+await runRole(startNode);

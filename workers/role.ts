@@ -1,0 +1,59 @@
+import pino, { type Logger } from 'pino';
+
+/** What a role gives back once it runs. */
+export interface RunningRole {
+  /** Told to whoever started the process, on the first line of stdout. */
+  readonly ready: Readonly<Record<string, unknown>>;
+  stop(): Promise<void>;
+}
+
+/** Fields that must never reach a log, wherever they sit in an object. */
+const SECRET_PATHS = [
+  'authorization',
+  'apiKey',
+  'plaintext',
+  'messages',
+  'text',
+  'content',
+  'privateKey',
+  'token',
+].flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+
+/** Logs of a role: JSON lines on stderr, with secrets cut out. */
+export function createLogger(role: string, level: string): Logger {
+  return pino(
+    { level, base: { role }, redact: { paths: SECRET_PATHS, censor: '[redacted]' } },
+    pino.destination({ fd: 2, sync: false }),
+  );
+}
+
+/**
+ * Runs one role as this process: announces `{"ready":true,…}` on stdout, stops cleanly on SIGTERM
+ * and SIGINT, and exits 1 with one readable message if it can't start.
+ */
+export async function runRole(start: () => Promise<RunningRole>): Promise<void> {
+  try {
+    const role = await start();
+    let stopping = false;
+    const stop = () => {
+      if (stopping) return;
+      stopping = true;
+      role.stop().then(
+        () => process.exit(0),
+        (error: unknown) => fail(error),
+      );
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+    process.stdout.write(`${JSON.stringify({ ready: true, ...role.ready })}\n`);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function fail(error: unknown): never {
+  const readable = error instanceof Error && error.name === 'ConfigError';
+  const text = error instanceof Error ? (readable ? error.message : error.stack) : String(error);
+  process.stderr.write(`${text}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,100 @@
+import { setCurrentDetails } from '@temporalio/workflow';
+import { shortId } from '../protocol/ids.ts';
+import { isOnPath, STEPS, type StepName, type StepRecord } from '../protocol/lifecycle.ts';
+import type { AcceptedInference } from '../protocol/receive.ts';
+import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
+
+type Extra = Pick<StepRecord, 'dispatch' | 'node' | 'note'>;
+
+/**
+ * The nine steps of one request as Temporal UI shows them: Markdown in the workflow's current
+ * details. Setting it costs no history event. No payload and no secret ever goes in.
+ */
+export class Progress {
+  readonly #request: AcceptedInference;
+  readonly #records = new Map<StepName, StepRecord>();
+  /** Attempts that failed, kept because a later attempt overwrites its steps' records. */
+  readonly #lost: StepRecord[] = [];
+
+  constructor(request: AcceptedInference) {
+    this.#request = request;
+  }
+
+  done(step: StepName, elapsedMs: number, extra: Extra = {}): void {
+    this.#set({ step, state: 'done', elapsedMs, ...extra });
+  }
+
+  skipped(step: StepName): void {
+    this.#set({ step, state: 'skipped', note: this.#path() });
+  }
+
+  running(step: StepName, extra: Extra = {}): void {
+    this.#set({ step, state: 'running', ...extra });
+  }
+
+  waiting(step: StepName, extra: Extra = {}): void {
+    this.#set({ step, state: 'waiting', ...extra });
+  }
+
+  failed(step: StepName, extra: Extra): void {
+    const record: StepRecord = { step, state: 'failed', ...extra };
+    this.#lost.push(record);
+    this.#set(record);
+  }
+
+  /** One record per step, in canonical order, and before them the attempts that were lost. */
+  records(): StepRecord[] {
+    const last = STEPS.map(({ name }) => this.#records.get(name) ?? this.#unseen(name));
+    return [...this.#lost.filter((record) => this.#records.get(record.step) !== record), ...last];
+  }
+
+  #unseen(step: StepName): StepRecord {
+    const skipped = !isOnPath(step, this.#path());
+    return skipped ? { step, state: 'skipped', note: this.#path() } : { step, state: 'pending' };
+  }
+
+  #path() {
+    return WORKLOAD_CLASSES[this.#request.parameters.workloadClass].path;
+  }
+
+  #set(record: StepRecord): void {
+    this.#records.set(record.step, record);
+    setCurrentDetails(this.#markdown());
+  }
+
+  #markdown(): string {
+    const { requestId, parameters } = this.#request;
+    const rows = STEPS.map(({ number, name, title, plane }) => {
+      const record = this.#records.get(name) ?? this.#unseen(name);
+      const elapsed = record.elapsedMs === undefined ? '' : `${record.elapsedMs.toFixed(1)} ms`;
+      const node = record.node ? shortId(record.node) : '';
+      return `| ${number} | ${title} | ${plane} | ${stateText(record)} | ${elapsed} | ${node} |`;
+    });
+    const lost = this.#lost.map(
+      ({ step, dispatch, node, note }) =>
+        `- attempt ${dispatch ?? '–'} lost in ${step}: \`${note}\`${node ? ` on ${shortId(node)}` : ''}`,
+    );
+    return [
+      `**${requestId}** · ${parameters.workloadClass} · ${parameters.model}`,
+      '',
+      '| # | step | plane | state | time | node |',
+      '|---|---|---|---|---|---|',
+      ...rows,
+      ...(lost.length > 0 ? ['', ...lost] : []),
+    ].join('\n');
+  }
+}
+
+const MARKS = {
+  done: '✅',
+  skipped: '⏭',
+  running: '▶️',
+  waiting: '⏳',
+  failed: '❌',
+  pending: '·',
+} as const;
+
+function stateText(record: StepRecord): string {
+  const note = record.note ? `: ${record.note}` : '';
+  return `${MARKS[record.state]} ${record.state}${note}`;
+}

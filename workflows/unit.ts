@@ -1,0 +1,155 @@
+import { ApplicationFailure, condition, defineSignal, setHandler } from '@temporalio/workflow';
+import type { Assignment } from '../activities/schedule.ts';
+import { afterFailure } from '../protocol/dispatch.ts';
+import { withNodeRecipient } from '../protocol/envelope.ts';
+import type { ErrorCode } from '../protocol/errors.ts';
+import { reportedTimes, type NodeReturn } from '../protocol/execute.ts';
+import { shortId, type NodeId, type UnitId } from '../protocol/ids.ts';
+import type { FinalState } from '../protocol/lifecycle.ts';
+import type { AcceptedInference } from '../protocol/receive.ts';
+import type { TokenUsage } from '../protocol/settle.ts';
+import { nodeActivities, steps } from './activities.ts';
+import { executeFailureCode } from './failures.ts';
+import type { Progress } from './progress.ts';
+
+/** How a unit ended. `usage` and `node` belong to the accepted attempt. */
+export interface UnitOutcome {
+  readonly state: FinalState;
+  readonly code?: ErrorCode;
+  readonly usage?: TokenUsage;
+  readonly node?: Assignment;
+  readonly dispatches: number;
+}
+
+type Attempt =
+  | { readonly kind: 'accepted'; readonly usage: TokenUsage }
+  | { readonly kind: 'failed'; readonly code: ErrorCode };
+
+/** Sent to a waiting unit when capacity appeared. It is only a hint: Schedule decides. */
+export const wakeSignal = defineSignal('wake');
+
+/** Steps 3–7 for one unit: dispatch until a return is accepted or the budget is used up. */
+export async function serveUnit(
+  unitId: UnitId,
+  request: AcceptedInference,
+  progress: Progress,
+): Promise<UnitOutcome> {
+  let woken = false;
+  setHandler(wakeSignal, () => void (woken = true));
+  const failures: ErrorCode[] = [];
+  const usedNodes: NodeId[] = [];
+
+  for (let dispatch = 1; ; dispatch++) {
+    // 3 Schedule
+    const node = await scheduled(dispatch);
+    if (node === null)
+      return { state: 'failed', code: 'schedule.deadline_elapsed', dispatches: dispatch - 1 };
+    usedNodes.push(node.nodeId);
+    // 4 Dispatch … 7 Validate
+    const attempt = await dispatched(unitId, dispatch, node, request, progress);
+    if (attempt.kind === 'accepted')
+      return { state: 'completed', usage: attempt.usage, node, dispatches: dispatch };
+
+    failures.push(attempt.code);
+    await steps.reportFailure({ unitId, dispatch, nodeId: node.nodeId, code: attempt.code });
+    const verdict = afterFailure(failures);
+    if (verdict.kind === 'end')
+      return { state: verdict.state, code: attempt.code, dispatches: dispatch };
+  }
+
+  /** Holds the unit until a node can take it; null when its deadline elapsed first. */
+  async function scheduled(dispatch: number): Promise<Assignment | null> {
+    for (;;) {
+      woken = false;
+      progress.running('schedule', { dispatch });
+      const answer = await steps.schedule.executeWithOptions({ summary: '3 Schedule' }, [
+        { unitId, dispatch, usedNodes, request: schedulable(request) },
+      ]);
+      if (answer.kind === 'assigned') {
+        progress.done('schedule', answer.elapsedMs, { dispatch, node: answer.node.nodeId });
+        return answer.node;
+      }
+      const remainingMs = request.deadlineAtMs - Date.now();
+      if (answer.kind === 'elapsed' || remainingMs <= 0) {
+        progress.failed('schedule', { dispatch, note: 'schedule.deadline_elapsed' });
+        return null;
+      }
+      progress.waiting('schedule', { dispatch });
+      await condition(() => woken, remainingMs);
+    }
+  }
+}
+
+/** Steps 4–7 for one attempt on one node. */
+async function dispatched(
+  unitId: UnitId,
+  dispatch: number,
+  node: Assignment,
+  request: AcceptedInference,
+  progress: Progress,
+): Promise<Attempt> {
+  const at = { dispatch, node: node.nodeId };
+  // 4 Dispatch
+  progress.running('dispatch', at);
+  const sealed = await steps.dispatch.executeWithOptions({ summary: '4 Dispatch' }, [
+    { unitId, dispatch, node, request: sealable(request) },
+  ]);
+  progress.done('dispatch', sealed.elapsedMs, at);
+  // 5 Execute and 6 Proof-of-Execution, on the node
+  progress.running('execute', at);
+  let returned: NodeReturn;
+  try {
+    returned = await nodeActivities(
+      node.nodeId,
+      request.parameters.deadlineSeconds,
+      request.payloadBytes,
+    ).execute.executeWithOptions({ summary: executeSummary(dispatch, node) }, [
+      {
+        envelope: withNodeRecipient(request.envelope, sealed.encryptedKey, sealed.kid),
+        ticket: sealed.ticket,
+        parameters: request.parameters,
+        requesterKey: request.requesterKey,
+      },
+    ]);
+  } catch (error) {
+    const code = executeFailureCode(error);
+    progress.failed('execute', { ...at, note: code });
+    return { kind: 'failed', code };
+  }
+  const times = reportedTimes(returned);
+  progress.done('execute', times.executeElapsedMs, at);
+  progress.done('prove', times.proveElapsedMs, at);
+  // 7 Validate
+  progress.running('validate', at);
+  const verdict = await steps.validate.executeWithOptions({ summary: '7 Validate' }, [
+    { unitId, dispatch, node, returned, request: checkable(request) },
+  ]);
+  if (verdict.kind === 'rejected') {
+    progress.failed('validate', { ...at, note: verdict.code });
+    return { kind: 'failed', code: verdict.code };
+  }
+  progress.done('validate', verdict.elapsedMs, at);
+  return { kind: 'accepted', usage: verdict.usage };
+}
+
+function executeSummary(dispatch: number, node: Assignment): string {
+  return `5 Execute, 6 Proof-of-Execution · attempt ${dispatch} on ${shortId(node.nodeId)}`;
+}
+
+// Each step gets what it needs and no more: the payload isn't copied through history again.
+function schedulable(request: AcceptedInference) {
+  const { parameters, modelDigest, complexity, deadlineAtMs, payloadBytes } = request;
+  return { parameters, modelDigest, complexity, deadlineAtMs, payloadBytes };
+}
+
+function sealable(request: AcceptedInference) {
+  const { parameters, seed, envelope } = request;
+  const [wrappedKey] = envelope.recipients;
+  if (!wrappedKey) throw ApplicationFailure.nonRetryable('no recipient', 'coordinator.internal');
+  return { parameters, seed, wrappedKey };
+}
+
+function checkable(request: AcceptedInference) {
+  const { parameters, modelDigest, seed, payloadBytes } = request;
+  return { parameters, modelDigest, seed, payloadBytes };
+}
