@@ -3,7 +3,7 @@ import { ApplicationFailure } from '@temporalio/activity';
 import { makeChannelToken } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
 import { rsaPublicKeyFromSpki, type Ring, type WrapKey } from '../crypto/keys.ts';
-import { rewrapForNode } from '../crypto/request.ts';
+import { dispatchContentKey } from '../crypto/dispatch.ts';
 import { sealTicket } from '../crypto/ticket.ts';
 import type { WrapRecipient } from '../protocol/envelope.ts';
 import type { UnitId } from '../protocol/ids.ts';
@@ -49,7 +49,7 @@ export async function dispatch(
   const nodeKey = rsaPublicKeyFromSpki(Buffer.from(node.encryptionKey, 'base64'));
   const attempt = { unitId, dispatch: input.dispatch, nodeId: node.nodeId };
   try {
-    const encryptedKey = rewrapForNode(request.wrappedKey, wrapRing, nodeKey);
+    const encryptedKey = dispatchContentKey(request.wrappedKey, wrapRing, nodeKey);
     const ticket = await sealTicket(
       {
         ...attempt,

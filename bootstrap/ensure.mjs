@@ -1,0 +1,67 @@
+import { dirname, join } from 'node:path';
+import { databaseClientStep } from './database-client.mjs';
+import { dependenciesStep } from './dependencies.mjs';
+import { withLock } from './lock.mjs';
+import { modelStep } from './model.mjs';
+import { createReport } from './report.mjs';
+import { temporalStep } from './temporal-cli.mjs';
+
+/**
+ * @typedef {object} Context
+ * @property {string} root the project's directory.
+ * @property {NodeJS.ProcessEnv} env
+ * @property {ReturnType<typeof createReport>} report
+ *
+ * @typedef {object} Step something that may have to be made once; it can be asked and run again.
+ * @property {string} label
+ * @property {() => Promise<boolean>} isDone
+ * @property {(helpers: {
+ *   recordChild: (pid: number, command: string) => Promise<void> }) => Promise<void>} run
+ *
+ * @typedef {object} Tools absolute paths, or the address of a server that already runs.
+ * @property {string} [temporalCliPath]
+ * @property {string} [temporalAddress]
+ * @property {string} [modelPath]
+ */
+
+/**
+ * Makes a clone ready to run, doing only what is missing: npm packages and the database client, and
+ * with `tools` the Temporal CLI and the model too. Concurrent callers take turns.
+ *
+ * @param {{ tools: boolean, root?: string, env?: NodeJS.ProcessEnv,
+ *   report?: ReturnType<typeof createReport> }} options
+ * @returns {Promise<Tools>} empty without `tools`.
+ * @throws {import('./report.mjs').BootstrapError} with what was tried and how to mend it.
+ */
+export async function ensure({ tools, root, env = process.env, report = createReport() }) {
+  const context = { root: root ?? dirname(import.meta.dirname), env, report };
+  await ensureStep(context, await dependenciesStep(context));
+  // Only now: the client's digest depends on the Prisma version just installed.
+  await ensureStep(context, await databaseClientStep(context));
+  if (!tools) return {};
+  const temporal = await temporalStep(context);
+  await ensureStep(context, temporal);
+  const model = await modelStep(context);
+  await ensureStep(context, model);
+  return { ...temporal.found(), ...model.found() };
+}
+
+/** `tools` as variables for a child process, whose own lookups they spare. */
+export function toolsEnv({ temporalCliPath, temporalAddress, modelPath }) {
+  return {
+    ...(temporalCliPath === undefined ? {} : { TEMPORAL_CLI_PATH: temporalCliPath }),
+    ...(temporalAddress === undefined ? {} : { TEMPORAL_ADDRESS: temporalAddress }),
+    ...(modelPath === undefined ? {} : { MODEL_PATH: modelPath }),
+  };
+}
+
+async function ensureStep({ root, report }, step) {
+  if (await step.isDone()) return;
+  const lock = join(root, '.tools', 'bootstrap.lock');
+  const onWait = ({ pid }) => report.note(`Waiting for another start's setup (process ${pid}) …`);
+  await withLock(lock, { onWait }, async (recordChild) => {
+    // Another process may have done it while this one waited.
+    if (await step.isDone()) return;
+    await report.step(step.label, () => step.run({ recordChild }));
+  });
+}

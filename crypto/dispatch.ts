@@ -1,0 +1,25 @@
+import { constants, publicEncrypt, type KeyObject } from 'node:crypto';
+import type { WrapRecipient } from '../protocol/envelope.ts';
+import { unwrapForRing } from './content-key.ts';
+import type { Ring, WrapKey } from './keys.ts';
+
+/**
+ * Dispatch: encrypts a request's content key to one node (RSA-OAEP with SHA-256), a public
+ * operation. The payload is neither needed nor touched; `withNodeRecipient` assembles the envelope.
+ *
+ * @param recipient the coordinator's own recipient of the wrapped request.
+ * @returns `encrypted_key` for the node's recipient, base64url.
+ * @throws EnvelopeError `envelope.unknown_key` or `envelope.undecryptable`.
+ */
+export function dispatchContentKey(
+  recipient: WrapRecipient,
+  wrapRing: Ring<WrapKey>,
+  nodeEncryptionPublicKey: KeyObject,
+): string {
+  const contentKey = unwrapForRing(recipient, wrapRing);
+  const padding = constants.RSA_PKCS1_OAEP_PADDING;
+  const key = { key: nodeEncryptionPublicKey, padding, oaepHash: 'sha256' };
+  const encrypted = publicEncrypt(key, contentKey);
+  contentKey.fill(0);
+  return encrypted.toString('base64url');
+}
