@@ -51,8 +51,9 @@ export async function receive(
 ): Promise<AcceptedInference> {
   const startedAt = performance.now();
   const { parameters, accountId } = call;
-  if (!isWorkloadClass(parameters.workloadClass))
-    throw new CodedError('receive.unknown_workload_class', `Asked for: ${parameters.workloadClass}.`);
+  const workloadClass: string = parameters.workloadClass;
+  if (!isWorkloadClass(workloadClass))
+    throw new CodedError('receive.unknown_workload_class', `Asked for: ${workloadClass}.`);
   const model = await findModel(database, parameters.model);
   const envelope = opened(call, keys);
   const payloadBytes = Buffer.byteLength(envelope.ciphertext, 'base64url');
@@ -64,8 +65,7 @@ export async function receive(
   const row = await inTransaction(
     database,
     async (transaction) =>
-      (await joined(transaction, call.intakeKey)) ??
-      (await accept(transaction, call, reservedWei)),
+      (await joined(transaction, call.intakeKey)) ?? (await accept(transaction, call, reservedWei)),
   );
   return {
     requestId: row.id,
@@ -105,7 +105,10 @@ async function findModel(database: Database, name: string): Promise<ModelRow> {
 }
 
 /** The request that an earlier call with this key made. Two calls at once take turns. */
-async function joined(transaction: Transaction, intakeKey: string): Promise<RequestRow | undefined> {
+async function joined(
+  transaction: Transaction,
+  intakeKey: string,
+): Promise<RequestRow | undefined> {
   await transaction.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${intakeKey}, 1))::text`;
   const [row] = await transaction.$queryRaw<RequestRow[]>`
     SELECT id, reserved_wei::text, accepted_at, deadline_at FROM request WHERE intake_key = ${intakeKey}`;

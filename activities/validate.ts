@@ -21,10 +21,7 @@ export interface ValidateInput {
   readonly node: Assignment;
   /** From an adversary: of any shape. */
   readonly returned: unknown;
-  readonly request: Pick<
-    AcceptedInference,
-    'parameters' | 'modelDigest' | 'seed' | 'payloadBytes'
-  >;
+  readonly request: Pick<AcceptedInference, 'parameters' | 'modelDigest' | 'seed' | 'payloadBytes'>;
 }
 
 export type ValidateResult =

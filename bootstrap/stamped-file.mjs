@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { readOrNothing, statOrNothing, writeAtomically } from './files.mjs';
+import { readOrNothing, sha256File, statOrNothing, writeAtomically } from './files.mjs';
 
 /** Records that `path` has been verified, so that later starts needn't hash it again. */
 export async function writeStamp(path, sha256) {
@@ -9,15 +9,20 @@ export async function writeStamp(path, sha256) {
 }
 
 /**
+ * Says whether a fetched file is still what was pinned. It is hashed only when its stamp is missing
+ * (a start was killed in between), or its size, time or pin differ from the stamp's.
+ *
  * @param {string} path
- * @returns {Promise<'absent' | 'unverified' | 'matches' | 'changed'>} `unverified`: no stamp, as
- *   when a start was killed in between; `changed`: size or time differ from the verified file's.
+ * @param {string} sha256 what is pinned, in hex.
+ * @returns {Promise<'not there' | 'verified' | 'damaged'>}
  */
-export async function readStamp(path) {
+export async function verifyStamped(path, sha256) {
   const file = await statOrNothing(path);
-  if (file === undefined) return 'absent';
-  const text = await readOrNothing(`${path}.stamp.json`);
-  if (text === undefined) return 'unverified';
-  const stamp = JSON.parse(text);
-  return stamp.sizeBytes === file.size && stamp.modifiedMs === file.mtimeMs ? 'matches' : 'changed';
+  if (file === undefined) return 'not there';
+  const stamp = JSON.parse((await readOrNothing(`${path}.stamp.json`)) ?? '{}');
+  const isSame = stamp.sizeBytes === file.size && stamp.modifiedMs === file.mtimeMs;
+  if (isSame && stamp.sha256 === sha256) return 'verified';
+  if ((await sha256File(path)) !== sha256) return 'damaged';
+  await writeStamp(path, sha256);
+  return 'verified';
 }

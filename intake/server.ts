@@ -31,7 +31,9 @@ export function createIntakeServer(dependencies: ServerDependencies): FastifyIns
   const app = fastify({ bodyLimit: BODY_BYTES_MAX, forceCloseConnections: true });
   app.setErrorHandler((error, _request, reply) => sendError(dependencies, reply, error));
   // Frames are read while they arrive, line by line.
-  app.addContentTypeParser('application/x-ndjson', (_request, payload, done) => done(null, payload));
+  app.addContentTypeParser('application/x-ndjson', (_request, payload, done) =>
+    done(null, payload),
+  );
   app.get('/healthz', () => ({ status: 'ok' }));
   gatewayRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
@@ -71,11 +73,14 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
     onNodeSeen();
     return { heartbeatToken, returnKey };
   });
-  app.post<{ Params: { nodeId: string } }>('/v1/nodes/:nodeId/heartbeat', async (request, reply) => {
-    const nodeId = nodeIdOf(request.params.nodeId);
-    await heartbeat(database, channelSecret, nodeId, bearer(request));
-    return reply.code(204).send();
-  });
+  app.post<{ Params: { nodeId: string } }>(
+    '/v1/nodes/:nodeId/heartbeat',
+    async (request, reply) => {
+      const nodeId = nodeIdOf(request.params.nodeId);
+      await heartbeat(database, channelSecret, nodeId, bearer(request));
+      return reply.code(204).send();
+    },
+  );
   app.post<{ Params: FrameParams; Body: NodeJS.ReadableStream }>(
     '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
     async (request, reply) => {
@@ -121,7 +126,10 @@ function coded({ log }: ServerDependencies, error: unknown): CodedError {
   if (error instanceof EnvelopeError) return new CodedError('relay.bad_frame', error.message);
   if (error instanceof Error && 'statusCode' in error && Number(error.statusCode) < 500)
     return new CodedError('receive.malformed_request', error.message);
-  log.error({ error: error instanceof Error ? error.stack : String(error) }, 'coordinator // failed');
+  log.error(
+    { error: error instanceof Error ? error.stack : String(error) },
+    'coordinator // failed',
+  );
   return new CodedError('coordinator.internal');
 }
 

@@ -26,14 +26,14 @@ export interface Sweeper {
  * ends requests whose start was lost. Hints only make it sooner; a missed one costs a second.
  */
 export function startSweeper(database: Database, client: Client, log: Logger): Sweeper {
-  let stopped = false;
+  const stopped = new AbortController();
   let hinted: (() => void) | undefined;
   const loop = (async () => {
-    while (!stopped) {
+    while (!stopped.signal.aborted) {
       await sweep(database, client, log).catch((error: unknown) =>
         log.error({ error: String(error) }, 'sweeper // failed, will sweep again'),
       );
-      if (stopped) break;
+      if (stopped.signal.aborted) break;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, SWEEP_MS);
         hinted = () => {
@@ -47,7 +47,7 @@ export function startSweeper(database: Database, client: Client, log: Logger): S
   return {
     hint: () => hinted?.(),
     async stop() {
-      stopped = true;
+      stopped.abort();
       hinted?.();
       await loop;
     },

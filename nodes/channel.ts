@@ -21,7 +21,7 @@ export interface NodeClaims {
 }
 
 /** What the coordinator answers to a registration. */
-export interface Membership {
+export interface Registration {
   readonly heartbeatToken: string;
   /** Results are sealed to this key as well as the requester's. */
   readonly returnKey: RequesterKey;
@@ -51,7 +51,7 @@ export class Channel {
   }
 
   /** @throws Error when the coordinator can't be reached or refuses; the message says which. */
-  async register(claims: NodeClaims): Promise<Membership> {
+  async register(claims: NodeClaims): Promise<Registration> {
     const { nodeId, signing, encryption } = this.#keys;
     const registration = {
       nodeId,
@@ -65,7 +65,7 @@ export class Channel {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ registration, signature: signature.toString('base64url') }),
     });
-    return (await response.json()) as Membership;
+    return (await response.json()) as Registration;
   }
 
   /** @returns false when the coordinator doesn't know the node any more: register again. */

@@ -58,17 +58,18 @@ export async function execute(
     const opened = await openInput(dependencies, input);
     const decryptedAtMs = Date.now();
     const deadline = AbortSignal.timeout(opened.ticket.deadlineSeconds * 1_000);
-    stream = await startStream(dependencies, input, opened.ticket);
+    const outgoing = await startStream(dependencies, input, opened.ticket);
+    stream = outgoing;
     const generation = await generate(
       backend,
       input,
       opened,
-      stream.send,
+      (delta) => outgoing.send(delta),
       AbortSignal.any([deadline, context.cancelled]),
     );
     if (deadline.aborted) throw failure('node.deadline_exceeded');
     context.cancelled.throwIfAborted();
-    await stream.end();
+    await outgoing.end();
     const finishedAtMs = Date.now();
     const bytes = resultBytes({
       v: 1,
@@ -86,7 +87,7 @@ export async function execute(
         promptTokens: generation.promptTokens,
         completionTokens: generation.completionTokens,
       },
-      streamDigest: stream.digest(),
+      streamDigest: outgoing.digest(),
     });
     return await prove(dependencies, input, opened.ticket, bytes, { decryptedAtMs, finishedAtMs });
   } finally {

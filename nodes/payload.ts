@@ -4,9 +4,7 @@ import { parseCanonical } from '../protocol/canonical.ts';
 /** The sealed payload of class `ai.inference`, as canonical JSON. */
 const payloadSchema = z.strictObject({
   messages: z
-    .array(
-      z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string() }),
-    )
+    .array(z.strictObject({ role: z.enum(['system', 'user', 'assistant']), content: z.string() }))
     .min(1),
   temperature: z.number(),
   topP: z.number(),

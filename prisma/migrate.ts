@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import pg from 'pg';
+import { Client } from 'pg';
 
 /** Any number that all coordinators share; the lock serialises their migrations. */
 const MIGRATION_LOCK = 5_074_820;
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS "_prisma_migrations" (
  * @throws when a migration fails (it is rolled back whole) or an applied one was edited since.
  */
 export async function migrate(url: string, directory = import.meta.dirname): Promise<string[]> {
-  const client = new pg.Client({ connectionString: url });
+  const client = new Client({ connectionString: url });
   await client.connect();
   try {
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
@@ -58,7 +58,7 @@ async function migrationNames(directory: string): Promise<string[]> {
     .toSorted();
 }
 
-async function apply(client: pg.Client, name: string, sql: string, checksum: string) {
+async function apply(client: Client, name: string, sql: string, checksum: string) {
   try {
     await client.query('BEGIN');
     await client.query(sql);

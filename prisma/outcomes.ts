@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { Client } from 'pg';
 import type { Transaction } from './client.ts';
 
 const CHANNEL = 'plx_outcome';
@@ -32,8 +32,8 @@ export async function listenForOutcomes(
   let closed = false;
   let client = await connect();
 
-  async function connect(): Promise<pg.Client> {
-    const connection = new pg.Client({ connectionString: url });
+  async function connect(): Promise<Client> {
+    const connection = new Client({ connectionString: url });
     connection.on('notification', ({ payload }) => wake(waiting.get(payload ?? '')));
     connection.on('error', (error) => {
       onError(error);
@@ -44,7 +44,7 @@ export async function listenForOutcomes(
     return connection;
   }
 
-  async function reconnect(broken: pg.Client): Promise<void> {
+  async function reconnect(broken: Client): Promise<void> {
     if (closed || broken !== client) return;
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));

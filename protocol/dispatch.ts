@@ -10,7 +10,11 @@ export const DISPATCH_BUDGET = {
 } as const;
 
 /** What a node says when the request itself can't be run; the payload is sealed, so it knows. */
-const REFUSALS: readonly ErrorCode[] = ['execute.context_exceeded', 'execute.invalid_request'];
+const REFUSALS: readonly ErrorCode[] = [
+  'dispatch.envelope_rejected',
+  'execute.context_exceeded',
+  'execute.invalid_request',
+];
 
 /** What to do about an attempt that didn't yield an acceptable return. */
 export type Verdict =

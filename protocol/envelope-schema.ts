@@ -1,11 +1,6 @@
 import { z } from 'zod';
 import { isWellFormed } from './canonical.ts';
-import type {
-  DispatchEnvelope,
-  SealedRequest,
-  ReturnEnvelope,
-  WrappedRequest,
-} from './envelope.ts';
+import type { DispatchEnvelope, SealedRequest, ReturnEnvelope } from './envelope.ts';
 import { REQUEST_PROTECTED } from './envelope.ts';
 import { isNodeId, isUnitId, type NodeId, type UnitId } from './ids.ts';
 import { PAYLOAD_BYTES_MAX } from './receive.ts';
@@ -54,11 +49,6 @@ const x25519Recipient = z.strictObject({
   encrypted_key: wrappedKey,
 });
 
-const wrapRecipient = z.strictObject({
-  header: z.strictObject({ alg: z.literal('A256KW'), kid }),
-  encrypted_key: wrappedKey,
-});
-
 const nodeRecipient = z.strictObject({
   header: z.strictObject({ alg: z.literal('RSA-OAEP-256'), kid }),
   encrypted_key: binaryUpTo(RSA_BYTES_MAX),
@@ -77,12 +67,6 @@ export const sealedRequestSchema = z.strictObject({
   ...request,
   recipients: z.tuple([x25519Recipient]),
 }) satisfies z.ZodType<SealedRequest>;
-
-/** Exactly one recipient: a key of the coordinator's ring. */
-export const wrappedRequestSchema = z.strictObject({
-  ...request,
-  recipients: z.tuple([wrapRecipient]),
-}) satisfies z.ZodType<WrappedRequest>;
 
 /** Exactly one recipient: a node. */
 export const dispatchEnvelopeSchema = z.strictObject({

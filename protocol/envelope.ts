@@ -56,10 +56,17 @@ export type ReturnEnvelope = Jwe<X25519Recipient>;
 /** The one protected header of a request, byte for byte: base64url of `{"enc":"A256GCM"}`. */
 export const REQUEST_PROTECTED = 'eyJlbmMiOiJBMjU2R0NNIn0';
 
+/** The coordinator's recipient: the only one that a wrapped request has. */
+export function wrapRecipient(jwe: WrappedRequest): WrapRecipient {
+  const [recipient] = jwe.recipients;
+  if (!recipient) throw new RangeError('A wrapped request has one recipient, this one has none.');
+  return recipient;
+}
+
 /**
  * Assembles what a node receives: the request with its one recipient replaced by the node. Pure,
  * so that a workflow can do it and history needn't hold the payload twice. `encryptedKey` comes
- * from `dispatchRequest`; `kid` names whom it's for, the node id.
+ * from `dispatchContentKey`; `kid` names whom it's for, the node id.
  */
 export function withNodeRecipient(
   jwe: WrappedRequest,

@@ -50,7 +50,14 @@ export const ERRORS = {
     503,
     'The node did not pick the work up in time.',
   ),
-  'dispatch.envelope_rejected': blame('dispatch', 502, 'The node could not open its envelope.'),
+  // Without blame: nobody before the node can tell whether a payload opens, so a hostile caller
+  // could make honest nodes report it.
+  'dispatch.envelope_rejected': row(
+    'dispatch',
+    'redispatch',
+    400,
+    'The sealed payload can not be opened, or is not one of its workload class.',
+  ),
   'node.deadline_exceeded': blame('execute', 504, 'The node missed the deadline.'),
   'execute.node_lost': row(
     'execute',

@@ -1,6 +1,6 @@
 import type { ErrorCode } from './errors.ts';
 import { promptTokensMax, type RequestParameters } from './receive.ts';
-import type { InferenceResult } from './result.ts';
+import { RESULT_BYTES_MAX, type InferenceResult } from './result.ts';
 
 /** What a result has to fit, from the accepted request. */
 export interface Expectation {
@@ -28,7 +28,8 @@ const RETURN_OVERHEAD_BYTES = 16 * 1024;
 
 /** Upper bound of an honest return's size; a larger one is `poe.oversize`. */
 export function returnBytesMax(maxTokens: number): number {
-  return RETURN_OVERHEAD_BYTES + 2 * maxTokens * BYTES_PER_TOKEN_MAX;
+  const bytes = RETURN_OVERHEAD_BYTES + 2 * maxTokens * BYTES_PER_TOKEN_MAX;
+  return Math.min(bytes, Math.ceil((RESULT_BYTES_MAX * 4) / 3));
 }
 
 /**

@@ -1,11 +1,9 @@
-import { createHmac, type KeyObject } from 'node:crypto';
-import { createSecretKey } from 'node:crypto';
+import { createHmac, createSecretKey } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, Worker } from '@temporalio/worker';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
-import type { Ring, WrapKey } from '../crypto/keys.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
@@ -26,15 +24,13 @@ const CACHED_WORKFLOWS_MAX = 500;
 async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
-  Runtime.install({ logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')) });
+  Runtime.install({
+    logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
+  });
   const database = openDatabase(config.DATABASE_URL);
-  const [intakeRing, returnRing, wrapRing, channelRing] = await Promise.all([
-    loadOrCreateX25519Ring(config.PLX_COORDINATOR_KEYS, 'intake'),
-    loadOrCreateX25519Ring(config.PLX_COORDINATOR_KEYS, 'return'),
-    loadOrCreateWrapRing(config.PLX_COORDINATOR_KEYS, 'wrap'),
-    loadOrCreateWrapRing(config.PLX_COORDINATOR_KEYS, 'channel'),
-  ]);
-  const channelSecret = channelSecretOf(channelRing);
+  const { intakeRing, returnRing, wrapRing, channelSecret } = await loadKeys(
+    config.PLX_COORDINATOR_KEYS,
+  );
   const outcomes = await listenForOutcomes(config.DATABASE_URL, (error) =>
     log.error({ error: error.message }, 'coordinator // lost its notification connection'),
   );
@@ -96,10 +92,16 @@ async function startCoordinator(): Promise<RunningRole> {
   };
 }
 
-/** Tokens of running attempts must outlive a restart, so the secret is a key file as well. */
-function channelSecretOf(ring: Ring<WrapKey>): KeyObject {
-  const bytes = createHmac('sha256', ring[0].key).update('channel.v1').digest();
-  return createSecretKey(bytes);
+/** The coordinator's key files. All of them must outlive a restart: running requests need them. */
+async function loadKeys(directory: string) {
+  const [intakeRing, returnRing, wrapRing, channelRing] = await Promise.all([
+    loadOrCreateX25519Ring(directory, 'intake'),
+    loadOrCreateX25519Ring(directory, 'return'),
+    loadOrCreateWrapRing(directory, 'wrap'),
+    loadOrCreateWrapRing(directory, 'channel'),
+  ]);
+  const secret = createHmac('sha256', channelRing[0].key).update('channel.v1').digest();
+  return { intakeRing, returnRing, wrapRing, channelSecret: createSecretKey(secret) };
 }
 
 await runRole(startCoordinator);

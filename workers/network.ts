@@ -56,8 +56,12 @@ async function main(): Promise<number> {
     const completed = await Promise.race([shown, interrupted.then(() => null)]);
     if (values.once || completed === null) return completed ? 0 : 1;
     terminal.write(`\n${terminal.style('bold', 'Try it')}${snippets(network)}\n`);
-    terminal.write(`Gateway      ${network.gatewayUrl}/v1\nTemporal UI  ${network.temporalUiUrl}\n`);
-    terminal.write(`Logs         ${join(config.PLX_DATA_DIR, 'logs')}\n\nCtrl-C stops the network.\n`);
+    terminal.write(
+      `Gateway      ${network.gatewayUrl}/v1\nTemporal UI  ${network.temporalUiUrl}\n`,
+    );
+    terminal.write(
+      `Logs         ${join(config.PLX_DATA_DIR, 'logs')}\n\nCtrl-C stops the network.\n`,
+    );
     await interrupted;
     return 0;
   } finally {
@@ -93,6 +97,8 @@ function start(config: z.infer<typeof networkEnv>): Promise<Network> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  terminal.write(`\n${terminal.style('red', error instanceof Error ? error.message : String(error))}\n`);
+  terminal.write(
+    `\n${terminal.style('red', error instanceof Error ? error.message : String(error))}\n`,
+  );
   process.exitCode = 1;
 }

@@ -1,9 +1,10 @@
 import { Context } from '@temporalio/activity';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { z } from 'zod';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
 import { createLlamaBackend } from '../nodes/backends/llama.ts';
-import { Channel } from '../nodes/channel.ts';
+import { Channel, type NodeClaims } from '../nodes/channel.ts';
 import { execute } from '../nodes/execute.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import { measureThroughput } from '../nodes/throughput.ts';
@@ -16,7 +17,9 @@ import { createLogger, runRole, type RunningRole } from './role.ts';
 async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
-  Runtime.install({ logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')) });
+  Runtime.install({
+    logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
+  });
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
   const backend: Backend = await createLlamaBackend({
     modelPath: config.MODEL_PATH,
@@ -56,21 +59,7 @@ async function startNode(): Promise<RunningRole> {
     shutdownGraceTime: '30s',
   });
   const running = worker.run();
-  const membership = await joinNetwork(
-    channel,
-    {
-      name: config.PLX_NODE_NAME,
-      operatorId: config.PLX_OPERATOR,
-      tier: config.PLX_NODE_TIER,
-      workloadClasses: ['ai.inference'],
-      modelId: backend.model.id,
-      modelDigest: backend.model.digest,
-      engine: backend.engine,
-      tokensPerSecond,
-      slots: backend.slots,
-    },
-    log,
-  );
+  const membership = await joinNetwork(channel, claims(config, backend, tokensPerSecond), log);
 
   return {
     ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },
@@ -81,6 +70,25 @@ async function startNode(): Promise<RunningRole> {
       await connection.close();
       await backend.close();
     },
+  };
+}
+
+/** What the node says of itself; the network measures what it relies on. */
+function claims(
+  config: z.infer<typeof nodeEnv>,
+  backend: Backend,
+  tokensPerSecond: number,
+): NodeClaims {
+  return {
+    name: config.PLX_NODE_NAME,
+    operatorId: config.PLX_OPERATOR,
+    tier: config.PLX_NODE_TIER,
+    workloadClasses: ['ai.inference'],
+    modelId: backend.model.id,
+    modelDigest: backend.model.digest,
+    engine: backend.engine,
+    tokensPerSecond,
+    slots: backend.slots,
   };
 }
 

@@ -1,4 +1,8 @@
-import { ActivityCancellationType, proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
+import {
+  ActivityCancellationType,
+  proxyActivities,
+  proxyLocalActivities,
+} from '@temporalio/workflow';
 import type { Steps } from '../activities/steps.ts';
 import { executeLimits, type NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';

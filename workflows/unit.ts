@@ -1,7 +1,7 @@
-import { ApplicationFailure, condition, defineSignal, setHandler } from '@temporalio/workflow';
+import { condition, defineSignal, setHandler } from '@temporalio/workflow';
 import type { Assignment } from '../activities/schedule.ts';
 import { afterFailure } from '../protocol/dispatch.ts';
-import { withNodeRecipient } from '../protocol/envelope.ts';
+import { withNodeRecipient, wrapRecipient } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
 import { reportedTimes, type NodeReturn } from '../protocol/execute.ts';
 import { shortId, type NodeId, type UnitId } from '../protocol/ids.ts';
@@ -144,9 +144,7 @@ function schedulable(request: AcceptedInference) {
 
 function sealable(request: AcceptedInference) {
   const { parameters, seed, envelope } = request;
-  const [wrappedKey] = envelope.recipients;
-  if (!wrappedKey) throw ApplicationFailure.nonRetryable('no recipient', 'coordinator.internal');
-  return { parameters, seed, wrappedKey };
+  return { parameters, seed, wrappedKey: wrapRecipient(envelope) };
 }
 
 function checkable(request: AcceptedInference) {

@@ -6,7 +6,10 @@ export interface ChatMessage {
   readonly content: string;
 }
 
-/** One generation. The same request on the same engine gives the same token ids. */
+/**
+ * One generation. The same request on the same engine and weights gives the same token ids,
+ * whatever runs beside it; that is tested on CPUs only.
+ */
 export interface GenerateRequest {
   /** At least one. The model always answers with a new assistant turn. */
   readonly messages: readonly ChatMessage[];
@@ -84,7 +87,7 @@ export const STOP_COUNT_MAX = 16;
 /** Longest stop string, in UTF-16 code units: each is compared with every token's text. */
 export const STOP_LENGTH_MAX = 512;
 
-/** The request can't be run on any node: code `execute.backend_failed` would blame this one. */
+/** No node can run the request: `execute.invalid_request`. */
 export class InvalidRequestError extends Error {
   override readonly name = 'InvalidRequestError';
 }

@@ -44,9 +44,8 @@ export async function startLlama({ gpu, threads, onLog }: EngineOptions): Promis
 }
 
 /**
- * Everything known to change the numbers (measured: instruction sets do, threads and batch sizes
- * don't): versions, build, platform, the GPU and its share of the layers, and the features of the
- * loaded variant.
+ * Everything known to change the numbers (measured: instruction sets do, threads don't): versions,
+ * build, platform, the GPU and its share of the layers, and the features of the loaded variant.
  */
 export async function describeEngine(llama: Llama, model: LlamaModel): Promise<string> {
   const { release } = llama.llamaCppRelease;

@@ -31,10 +31,13 @@ export interface LlamaBackendOptions {
 /** Keeps a slot of a small model below 100 MB. */
 const DEFAULT_CONTEXT_TOKENS_MAX = 2048;
 /**
- * Tokens evaluated at a time. A batch can't be interrupted and holds up the other slots; on a CPU
- * larger ones aren't faster (measured: 32 to 512 tokens, all 150 tokens/s), on a GPU they are.
+ * Tokens evaluated at a time. A batch can't be interrupted and holds up the other slots. On a CPU
+ * it also decides about comparability: llama.cpp computes attention for 64 tokens or more by
+ * another kernel, with slightly other numbers (measured on three instruction sets; 1 to 63 tokens
+ * agree to the last bit), and how a prompt is divided depends on what other slots do. So it has to
+ * stay below 64, which costs a tenth of the speed on prompts. GPUs need large batches to be fast.
  */
-const BATCH_TOKENS = { cpu: 64, gpu: 512 };
+const BATCH_TOKENS = { cpu: 32, gpu: 512 };
 
 /**
  * Loads a model into llama.cpp within this process. Throws `BackendFailedError`: file missing, of

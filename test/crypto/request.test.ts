@@ -3,10 +3,10 @@ import { createHash, createPrivateKey, randomBytes } from 'node:crypto';
 import canonicalize from 'canonicalize';
 import * as fc from 'fast-check';
 import { compactDecrypt, generalDecrypt, GeneralEncrypt, type GeneralJWE } from 'jose';
+import { dispatchContentKey } from '../../crypto/dispatch.ts';
 import { generateWrapKey, generateX25519Key } from '../../crypto/keys.ts';
 import {
   assertBound,
-  dispatchRequest,
   openRequest,
   requestDigest,
   rewrapRequest,
@@ -15,6 +15,7 @@ import {
 import {
   REQUEST_PROTECTED,
   withNodeRecipient,
+  wrapRecipient,
   type DispatchEnvelope,
   type SealedRequest,
 } from '../../protocol/envelope.ts';
@@ -43,7 +44,7 @@ function seal(payload: Uint8Array = plaintext): Promise<SealedRequest> {
 
 function dispatch(sealed: SealedRequest): DispatchEnvelope {
   const wrapped = rewrapRequest(sealed, [intakeKey], [wrapKey]);
-  const { encryptedKey } = dispatchRequest(wrapped, [wrapKey], encryptionPublicKey);
+  const encryptedKey = dispatchContentKey(wrapRecipient(wrapped), [wrapKey], encryptionPublicKey);
   return withNodeRecipient(wrapped, encryptedKey, context.nodeId);
 }
 
@@ -144,7 +145,7 @@ describe('crypto/request', () => {
         );
         const other = { ...wrapped, recipients: alter(wrapped.recipients, at) };
         assert.throws(
-          () => dispatchRequest(other, [wrapKey], encryptionPublicKey),
+          () => dispatchContentKey(wrapRecipient(other), [wrapKey], encryptionPublicKey),
           failsAs('envelope.undecryptable'),
         );
       }),
@@ -192,10 +193,12 @@ describe('crypto/request', () => {
     const [newer, sealed] = [await generateX25519Key(), await seal()];
     const newerWrap = generateWrapKey();
     const wrapped = rewrapRequest(sealed, [newer, intakeKey], [wrapKey]);
-    assert.ok(dispatchRequest(wrapped, [newerWrap, wrapKey], encryptionPublicKey).encryptedKey);
+    assert.ok(
+      dispatchContentKey(wrapRecipient(wrapped), [newerWrap, wrapKey], encryptionPublicKey),
+    );
     assert.throws(() => rewrapRequest(sealed, [newer], [wrapKey]), failsAs('envelope.unknown_key'));
     assert.throws(
-      () => dispatchRequest(wrapped, [newerWrap], encryptionPublicKey),
+      () => dispatchContentKey(wrapRecipient(wrapped), [newerWrap], encryptionPublicKey),
       failsAs('envelope.unknown_key'),
     );
     // Another key under the right name.

@@ -73,7 +73,9 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
       options.onProgress(name, 'up');
     };
     // Roles end before the servers that they use, and all at once: nodes may be slow to drain.
-    stops.push(async () => void (await Promise.all([...roles.values()].map((role) => role.stop()))));
+    stops.push(
+      async () => void (await Promise.all([...roles.values()].map((role) => role.stop()))),
+    );
     // The slowest part of a node's start is its model, so nodes load while the others come up:
     // they wait for a coordinator by themselves.
     await Promise.all([...environments.keys()].map(start));

@@ -1,0 +1,103 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ensure, toolsEnv } from './ensure.mjs';
+
+const HELP = `Usage: npm start -- [options]
+
+Runs the whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and three nodes
+with a small language model. The first start downloads what is missing (about 2 min).
+
+Options
+  --prompt TEXT       the first request's prompt
+  --max-tokens N      the most tokens that it may produce
+  --once              stop after that request
+  --reset             delete the embedded databases and keys first
+  --help              show this text
+
+Environment
+  PLX_GATEWAY_PORT       8420   the OpenAI-compatible API
+  PLX_COORDINATOR_PORT   8421
+  PLX_POSTGRES_PORT      8422
+  PLX_TEMPORAL_PORT      8423
+  PLX_TEMPORAL_UI_PORT   8424   Temporal's web interface
+  PLX_DATA_DIR           .data  databases, keys and logs
+  TEMPORAL_CLI_PATH      a Temporal CLI (1.9.0 or newer, below 2) instead of a downloaded one
+  MODEL_PATH             a GGUF model instead of the downloaded one
+`;
+
+const OPTIONS = {
+  once: { type: 'boolean' },
+  prompt: { type: 'string' },
+  'max-tokens': { type: 'string' },
+  reset: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+};
+
+/** npm passes a terminal's Ctrl-C on as well, so that one keypress can arrive twice. */
+const SAME_KEYPRESS_MS = 500;
+
+/**
+ * `npm start`.
+ *
+ * @param {string[]} args
+ * @returns {Promise<number>} the network's exit code; 2 for arguments that make no sense.
+ */
+export async function main(args) {
+  const problem = argumentProblem(args);
+  if (problem !== undefined) {
+    console.error(`${problem}\nSee \`npm start -- --help\`.`);
+    return 2;
+  }
+  if (args.includes('--help') || args.includes('-h')) {
+    console.log(HELP);
+    return 0;
+  }
+  const tools = await ensure({ tools: true });
+  return runNetwork(args, { ...process.env, ...toolsEnv(tools) });
+}
+
+function argumentProblem(args) {
+  try {
+    const { values } = parseArgs({ args, options: OPTIONS });
+    const tokens = values['max-tokens'];
+    if (tokens !== undefined && !/^[1-9]\d{0,5}$/.test(tokens))
+      return `--max-tokens must be a whole number from 1 to 999999, not ${tokens}.`;
+    return undefined;
+  } catch (error) {
+    return error.message;
+  }
+}
+
+/**
+ * The network runs in a process group of its own, so that a terminal's Ctrl-C reaches it once, from
+ * here, and its servers stop in their order. A second Ctrl-C kills it; over the channel, follow-parent
+ * tells it when this process dies.
+ */
+function runNetwork(args, env) {
+  const root = dirname(import.meta.dirname);
+  const preload = ['tsx', './workers/embedded/follow-parent.ts'];
+  const imports = preload.flatMap((module) => ['--import', module]);
+  const child = spawn(process.execPath, [...imports, join('workers', 'network.ts'), ...args], {
+    cwd: root,
+    env,
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    detached: true,
+  });
+  let firstAt;
+  const forward = (signal) => {
+    const now = Date.now();
+    if (firstAt === undefined) {
+      firstAt = now;
+      child.kill(signal);
+    } else if (now - firstAt > SAME_KEYPRESS_MS) child.kill('SIGKILL');
+  };
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => forward(signal));
+  // A closed terminal means "stop", which the network knows as SIGTERM.
+  process.on('SIGHUP', () => forward('SIGTERM'));
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
+  });
+}

@@ -1,0 +1,51 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { runChecks, runTool } from './check-command.mjs';
+import { ensure, toolsEnv } from './ensure.mjs';
+import { readOrNothing } from './files.mjs';
+
+const root = dirname(import.meta.dirname);
+
+/**
+ * `npm test`: the checks, then all tests; `npm test -- FILE --grep X`: only those tests. The last
+ * line is always `N passed, N failed, N skipped`.
+ *
+ * @param {string[]} args passed on to mocha.
+ * @returns {Promise<number>} not 0 if a check or test failed, or if no test ran.
+ */
+export async function main(args) {
+  const tools = await ensure({ tools: true });
+  const checksCode = args.length > 0 ? 0 : await runChecks();
+  const { code, passed, failed, skipped } = await runTests(args, toolsEnv(tools));
+  if (checksCode !== 0) console.error('A check failed: see the list above the tests.');
+  if (passed + failed === 0) console.error('No test ran, so that nothing was shown to work.');
+  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+  return checksCode || code || (passed + failed === 0 ? 1 : 0);
+}
+
+async function runTests(args, env) {
+  const scratch = await mkdtemp(join(tmpdir(), 'mocha-'));
+  const countsFile = join(scratch, 'counts.json');
+  try {
+    const reporter = join(import.meta.dirname, 'mocha-reporter.cjs');
+    const reporting = ['--reporter', reporter, '--reporter-option', `counts=${countsFile}`];
+    const selection = await selectionArgs(args);
+    const code = await runTool('mocha', [...selection, ...reporting], { ...process.env, ...env });
+    // No file: mocha failed before the tests, for instance over a test file's syntax error.
+    const text = (await readOrNothing(countsFile)) ?? '{"passed":0,"failed":0,"skipped":0}';
+    return { code, ...JSON.parse(text) };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** mocha adds named files to its configured pattern; whoever names files wants only those. */
+async function selectionArgs(args) {
+  const namesFiles = args.some((arg) => !arg.startsWith('-') && existsSync(join(root, arg)));
+  if (!namesFiles) return args;
+  const config = JSON.parse(await readFile(join(root, '.mocharc.json'), 'utf8'));
+  const nodeOptions = config['node-option'].flatMap((option) => ['--node-option', option]);
+  return ['--no-config', ...nodeOptions, '--timeout', String(config.timeout), ...args];
+}

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { openDatabase, type Database } from '../../prisma/client.ts';
+import { migrate } from '../../prisma/migrate.ts';
+import { startPostgres } from '../../workers/embedded/postgres.ts';
+import { startTemporal } from '../../workers/embedded/temporal.ts';
+
+/** The real servers that all tests of one run share; each suite has a database of its own. */
+interface Servers {
+  readonly directory: string;
+  readonly databaseUrl: string;
+  readonly temporalAddress: string;
+  stop(): Promise<void>;
+}
+
+let servers: Promise<Servers> | undefined;
+
+/** Starts PostgreSQL and Temporal with the first test that needs them. */
+export function testServers(): Promise<Servers> {
+  servers ??= start();
+  return servers;
+}
+
+async function start(): Promise<Servers> {
+  const directory = await mkdtemp(join(tmpdir(), 'plx-test-'));
+  const [postgres, temporal] = await Promise.all([
+    startPostgres({
+      dataDir: join(directory, 'postgres'),
+      port: await freePort(),
+      logFile: join(directory, 'postgresql.log'),
+    }),
+    startTemporal({
+      cliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
+      dbFile: join(directory, 'temporal.db'),
+      port: await freePort(),
+      uiPort: await freePort(),
+      logFile: join(directory, 'temporal.log'),
+    }),
+  ]);
+  return {
+    directory,
+    databaseUrl: postgres.url,
+    temporalAddress: temporal.address,
+    async stop() {
+      await temporal.stop();
+      await postgres.stop();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Mocha's root hooks: the servers end with the run. */
+export const mochaHooks = {
+  async afterAll() {
+    await (await servers)?.stop();
+  },
+};
+
+export interface TestDatabase {
+  readonly url: string;
+  readonly database: Database;
+  close(): Promise<void>;
+}
+
+/** A migrated database that nobody else uses. */
+export async function freshDatabase(): Promise<TestDatabase> {
+  const { databaseUrl } = await testServers();
+  const name = `test_${randomUUID().replaceAll('-', '')}`;
+  const admin = new Client({ connectionString: databaseUrl });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE ${name}`);
+  await admin.end();
+  const url = new URL(databaseUrl);
+  url.pathname = `/${name}`;
+  await migrate(url.href);
+  const database = openDatabase(url.href, 6);
+  return { url: url.href, database, close: () => database.$disconnect() };
+}
+
+/** A TCP port that was free a moment ago. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,91 @@
+import { Context } from '@temporalio/activity';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import type { Backend } from '../../nodes/backends/backend.ts';
+import { Channel } from '../../nodes/channel.ts';
+import { execute, type ExecuteDependencies } from '../../nodes/execute.ts';
+import { joinNetwork } from '../../nodes/membership.ts';
+import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
+import { nodeQueue } from '../../protocol/queues.ts';
+
+/** What a faulty node does with a unit: it has the honest way at hand, and may return anything. */
+export type Behaviour = (
+  honest: (changed?: Partial<ExecuteDependencies>) => Promise<NodeReturn>,
+  input: ExecuteInput,
+  keys: NodeKeys,
+) => Promise<unknown>;
+
+export interface TestNodeOptions {
+  readonly temporalAddress: string;
+  readonly coordinatorUrl: string;
+  readonly backend: Backend;
+  readonly name: string;
+  readonly tier: number;
+  readonly behaviour?: Behaviour;
+}
+
+export interface TestNode {
+  readonly keys: NodeKeys;
+  /** How many units it was given. */
+  executed(): number;
+  stop(): Promise<void>;
+}
+
+/** A real node in this process: real keys, registration, queue and envelopes; only its will is free. */
+export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
+  const { backend, behaviour = (honest) => honest() } = options;
+  const keys = await generateNodeKeys();
+  const channel = new Channel(options.coordinatorUrl, keys);
+  const connection = await NativeConnection.connect({ address: options.temporalAddress });
+  let executed = 0;
+  const worker = await Worker.create({
+    connection,
+    taskQueue: nodeQueue(keys.nodeId),
+    activities: {
+      execute: (input: ExecuteInput) => {
+        executed += 1;
+        const context = Context.current();
+        const dependencies: ExecuteDependencies = {
+          keys,
+          backend,
+          returnKey: () => membership.returnKey(),
+          openStream: (ticket) => channel.openStream(ticket, ticket.channelToken, () => {}),
+        };
+        const honest = (changed: Partial<ExecuteDependencies> = {}) =>
+          execute({ ...dependencies, ...changed }, input, {
+            cancelled: context.cancellationSignal,
+            heartbeat: () => context.heartbeat(),
+          });
+        return behaviour(honest, input, keys);
+      },
+    },
+    maxConcurrentActivityTaskExecutions: backend.slots,
+    maxConcurrentActivityTaskPolls: 1,
+  });
+  const running = worker.run();
+  const membership = await joinNetwork(
+    channel,
+    {
+      name: options.name,
+      operatorId: `operator-${options.name}`,
+      tier: options.tier,
+      workloadClasses: ['ai.inference'],
+      modelId: backend.model.id,
+      modelDigest: backend.model.digest,
+      engine: backend.engine,
+      tokensPerSecond: 1_000,
+      slots: backend.slots,
+    },
+    { info: () => {}, warn: () => {} },
+  );
+  return {
+    keys,
+    executed: () => executed,
+    async stop() {
+      await membership.leave();
+      worker.shutdown();
+      await running;
+      await connection.close();
+    },
+  };
+}
