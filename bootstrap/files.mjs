@@ -11,7 +11,7 @@ export async function sha256File(path) {
   return hash.digest('hex');
 }
 
-/** @returns {Promise<import('node:fs').Stats | undefined>} nothing when there is no such file. */
+/** @returns the `fs.Stats`, or nothing when there is no such file. */
 export function statOrNothing(path) {
   return orNothing(stat(path));
 }

@@ -24,7 +24,10 @@ export interface LlamaBackendOptions {
   readonly gpu?: engine.Gpu | undefined;
   /** CPU threads that compute. Default 1: on a machine that does other work, more spin idly. */
   readonly threads?: number | undefined;
-  /** Gets llama.cpp's own warnings and errors. Default: dropped. */
+  /**
+   * Gets llama.cpp's own warnings and errors. Default: dropped. llama.cpp has one log for the
+   * process: a later backend may take it over or send it to the standard error output.
+   */
   readonly onLog?: engine.EngineOptions['onLog'];
 }
 

@@ -16,7 +16,11 @@ export interface InstantOptions {
 }
 
 /** A backend without a model, for tests of everything around one. */
-export function instantBackend({ pieceMs = 0, slots = 4, answer = echo }: InstantOptions = {}): Backend {
+export function instantBackend({
+  pieceMs = 0,
+  slots = 4,
+  answer = echo,
+}: InstantOptions = {}): Backend {
   return {
     engine: 'instant/1',
     model: INSTANT_MODEL,

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import * as fc from 'fast-check';
+import { inTransaction } from '../../prisma/client.ts';
+import { deposit, openLedgerAccounts, reserve, settleReservation } from '../../prisma/ledger.ts';
+import { settlement } from '../../protocol/settle.ts';
+import { balances } from '../support/seeded.ts';
+import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+
+const MAX_WEI = 10n ** 40n;
+
+describe('prisma/ledger', () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await freshDatabase();
+  });
+  after(() => db.close());
+
+  it('conserves money and overdraws nobody, whatever is posted and however often', async () => {
+    let run = 0;
+    const amount = fc.bigInt({ min: 0n, max: MAX_WEI });
+    const unit = fc.record({ reserved: amount, used: amount, delivered: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(amount, fc.array(unit, { maxLength: 6 }), async (funds, units) => {
+        const account = `acct_${run++}`;
+        await inTransaction(db.database, (transaction) => openLedgerAccounts(transaction, account));
+        // Everything is posted twice: what runs at least once must count once.
+        for (const _ of [1, 2])
+          await inTransaction(db.database, (transaction) =>
+            deposit(transaction, account, account, funds),
+          );
+        let available = funds;
+        for (const [index, { reserved, used, delivered }] of units.entries()) {
+          const id = `${account}:unit_${index}`;
+          const granted = await inTransaction(db.database, (transaction) =>
+            reserve(transaction, id, account, reserved),
+          );
+          assert.equal(granted, available >= reserved);
+          if (!granted) continue;
+          const end = settlement(delivered ? 'completed' : 'failed', reserved, used);
+          for (const _ of [1, 2])
+            await inTransaction(db.database, (transaction) =>
+              settleReservation(transaction, id, account, end.captureWei, end.releaseWei),
+            );
+          available -= end.captureWei;
+        }
+        const now = await balances(db.database);
+        assert.equal(now[`${account}:available`], available);
+        assert.equal(now[`${account}:reserved`], 0n);
+        const sum = Object.values(now).reduce((total, wei) => total + wei, 0n);
+        assert.equal(sum, 0n);
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('has balances that follow from its transfers alone', async () => {
+    const rows = await db.database.$queryRaw<{ id: string }[]>`
+      SELECT account.id FROM ledger_account AS account WHERE balance_wei <>
+        coalesce((SELECT sum(amount_wei) FROM ledger_transfer WHERE credit_id = account.id), 0) -
+        coalesce((SELECT sum(amount_wei) FROM ledger_transfer WHERE debit_id = account.id), 0)`;
+    assert.deepEqual(rows, []);
+  });
+
+  it('is append-only: the database refuses to change or delete a transfer', async () => {
+    await assert.rejects(
+      db.database.$executeRaw`UPDATE ledger_transfer SET amount_wei = 1`,
+      /append-only/,
+    );
+    await assert.rejects(db.database.$executeRaw`DELETE FROM ledger_transfer`, /append-only/);
+    await assert.rejects(db.database.$executeRaw`TRUNCATE ledger_transfer`, /append-only/);
+  });
+
+  it('refuses overdrafts, amounts below one and unknown accounts, by the database itself', async () => {
+    const insert = (debit: string, credit: string, wei: string) =>
+      db.database.$executeRaw`
+        INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
+        VALUES (gen_random_uuid()::text, 'test', ${debit}, ${credit}, ${wei}::numeric)`;
+    await inTransaction(db.database, (transaction) => openLedgerAccounts(transaction, 'acct_x'));
+    await assert.rejects(insert('acct_x:available', 'usage', '1'), /not_overdrawn/);
+    await assert.rejects(insert('funding', 'acct_x:available', '0'), /positive/);
+    await assert.rejects(insert('funding', 'acct_x:available', '-5'), /positive/);
+    await assert.rejects(insert('funding', 'funding', '5'), /two_sides/);
+    await assert.rejects(insert('funding', 'nobody', '5'), /no ledger account/);
+  });
+});

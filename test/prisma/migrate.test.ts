@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { Prisma } from '../../prisma/generated/client.ts';
+import { migrate } from '../../prisma/migrate.ts';
+import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+
+const PRISMA = join(import.meta.dirname, '../../prisma');
+
+describe('prisma/migrate', () => {
+  let db: TestDatabase;
+  let directory: string;
+  before(async () => {
+    db = await freshDatabase();
+    directory = await mkdtemp(join(tmpdir(), 'plx-migrate-'));
+    await cp(join(PRISMA, 'migrations'), join(directory, 'migrations'), { recursive: true });
+  });
+  after(async () => {
+    await db.close();
+    await rm(directory, { recursive: true });
+  });
+
+  async function add(name: string, sql: string) {
+    await mkdir(join(directory, 'migrations', name), { recursive: true });
+    await writeFile(join(directory, 'migrations', name, 'migration.sql'), sql);
+  }
+
+  it('applies nothing that is there already, also when several start at once', async () => {
+    assert.deepEqual(await migrate(db.url), []);
+    await add('0900_once', 'CREATE TABLE once (id INT)');
+    const applied = await Promise.all([1, 2, 3].map(() => migrate(db.url, directory)));
+    assert.deepEqual(applied.flat(), ['0900_once']);
+  });
+
+  it('rolls a failing migration back whole, and says which one it was', async () => {
+    await add('0901_broken', 'CREATE TABLE half (id INT); SELECT nonsense;');
+    await assert.rejects(migrate(db.url, directory), /0901_broken failed and was rolled back/);
+    const client = new Client({ connectionString: db.url });
+    await client.connect();
+    const { rows } = await client.query("SELECT to_regclass('half') AS found");
+    await client.end();
+    assert.deepEqual(rows, [{ found: null }]);
+    await rm(join(directory, 'migrations', '0901_broken'), { recursive: true });
+  });
+
+  it('refuses an applied migration that was edited since', async () => {
+    await add('0900_once', 'CREATE TABLE twice (id INT)');
+    await assert.rejects(migrate(db.url, directory), /0900_once was edited/);
+  });
+
+  it('makes exactly the columns that the Prisma schema has', async () => {
+    const rows = await db.database.$queryRaw<{ name: string }[]>`
+      SELECT table_name || '.' || column_name AS name FROM information_schema.columns
+      WHERE table_schema = 'public' AND table_name <> '_prisma_migrations'`;
+    const migrated = rows.map(({ name }) => name).filter((name) => !name.startsWith('once.'));
+    const declared = Object.values(Prisma.ModelName).flatMap((model) => columnsOf(model));
+    assert.deepEqual(migrated.toSorted(), declared.toSorted());
+  });
+});
+
+/** `table.column` of every scalar field, by the naming rule of the schema: snake case. */
+function columnsOf(model: string): string[] {
+  const fields = Object.values(
+    (Prisma as unknown as Record<string, Record<string, string>>)[`${model}ScalarFieldEnum`] ?? {},
+  );
+  assert.ok(fields.length > 0, model);
+  return fields.map((field) => `${snake(model)}.${snake(field)}`);
+}
+
+function snake(name: string): string {
+  return name.replaceAll(/(?<!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
+}

@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto';
+import { generateWrapKey, generateX25519Key } from '../../crypto/keys.ts';
+import { sealRequest } from '../../crypto/request.ts';
+import type { Database } from '../../prisma/client.ts';
+import { canonicalBytes } from '../../protocol/canonical.ts';
+import type { IntakeCall, RequestParameters } from '../../protocol/receive.ts';
+import { seed } from '../../workers/embedded/seed.ts';
+import { INSTANT_MODEL } from './instant-backend.ts';
+
+export const ACCOUNT = 'acct_demo';
+export const API_KEY = 'plx-test-key-0123456789';
+
+export const intakeKey = await generateX25519Key();
+export const requester = await generateX25519Key();
+export const wrapKey = generateWrapKey();
+export const receiveKeys = { intakeRing: [intakeKey], wrapRing: [wrapKey] } as const;
+
+export const PARAMETERS: RequestParameters = {
+  workloadClass: 'ai.inference',
+  model: INSTANT_MODEL.id,
+  hardwareTier: 1,
+  priority: 'standard',
+  deadlineSeconds: 30,
+  maxTokens: 16,
+  stream: false,
+  seed: null,
+};
+
+/** The demo account with credit, and the model of the instant backend. */
+export function seedInstant(database: Database): Promise<void> {
+  return seed(database, API_KEY, INSTANT_MODEL);
+}
+
+/** An intake call as a gateway makes it. */
+export async function intakeCall(changed: Partial<RequestParameters> = {}): Promise<IntakeCall> {
+  const parameters = { ...PARAMETERS, ...changed };
+  const plaintext = canonicalBytes({
+    messages: [{ role: 'user', content: 'one two three' }],
+    temperature: 0,
+    topP: 1,
+    stop: [],
+  });
+  const requesterKey = requester.publicJwk;
+  const envelope = await sealRequest({
+    plaintext,
+    parameters,
+    requesterKey,
+    intakeKey: intakeKey.publicJwk,
+  });
+  const key = randomBytes(24).toString('base64url');
+  return { intakeKey: key, accountId: ACCOUNT, parameters, requesterKey, envelope };
+}
+
+/** Balances of all ledger accounts, and their sum, which is always zero. */
+export async function balances(database: Database): Promise<Record<string, bigint>> {
+  const rows = await database.$queryRaw<{ id: string; wei: string }[]>`
+    SELECT id, balance_wei::text AS wei FROM ledger_account ORDER BY id`;
+  return Object.fromEntries(rows.map(({ id, wei }) => [id, BigInt(wei)]));
+}
+
+/** How many rows a table has. */
+export async function count(database: Database, table: 'request' | 'ledger_transfer') {
+  const rows =
+    table === 'request'
+      ? await database.$queryRaw<{ n: number }[]>`SELECT count(*)::int AS n FROM request`
+      : await database.$queryRaw<{ n: number }[]>`SELECT count(*)::int AS n FROM ledger_transfer`;
+  return rows[0]?.n ?? 0;
+}

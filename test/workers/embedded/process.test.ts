@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { processIdentity } from '../../../workers/embedded/os-process.ts';
+import { assertPortFree, spawnRole } from '../../../workers/embedded/process.ts';
+import { freePort, kill, launchElsewhere, makeFolder } from './support.ts';
+
+const entry = fileURLToPath(import.meta.resolve('./fixtures/role.ts'));
+
+async function gone(pid: number): Promise<boolean> {
+  for (let attempt = 0; attempt < 150; attempt++) {
+    if ((await processIdentity(pid)) === undefined) return true;
+    await sleep(20);
+  }
+  return false;
+}
+
+describe('embedded roles', () => {
+  let folder: Awaited<ReturnType<typeof makeFolder>>;
+  let logFile: string;
+  before(async () => {
+    folder = await makeFolder();
+    logFile = join(folder.path, 'logs', 'role.log');
+  });
+  after(() => folder.remove());
+
+  it('answers what the role announced, and logs the rest', async () => {
+    const role = await spawnRole({ name: 'role', entry, env: { MODE: 'runs' }, logFile });
+    try {
+      assert.deepEqual(role.ready, { ready: true, port: 1234, MODE: 'runs' });
+    } finally {
+      await role.stop();
+    }
+    assert.match(await readFile(logFile, 'utf8'), /an ordinary line/);
+    assert.equal(await gone(role.pid), true);
+  });
+
+  it('gives a role its own environment only', async () => {
+    process.env['SECRET'] = 'of the parent';
+    const role = await spawnRole({ name: 'role', entry, env: {}, logFile });
+    delete process.env['SECRET'];
+    await role.stop();
+    assert.equal(role.ready['SECRET'], undefined);
+  });
+
+  it('shows the last log lines of a role that ends before it is ready', async () => {
+    await assert.rejects(spawnRole({ name: 'role', entry, env: { MODE: 'fails' }, logFile }), {
+      message: /^The role did not start \(exit code 3\)\. Last lines of .*the coffee is out$/s,
+    });
+  });
+
+  it('gives up on a role that is never ready, and ends it', async () => {
+    const options = { name: 'role', entry, env: { MODE: 'slow' }, logFile, readyWithinMs: 800 };
+    await assert.rejects(spawnRole(options), /did not start \(not ready in 0\.8 s\)/);
+  });
+
+  it('reports a role that ends by itself, but not one that was stopped', async () => {
+    const reasons: string[] = [];
+    const onExit = (reason: string) => void reasons.push(reason);
+    const crashing = { name: 'role', entry, env: { MODE: 'crashes' }, logFile, onExit };
+    const crashed = await spawnRole(crashing);
+    assert.equal(await gone(crashed.pid), true);
+    const stopped = await spawnRole({ ...crashing, env: {} });
+    await stopped.stop();
+    assert.deepEqual(reasons, ['exit code 4']);
+  });
+
+  it('kills a role that ignores SIGTERM', async () => {
+    const role = await spawnRole({ name: 'role', entry, env: { MODE: 'stubborn' }, logFile });
+    const startedAt = Date.now();
+    await role.stop();
+    assert.ok(Date.now() - startedAt >= 10_000);
+    assert.equal(await gone(role.pid), true);
+  });
+
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const)
+    it(`lets no role outlive a parent ended by ${signal}`, async () => {
+      const { launcher, pid } = await launchElsewhere('role', {
+        ...{ name: 'role', entry, env: {}, logFile },
+      });
+      assert.notEqual(await processIdentity(pid), undefined);
+      if (signal === 'SIGKILL') await kill(launcher);
+      else {
+        launcher.kill(signal);
+        await once(launcher, 'exit');
+      }
+      assert.equal(await gone(pid), true);
+    });
+});
+
+describe('assertPortFree', () => {
+  it('accepts a free port and frees it again', async () => {
+    const port = await freePort();
+    await assertPortFree(port, 'gateway', 'PLX_GATEWAY_PORT');
+    await assertPortFree(port, 'gateway', 'PLX_GATEWAY_PORT');
+  });
+
+  it('says who wants a port that is in use, and what to set', async () => {
+    const port = await freePort();
+    const server = createServer().listen(port, '127.0.0.1');
+    await once(server, 'listening');
+    await assert.rejects(assertPortFree(port, 'Temporal UI', 'PLX_TEMPORAL_UI_PORT'), {
+      message:
+        `Port ${port} (Temporal UI) is in use. ` + 'Stop what uses it or set PLX_TEMPORAL_UI_PORT.',
+    });
+    server.close();
+  });
+});
