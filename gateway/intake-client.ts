@@ -1,8 +1,7 @@
-import { createInterface } from 'node:readline';
-import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CodedError, isErrorCode } from '../protocol/errors.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
+import { LineSplitter } from '../protocol/lines.ts';
 import type { IntakeCall, RequesterKey } from '../protocol/receive.ts';
 
 export interface IntakeClientOptions {
@@ -70,9 +69,11 @@ async function* oneCall(
     signal,
   });
   if (!response.ok || !response.body) throw await errorOf(response);
-  const input = Readable.fromWeb(response.body);
-  for await (const line of createInterface({ input, crlfDelay: Infinity }))
-    yield JSON.parse(line) as IntakeEvent;
+  const lines = new LineSplitter();
+  const decoder = new TextDecoder();
+  for await (const bytes of response.body)
+    for (const line of lines.push(decoder.decode(bytes, { stream: true })))
+      yield JSON.parse(line) as IntakeEvent;
 }
 
 async function errorOf(response: Response): Promise<Error> {

@@ -1,6 +1,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { STEPS, type StepName } from '../../protocol/lifecycle.ts';
+import { LineSplitter } from '../../protocol/lines.ts';
 import { EMBEDDED_MODEL_ID, type Network } from './network.ts';
 
 type Format = Parameters<typeof styleText>[0];
@@ -83,13 +84,11 @@ async function showStream(
   body: ReadableStream<Uint8Array>,
   out: Terminal,
 ): Promise<string | undefined> {
-  let rest = '';
+  const splitter = new LineSplitter();
   let error: string | undefined;
   const decoder = new TextDecoder();
   for await (const bytes of body) {
-    const lines = (rest + decoder.decode(bytes, { stream: true })).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) {
+    for (const line of splitter.push(decoder.decode(bytes, { stream: true }))) {
       if (!line.startsWith('data: {')) continue;
       const data = JSON.parse(line.slice('data: '.length)) as {
         choices?: { delta?: { content?: string } }[];

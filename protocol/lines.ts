@@ -1,0 +1,11 @@
+/** Cuts text that arrives in pieces of any size into lines. */
+export class LineSplitter {
+  #rest = '';
+
+  /** @returns the lines that `text` completes, without their line ends. */
+  push(text: string): string[] {
+    const lines = (this.#rest + text).split('\n');
+    this.#rest = lines.pop() ?? '';
+    return lines.map((line) => line.replace(/\r$/, ''));
+  }
+}

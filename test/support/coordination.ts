@@ -1,0 +1,114 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Client, Connection } from '@temporalio/client';
+import { spawnRole, type Role } from '../../workers/embedded/process.ts';
+import type { Database } from '../../prisma/client.ts';
+import { API_KEY, seedInstant } from './seeded.ts';
+import { freePort, freshDatabase, testServers } from './servers.ts';
+
+/** A coordinator and a gateway as processes, over a database of their own. */
+export interface Coordination {
+  readonly database: Database;
+  readonly gatewayUrl: string;
+  readonly coordinatorUrl: string;
+  readonly temporalAddress: string;
+  /** Temporal, for looking at what happened. */
+  readonly client: Client;
+  /** Sends a chat request as an app would. */
+  chat(body: object, key?: string): Promise<Response>;
+  /** What the API says of a request, once it has ended. */
+  ended(requestId: string): Promise<RequestView>;
+  /** Kills the coordinator without warning. */
+  killCoordinator(): Promise<void>;
+  startCoordinator(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface RequestView {
+  readonly id: string;
+  readonly status: string;
+  readonly finished_at: string | null;
+  readonly charged_wei: string;
+  readonly reserved_wei: string;
+  readonly error: { readonly code: string } | null;
+  readonly proof_of_execution: { readonly node: string; readonly dispatch: number } | null;
+  readonly result: { readonly choices: { message: { content: string } }[] } | null;
+  readonly steps?: { step: string; state: string; elapsed_ms: number | null; note?: string }[];
+}
+
+const ENDED_MS_MAX = 30_000;
+const INTAKE_TOKEN = 'test-intake-token-0123456789';
+
+export async function startCoordination(): Promise<Coordination> {
+  const { directory, temporalAddress } = await testServers();
+  const db = await freshDatabase();
+  await seedInstant(db.database);
+  const [coordinatorPort, gatewayPort] = [await freePort(), await freePort()];
+  const coordinatorUrl = `http://127.0.0.1:${coordinatorPort}`;
+  const gatewayUrl = `http://127.0.0.1:${gatewayPort}`;
+  const keys = join(directory, `keys-${coordinatorPort}`);
+  const shared = {
+    DATABASE_URL: db.url,
+    PLX_INTAKE_TOKEN: INTAKE_TOKEN,
+    PLX_COORDINATOR_URL: coordinatorUrl,
+  };
+  const spawn = (name: 'coordinator' | 'gateway', env: Record<string, string>) =>
+    spawnRole({
+      name,
+      entry: fileURLToPath(new URL(`../../workers/${name}.ts`, import.meta.url)),
+      env: { ...shared, ...env },
+      logFile: join(directory, `${name}-${coordinatorPort}.log`),
+    });
+  const spawnCoordinator = () =>
+    spawn('coordinator', {
+      TEMPORAL_ADDRESS: temporalAddress,
+      PLX_COORDINATOR_PORT: String(coordinatorPort),
+      PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
+    });
+  const spawnGateway = () =>
+    spawn('gateway', {
+      PLX_GATEWAY_PORT: String(gatewayPort),
+      PLX_GATEWAY_KEYS: join(keys, 'gateway'),
+    });
+  let [coordinator, gateway]: Role[] = await Promise.all([spawnCoordinator(), spawnGateway()]);
+  const connection = await Connection.connect({ address: temporalAddress });
+  const authorization = (key: string) => ({ authorization: `Bearer ${key}` });
+  return {
+    database: db.database,
+    gatewayUrl,
+    coordinatorUrl,
+    temporalAddress,
+    client: new Client({ connection }),
+    chat: (body, key = API_KEY) =>
+      fetch(`${gatewayUrl}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { ...authorization(key), 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      }),
+    async ended(requestId) {
+      const untilMs = Date.now() + ENDED_MS_MAX;
+      for (;;) {
+        const response = await fetch(`${gatewayUrl}/v1/requests/${requestId}`, {
+          headers: authorization(API_KEY),
+        });
+        const view = (await response.json()) as RequestView;
+        if (view.finished_at !== null) return view;
+        if (Date.now() > untilMs) throw new Error(`${requestId} is still ${view.status}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    },
+    async killCoordinator() {
+      if (coordinator) process.kill(coordinator.pid, 'SIGKILL');
+      await coordinator?.stop();
+    },
+    async startCoordinator() {
+      coordinator = await spawnCoordinator();
+    },
+    async stop() {
+      await gateway?.stop();
+      await coordinator?.stop();
+      await connection.close();
+      await db.close();
+    },
+  };
+}
