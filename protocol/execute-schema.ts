@@ -11,9 +11,9 @@ const epochMs = z
  * missing one and an unknown one have codes of their own (protocol/prove.ts).
  */
 export const nodeReturnSchema = z.object({
-  scheme: z.unknown(),
-  poe: z.unknown(),
-  signature: z.unknown(),
+  scheme: z.unknown().optional(),
+  poe: z.unknown().optional(),
+  signature: z.unknown().optional(),
   sealedResult: z.looseObject({ ciphertext: z.string() }),
   decryptedAtMs: epochMs,
   finishedAtMs: epochMs,

@@ -6,6 +6,7 @@ import { Channel } from '../../nodes/channel.ts';
 import { execute, type ExecuteDependencies } from '../../nodes/execute.ts';
 import { joinNetwork } from '../../nodes/membership.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
+import type { RequesterKey } from '../../protocol/receive.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
 
 /** What a faulty node does with a unit: it has the honest way at hand, and may return anything. */
@@ -13,6 +14,8 @@ export type Behaviour = (
   honest: (changed?: Partial<ExecuteDependencies>) => Promise<NodeReturn>,
   input: ExecuteInput,
   keys: NodeKeys,
+  /** The coordinator's, as the node learned it when it registered. */
+  returnKey: RequesterKey,
 ) => Promise<unknown>;
 
 export interface TestNodeOptions {
@@ -38,6 +41,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
   let executed = 0;
+  let stopped = false;
   const worker = await Worker.create({
     connection,
     taskQueue: nodeQueue(keys.nodeId),
@@ -56,7 +60,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
             cancelled: context.cancellationSignal,
             heartbeat: () => context.heartbeat(),
           });
-        return behaviour(honest, input, keys);
+        return behaviour(honest, input, keys, membership.returnKey());
       },
     },
     maxConcurrentActivityTaskExecutions: backend.slots,
@@ -82,6 +86,8 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     keys,
     executed: () => executed,
     async stop() {
+      if (stopped) return;
+      stopped = true;
       await membership.leave();
       worker.shutdown();
       await running;

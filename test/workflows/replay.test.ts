@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { HISTORIES, type RecordedHistory } from '../support/history.ts';
+
+/** Runs that must stay replayable: a change that breaks one needs a decision record. */
+const EXPECTED = [
+  'budget-used-up',
+  'cancelled',
+  'coordinator-killed',
+  'deadline-elapsed',
+  'fast-path',
+  'poe-fault',
+  'waited',
+];
+
+describe('workflows: recorded histories replay', () => {
+  let workflowBundle: WorkflowBundleWithSourceMap;
+  before(async () => {
+    workflowBundle = await bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+    });
+  });
+
+  const read = async (name: string) =>
+    JSON.parse(await readFile(join(HISTORIES, `${name}.json`), 'utf8')) as RecordedHistory;
+
+  it('has all of them', async () => {
+    const files = await readdir(HISTORIES);
+    assert.deepEqual(
+      files.toSorted(),
+      EXPECTED.map((name) => `${name}.json`),
+    );
+  });
+
+  for (const name of EXPECTED)
+    it(name, async () => {
+      await Worker.runReplayHistory({ workflowBundle }, await read(name), 'replayed');
+    });
+
+  it('notices a history that the code would not have made', async () => {
+    const history = await read('fast-path');
+    const text = JSON.stringify(history).replaceAll('"execute"', '"exfiltrate"');
+    await assert.rejects(
+      Worker.runReplayHistory({ workflowBundle }, JSON.parse(text), 'replayed'),
+      /[Nn]ondeterminism|TMPRL1100/,
+    );
+  });
+});
