@@ -77,11 +77,11 @@ function argumentProblem(args) {
  */
 function runNetwork(args, env) {
   const root = dirname(import.meta.dirname);
-  const preload = ['tsx', './workers/embedded/follow-parent.ts'];
+  const preload = ['tsx', './workers/embedded/follow-parent.mjs'];
   const imports = preload.flatMap((module) => ['--import', module]);
   const child = spawn(process.execPath, [...imports, join('workers', 'network.ts'), ...args], {
     cwd: root,
-    env,
+    env: { ...env, PLX_PARENT_PID: String(process.pid) },
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
     detached: true,
   });

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { runChecks, runTool } from './check-command.mjs';
@@ -31,7 +31,7 @@ async function runTests(args, env) {
   try {
     const reporter = join(import.meta.dirname, 'mocha-reporter.cjs');
     const reporting = ['--reporter', reporter, '--reporter-option', `counts=${countsFile}`];
-    const selection = await selectionArgs(args);
+    const selection = await selectionArgs(args, scratch);
     const code = await runTool('mocha', [...selection, ...reporting], { ...process.env, ...env });
     // No file: mocha failed before the tests, for instance over a test file's syntax error.
     const text = (await readOrNothing(countsFile)) ?? '{"passed":0,"failed":0,"skipped":0}';
@@ -42,10 +42,11 @@ async function runTests(args, env) {
 }
 
 /** mocha adds named files to its configured pattern; whoever names files wants only those. */
-async function selectionArgs(args) {
+async function selectionArgs(args, scratch) {
   const namesFiles = args.some((arg) => !arg.startsWith('-') && existsSync(join(root, arg)));
   if (!namesFiles) return args;
-  const config = JSON.parse(await readFile(join(root, '.mocharc.json'), 'utf8'));
-  const nodeOptions = config['node-option'].flatMap((option) => ['--node-option', option]);
-  return ['--no-config', ...nodeOptions, '--timeout', String(config.timeout), ...args];
+  const { spec: _, ...config } = JSON.parse(await readFile(join(root, '.mocharc.json'), 'utf8'));
+  const file = join(scratch, 'mocharc.json');
+  await writeFile(file, JSON.stringify(config));
+  return ['--config', file, ...args];
 }

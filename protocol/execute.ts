@@ -92,9 +92,14 @@ export function reportedTimes(returned: unknown): {
 } {
   const times = (returned ?? {}) as Partial<Record<keyof NodeReturn, unknown>>;
   return {
-    executeElapsedMs: duration(Number(times.finishedAtMs) - Number(times.decryptedAtMs)),
-    proveElapsedMs: duration(Number(times.proveElapsedMs)),
+    executeElapsedMs: duration(number(times.finishedAtMs) - number(times.decryptedAtMs)),
+    proveElapsedMs: duration(number(times.proveElapsedMs)),
   };
+}
+
+/** Without conversion: `{"toString": 1}` can't be converted, and trying to would throw. */
+function number(value: unknown): number {
+  return typeof value === 'number' ? value : NaN;
 }
 
 function duration(elapsedMs: number): number {

@@ -3,7 +3,8 @@
  *
  * Terminology
  * - *unit*: what is matched to a node: a whole inference request, or one sub-task.
- * - *path*: `inference` (the request stays whole, steps 2 and 8 are skipped) or `general` (all nine).
+ * - *path*: `inference` (the request stays whole, steps 2 and 8 are skipped) or `general` (all
+ *   nine).
  * - *dispatch*: one attempt at a unit by one node, numbered from 1 within the unit.
  * - *plane*: where a step runs: with the coordinator, or on the operator's machine.
  * - *PoE*: Proof-of-Execution, a signed hash commitment of one node to one result of one unit.

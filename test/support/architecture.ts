@@ -56,7 +56,8 @@ function layoutFaults(file: SourceFile, table: Table): string[] {
   if (lines.length > FILE_LINES_MAX)
     faults.push(`${path}: has ${lines.length} lines, more than ${FILE_LINES_MAX}`);
   for (const [index, line] of lines.entries())
-    if ([...line].length > LINE_COLUMNS_MAX)
+    // Characters, not UTF-16 units: an emoji is not two columns' worth of fault.
+    if (Array.from(line).length > LINE_COLUMNS_MAX)
       faults.push(`${path}:${index + 1}: has more than ${LINE_COLUMNS_MAX} columns`);
   return faults;
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -34,6 +34,8 @@ export function testServers(): Promise<Servers> {
 
 async function start(): Promise<Servers> {
   const directory = await mkdtemp(join(tmpdir(), 'plx-test-'));
+  // Private by default; PostgreSQL's account must be able to pass through.
+  await chmod(directory, 0o755);
   const [postgres, temporal] = await Promise.all([
     startPostgres({
       dataDir: join(directory, 'postgres'),

@@ -103,7 +103,7 @@ function importOf(node: SyntaxNode): Import | undefined {
   }
 }
 
-/** `Date.now`, `Date['now']` and `globalThis.Date.now` alike, and `new Date()`: the clock as well. */
+/** `Date.now`, `Date['now']` and `globalThis.Date.now` alike; `new Date()` reads the clock too. */
 function memberOf(node: SyntaxNode): string | undefined {
   if (node.type === 'NewExpression' && nameOf(node['callee']) === 'Date')
     return Array.isArray(node['arguments']) && node['arguments'].length === 0
@@ -112,7 +112,8 @@ function memberOf(node: SyntaxNode): string | undefined {
   if (node.type !== 'MemberExpression' || !isNode(node['object'])) return undefined;
   const property = node['computed'] ? literal(node['property']) : nameOf(node['property']);
   const object = nameOf(node['object']) ?? memberOf(node['object']);
-  return property && object && `${object}.${property}`.replace(/^globalThis\.(?=.*\.)/, '');
+  if (!property || !object) return undefined;
+  return `${object}.${property}`.replace(/^globalThis\.(?=.*\.)/, '');
 }
 
 function literal(value: unknown): string | null {

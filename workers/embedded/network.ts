@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { digestModelFile } from '../../nodes/backends/llama-engine.ts';
@@ -59,6 +60,8 @@ export interface Network {
  * each as a process of its own. If a part fails, those already started are stopped again.
  */
 export async function startNetwork(options: NetworkOptions): Promise<Network> {
+  // Made before the private folders in it: PostgreSQL's account must be able to pass through.
+  await mkdir(options.dataDir, { recursive: true, mode: 0o755 });
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     for (const each of stops.splice(0).toReversed()) await each();

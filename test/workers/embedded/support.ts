@@ -5,7 +5,9 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { processIdentity } from '../../../workers/embedded/os-process.ts';
 
 /** A directory that every account may enter, as PostgreSQL's own must when tests run as root. */
 export async function makeFolder(): Promise<{ path: string; remove: () => Promise<void> }> {
@@ -29,7 +31,7 @@ export async function launchElsewhere(
   kind: 'postgres' | 'temporal' | 'role',
   options: object,
 ): Promise<{ launcher: ChildProcess; pid: number }> {
-  const entry = fileURLToPath(import.meta.resolve('./fixtures/launcher.ts'));
+  const entry = fileURLToPath(new URL('./fixtures/launcher.ts', import.meta.url));
   const args = ['--import', 'tsx', entry, kind, JSON.stringify(options)];
   const launcher = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const lines = createInterface({ input: launcher.stdout });
@@ -40,6 +42,15 @@ export async function launchElsewhere(
     }),
   ])) as [string];
   return { launcher, pid: Number(line) };
+}
+
+/** Waits up to 3 s for a process to end. */
+export async function gone(pid: number): Promise<boolean> {
+  for (let attempt = 0; attempt < 150; attempt++) {
+    if ((await processIdentity(pid)) === undefined) return true;
+    await sleep(20);
+  }
+  return false;
 }
 
 /** Ends a process in the way that leaves it no time for anything. */

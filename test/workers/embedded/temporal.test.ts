@@ -9,7 +9,7 @@ import { Connection, Client as TemporalClient } from '@temporalio/client';
 import { SearchAttributeType, defineSearchAttributeKey } from '@temporalio/common';
 import { processIdentity } from '../../../workers/embedded/os-process.ts';
 import { startTemporal, type EmbeddedTemporal } from '../../../workers/embedded/temporal.ts';
-import { freePort, kill, launchElsewhere, makeFolder } from './support.ts';
+import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
 const cliPath = process.env['TEMPORAL_CLI_PATH'] ?? '.tools/temporal/1.9.1/temporal';
 const plxNode = defineSearchAttributeKey('plxNode', SearchAttributeType.KEYWORD);
@@ -45,7 +45,9 @@ describe('embedded Temporal', () => {
   const started: EmbeddedTemporal[] = [];
 
   const options = () => ({
-    ...{ cliPath, dbFile: join(folder.path, 'db', 'temporal.db'), ...ports },
+    ...ports,
+    cliPath,
+    dbFile: join(folder.path, 'db', 'temporal.db'),
     logFile: join(folder.path, 'temporal.log'),
   });
   async function start(changes: object = {}) {
@@ -89,6 +91,7 @@ describe('embedded Temporal', () => {
     const first = await start({ onExit });
     await startWorkflow(first.address, 'kept');
     process.kill(first.pid, 'SIGKILL');
+    assert.equal(await gone(first.pid), true);
     const second = await start();
     assert.equal(await nodeOf(second.address, 'kept'), 'nd_1');
     assert.deepEqual(reasons, ['signal SIGKILL']);

@@ -1,0 +1,164 @@
+import assert from 'node:assert/strict';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import OpenAI from 'openai';
+import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedded/network.ts';
+import { showRequest, snippets, type Terminal } from '../workers/embedded/show.ts';
+import { freePort } from './support/servers.ts';
+
+/** The network of `npm start`, with the real model, as an app and an operator meet it. */
+describe('network', () => {
+  let directory: string;
+  let network: Network;
+  let client: OpenAI;
+  const ended: string[] = [];
+
+  before(async function () {
+    this.timeout(120_000);
+    directory = await mkdtemp(join(tmpdir(), 'plx-network-'));
+    await chmod(directory, 0o755);
+    network = await start();
+    client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: network.apiKey });
+  });
+  after(async function () {
+    this.timeout(60_000);
+    await network.stop();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  async function start(): Promise<Network> {
+    return startNetwork({
+      dataDir: directory,
+      ports: {
+        gateway: await freePort(),
+        coordinator: await freePort(),
+        postgres: await freePort(),
+        temporal: await freePort(),
+        temporalUi: await freePort(),
+      },
+      temporalCliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
+      modelPath: process.env['MODEL_PATH'] ?? '',
+      nodes: [
+        { name: 'node-1', operator: 'operator-a', tier: 1 },
+        { name: 'node-2', operator: 'operator-b', tier: 2 },
+      ],
+      onProgress: () => {},
+      onExit: (role) => ended.push(role),
+    });
+  }
+
+  const ask = (maxTokens: number, deadlineSeconds = 120) =>
+    client.chat.completions.create({
+      model: EMBEDDED_MODEL_ID,
+      messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
+      max_tokens: maxTokens,
+      temperature: 0,
+      seed: 1,
+      // Of the lifecycle, not of OpenAI.
+      ...{ deadline_seconds: deadlineSeconds },
+    });
+
+  it('shows prompt, answer, the nine steps, PoE and a link to the run', async () => {
+    const lines: string[] = [];
+    const out: Terminal = { write: (text) => void lines.push(text), style: (_f, text) => text };
+    assert.equal(await showRequest(network, 'Why is the sky blue?', 24, out), true);
+    const text = lines.join('');
+    assert.match(text, /Prompt {3}Why is the sky blue\?\nAnswer {3}\S/);
+    for (const row of [
+      / 1 {2}Receive request +coordination +done +\d+\.\d/,
+      / 2 {2}Segment +coordination +skipped: inference/,
+      / 5 {2}Execute +execution +done on nd_\w{8} +\d+\.\d/,
+      / 6 {2}Proof-of-Execution +execution +done on nd_\w{8} +\d+\.\d/,
+      / 8 {2}Aggregate +coordination +skipped: inference/,
+      / 9 {2}Settle +coordination +done +\d+\.\d/,
+      /Status {3}completed/,
+      /PoE {6}[0-9a-f]{64}/,
+      /Temporal http:\/\/127\.0\.0\.1:\d+\/namespaces\/default\/workflows\/req_[0-9a-f]{64}/,
+    ])
+      assert.match(text, row);
+    const link = /Temporal (\S+)/.exec(text)?.[1] ?? '';
+    assert.equal((await fetch(link)).status, 200);
+    assert.match(snippets(network), /curl .*chat\/completions/);
+  });
+
+  it('gives the same answer for the same seed, whole or streamed', async () => {
+    const whole = await ask(16);
+    const stream = await client.chat.completions.create({
+      model: EMBEDDED_MODEL_ID,
+      messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
+      max_tokens: 16,
+      temperature: 0,
+      seed: 1,
+      stream: true,
+    });
+    let text = '';
+    for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
+    assert.equal(text, whole.choices[0]?.message.content);
+    assert.equal(whole.usage?.completion_tokens, 16);
+  });
+
+  it('completes a request whose node is killed while it answers, in one unbroken stream', async function () {
+    this.timeout(90_000);
+    const expected = (await ask(200)).choices[0]?.message.content;
+    const stream = await client.chat.completions.create({
+      model: EMBEDDED_MODEL_ID,
+      messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
+      max_tokens: 200,
+      temperature: 0,
+      seed: 1,
+      stream: true,
+    });
+    let text = '';
+    let id = '';
+    let killed = false;
+    for await (const chunk of stream) {
+      id = chunk.id;
+      text += chunk.choices[0]?.delta.content ?? '';
+      // The smallest node serves first.
+      if (!killed && text.length > 40) {
+        killed = true;
+        process.kill(network.roles.get('node-1')?.pid ?? 0, 'SIGKILL');
+      }
+    }
+    assert.ok(killed);
+    assert.equal(text, expected);
+    const response = await fetch(`${network.gatewayUrl}/v1/requests/${id}`, {
+      headers: { authorization: `Bearer ${network.apiKey}` },
+    });
+    const view = (await response.json()) as {
+      proof_of_execution: { dispatch: number; node: string };
+    };
+    assert.equal(view.proof_of_execution.dispatch, 2);
+    assert.equal(view.proof_of_execution.node, network.roles.get('node-2')?.ready['nodeId']);
+    assert.deepEqual(ended, ['node-1']);
+    await network.restart('node-1');
+  });
+
+  it('resumes a running request after everything was stopped and started again', async function () {
+    this.timeout(120_000);
+    const answer = ask(400).catch((error: unknown) => error);
+    await sleep(1_500);
+    const url = network.databaseUrl;
+    await network.stop();
+    await answer;
+    network = await start();
+    assert.notEqual(network.databaseUrl, url, 'it was started on other ports');
+    client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: network.apiKey });
+    const { Client } = await import('pg');
+    const database = new Client({ connectionString: network.databaseUrl });
+    await database.connect();
+    const untilMs = Date.now() + 90_000;
+    for (;;) {
+      const { rows } = await database.query<{ status: string }>(
+        'SELECT status FROM request ORDER BY accepted_at DESC LIMIT 1',
+      );
+      if (rows[0]?.status === 'completed') break;
+      assert.ok(Date.now() < untilMs, `still ${rows[0]?.status}`);
+      assert.notEqual(rows[0]?.status, 'failed');
+      await sleep(250);
+    }
+    await database.end();
+  });
+});
