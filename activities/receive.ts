@@ -109,9 +109,11 @@ async function joined(
   transaction: Transaction,
   intakeKey: string,
 ): Promise<RequestRow | undefined> {
-  await transaction.$queryRaw`SELECT pg_advisory_xact_lock(hashtextextended(${intakeKey}, 1))::text`;
+  await transaction.$queryRaw`
+    SELECT pg_advisory_xact_lock(hashtextextended(${intakeKey}, 1))::text`;
   const [row] = await transaction.$queryRaw<RequestRow[]>`
-    SELECT id, reserved_wei::text, accepted_at, deadline_at FROM request WHERE intake_key = ${intakeKey}`;
+    SELECT id, reserved_wei::text, accepted_at, deadline_at FROM request
+    WHERE intake_key = ${intakeKey}`;
   return row;
 }
 

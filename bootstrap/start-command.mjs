@@ -72,8 +72,8 @@ function argumentProblem(args) {
 
 /**
  * The network runs in a process group of its own, so that a terminal's Ctrl-C reaches it once, from
- * here, and its servers stop in their order. A second Ctrl-C kills it; over the channel, follow-parent
- * tells it when this process dies.
+ * here, and its servers stop in their order. A second Ctrl-C kills it; over the channel,
+ * follow-parent tells it when this process dies.
  */
 function runNetwork(args, env) {
   const root = dirname(import.meta.dirname);

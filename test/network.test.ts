@@ -99,7 +99,7 @@ describe('network', () => {
     assert.equal(whole.usage?.completion_tokens, 16);
   });
 
-  it('completes a request whose node is killed while it answers, in one unbroken stream', async function () {
+  it('completes a request whose node is killed, in one unbroken stream', async function () {
     this.timeout(90_000);
     const expected = (await ask(200)).choices[0]?.message.content;
     const stream = await client.chat.completions.create({

@@ -72,7 +72,7 @@ export class Progress {
     });
     const lost = this.#lost.map(
       ({ step, dispatch, node, note }) =>
-        `- attempt ${dispatch ?? '–'} lost in ${step}: \`${note}\`${node ? ` on ${shortId(node)}` : ''}`,
+        `- attempt ${dispatch ?? '–'}${node ? ` on ${shortId(node)}` : ''}, ${step}: \`${note}\``,
     );
     return [
       `**${requestId}** · ${parameters.workloadClass} · ${parameters.model}`,

@@ -32,7 +32,7 @@ describe('gateway/api', () => {
     assert.match(answer.id, /^req_/);
   });
 
-  it('streams to the OpenAI SDK: text as it is made, the end after Validate, usage if asked', async () => {
+  it('streams to the OpenAI SDK: text as it is made, its end after Validate', async () => {
     const stream = await client.chat.completions.create({
       model: 'instant',
       messages: MESSAGES,
@@ -53,7 +53,7 @@ describe('gateway/api', () => {
     assert.equal(usage?.total_tokens, 4);
   });
 
-  it('reports the length finish at the bound, and gives equal answers for equal seeds', async () => {
+  it('stops at the bound, and gives equal answers for equal seeds', async () => {
     const [one, two] = await Promise.all(
       [1, 2].map(() =>
         client.chat.completions.create({
@@ -191,7 +191,8 @@ describe('gateway/api', () => {
       const available = before['acct_demo:available'] ?? 0n;
       await network.database.$executeRaw`
         INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
-        VALUES ('drain', 'test', 'acct_demo:available', 'funding', ${available.toString()}::numeric)`;
+        VALUES ('drain', 'test', 'acct_demo:available', 'funding',
+                ${available.toString()}::numeric)`;
       await assert.rejects(
         client.chat.completions.create({ model: 'instant', messages: MESSAGES }),
         (error) => {

@@ -70,7 +70,7 @@ describe('prisma/ledger', () => {
     await assert.rejects(db.database.$executeRaw`TRUNCATE ledger_transfer`, /append-only/);
   });
 
-  it('refuses overdrafts, amounts below one and unknown accounts, by the database itself', async () => {
+  it('refuses, in the database, overdrafts, bad amounts, unknown accounts', async () => {
     const insert = (debit: string, credit: string, wei: string) =>
       db.database.$executeRaw`
         INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)

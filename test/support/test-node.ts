@@ -8,6 +8,7 @@ import { joinNetwork } from '../../nodes/membership.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
+import './quiet-temporal.ts';
 
 /** What a faulty node does with a unit: it has the honest way at hand, and may return anything. */
 export type Behaviour = (
@@ -34,7 +35,7 @@ export interface TestNode {
   stop(): Promise<void>;
 }
 
-/** A real node in this process: real keys, registration, queue and envelopes; only its will is free. */
+/** A real node in this process: real keys, registration, queue, envelopes; its will is free. */
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
   const { backend, behaviour = (honest) => honest() } = options;
   const keys = await generateNodeKeys();

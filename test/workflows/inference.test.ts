@@ -179,7 +179,7 @@ describe('workflows/inference', () => {
     await record(await historyOf(network.client, running.id), 'cancelled');
   });
 
-  it('finishes a request whose coordinator was killed in the middle: once, charged once', async () => {
+  it('finishes, once, a request whose coordinator was killed in the middle', async () => {
     await addNode({ backend: instantBackend({ pieceMs: 700 }) });
     const before = await balances(network.database);
     const answer = network.chat(

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import '../support/quiet-temporal.ts';
 import { HISTORIES, type RecordedHistory } from '../support/history.ts';
 
 /** Runs that must stay replayable: a change that breaks one needs a decision record. */

@@ -71,8 +71,8 @@ async function findPrograms(): Promise<{ native: string; version: string }> {
     return { native: join(folder, 'native'), version };
   } catch (error) {
     throw new Error(
-      `The embedded PostgreSQL (${name}) is not installed: it exists for Linux, macOS and Windows ` +
-        'on common processors. Delete node_modules and start again, or set DATABASE_URL to a ' +
+      `The embedded PostgreSQL (${name}) is not installed: it exists for Linux, macOS and ` +
+        'Windows on common processors. Delete node_modules and start again, or set DATABASE_URL to a ' +
         'PostgreSQL server of your own (15 or newer).',
       { cause: error },
     );
@@ -88,8 +88,8 @@ async function postgresAccount(log: (message: string) => void): Promise<ServerAc
   } catch (error) {
     throw new Error(
       'PostgreSQL refuses to run as root, and the account `postgres` could not be created for it ' +
-        `(${(error as Error).message.trim()}). Start as an ordinary user, create that account, or ` +
-        'set DATABASE_URL to a PostgreSQL server of your own (15 or newer).',
+        `(${(error as Error).message.trim()}). Start as an ordinary user, create that account, ` +
+        'or set DATABASE_URL to a PostgreSQL server of your own (15 or newer).',
       { cause: error },
     );
   }

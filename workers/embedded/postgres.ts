@@ -18,7 +18,7 @@ const STOP_SIGNALS: [StopSignal, ...StopSignal[]] = [
   ['SIGQUIT', 5_000],
   ['SIGKILL', 5_000],
 ];
-/** Sized for a small machine; durability (`fsync`, `synchronous_commit`) stays at its default, on. */
+/** Sized for a small machine; `fsync` and `synchronous_commit` stay at their default, on. */
 const SETTINGS = [
   'shared_buffers=64MB',
   'max_connections=100',

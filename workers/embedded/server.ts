@@ -133,7 +133,7 @@ export async function stopOrphan(search: OrphanSearch): Promise<void> {
   await rm(recordFile, { force: true });
 }
 
-/** The last lines that were written to a log since it had `fromByte` bytes, for an error message. */
+/** The last lines written to a log since it had `fromByte` bytes, for an error message. */
 export async function lastLogLines(logFile: string, fromByte: number): Promise<string> {
   const text = (await readFile(logFile)).subarray(fromByte).toString('utf8').trim();
   if (text === '') return `It wrote nothing to ${logFile}.`;

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import * as fc from 'fast-check';
+import {
+  emptyStreamDigest,
+  extendStreamDigest,
+  RESULT_BYTES_MAX,
+  resultBytes,
+  type InferenceResult,
+} from '../../protocol/result.ts';
+import {
+  checkResult,
+  checkStream,
+  returnBytesMax,
+  type Expectation,
+  type Relayed,
+} from '../../protocol/validate.ts';
+import { parameters } from '../crypto/fixtures.ts';
+
+const expected: Expectation = {
+  parameters: { ...parameters, maxTokens: 3 },
+  modelDigest: `sha256:${'b1'.repeat(32)}`,
+  seed: 7,
+  payloadBytes: 100,
+};
+const deltas = ['na', 'ïve', ' 🙂'];
+const text = deltas.join('');
+const choice = { text, tokenIds: [1, 2], finishReason: 'stop' as const };
+const usage = { promptTokens: 10, completionTokens: 2 };
+const result: InferenceResult = {
+  v: 1,
+  modelDigest: expected.modelDigest,
+  engine: 'node-llama-cpp/3.22.1',
+  seed: 7,
+  choices: [choice],
+  usage,
+  streamDigest: deltas.reduce(extendStreamDigest, emptyStreamDigest),
+};
+const atTheBound: InferenceResult = {
+  ...result,
+  choices: [{ text, tokenIds: [1, 2, 3], finishReason: 'length' }],
+  usage: { promptTokens: 356, completionTokens: 3 },
+};
+
+function relayed(sent: readonly string[], ended: boolean): Relayed {
+  const streamDigest = sent.reduce(extendStreamDigest, emptyStreamDigest);
+  return { text: sent.join(''), streamDigest, ended };
+}
+
+describe('protocol/validate checkResult', () => {
+  it('accepts what was asked for, to its bounds', () => {
+    assert.equal(checkResult(result, expected), null);
+    assert.equal(checkResult(atTheBound, expected), null);
+    const { tokenIds: _tokenIds, ...withoutIds } = choice;
+    assert.equal(checkResult({ ...result, choices: [withoutIds] }, expected), null);
+  });
+
+  const broken: [string, InferenceResult][] = [
+    ['no choice', { ...result, choices: [] }],
+    ['a second choice', { ...result, choices: [choice, choice] }],
+    ['another model', { ...result, modelDigest: `sha256:${'b2'.repeat(32)}` }],
+    ['another seed', { ...result, seed: 8 }],
+    [
+      'more output than was paid for',
+      {
+        ...result,
+        choices: [{ text, tokenIds: [1, 2, 3, 4], finishReason: 'stop' }],
+        usage: { promptTokens: 10, completionTokens: 4 },
+      },
+    ],
+    [
+      'more prompt than the payload can hold',
+      { ...result, usage: { ...usage, promptTokens: 100 + 256 + 1 } },
+    ],
+    ['fewer tokens than it charges for', { ...result, choices: [{ ...choice, tokenIds: [1] }] }],
+    ['more tokens than it names', { ...result, choices: [{ ...choice, tokenIds: [1, 2, 3] }] }],
+    [
+      'an end for length before the bound',
+      { ...result, choices: [{ ...choice, finishReason: 'length' }] },
+    ],
+    [
+      'a cut that nobody asked for',
+      { ...result, choices: [{ ...choice, finishReason: 'cancelled' }] },
+    ],
+  ];
+  for (const [what, wrong] of broken)
+    it(`refuses ${what}`, () => assert.equal(checkResult(wrong, expected), 'poe.result_invalid'));
+
+  it('can not tell another text: that is for sampled checks', () => {
+    const other = { ...result, choices: [{ ...choice, text: 'something else' }] };
+    assert.equal(checkResult(other, expected), null);
+  });
+});
+
+describe('protocol/validate checkStream', () => {
+  it('has nothing to say when nobody saw the stream', () => {
+    assert.equal(checkStream({ ...result, streamDigest: emptyStreamDigest }, null), null);
+  });
+
+  it('accepts a stream that ended, and any beginning of it that broke off', () => {
+    assert.equal(checkStream(result, relayed(deltas, true)), null);
+    for (const count of [0, 1, 2, 3])
+      assert.equal(checkStream(result, relayed(deltas.slice(0, count), false)), null);
+  });
+
+  const mismatches: [string, Relayed][] = [
+    ['diverged', relayed(['na', 'iv'], false)],
+    ['diverged and ended', relayed(['naive 🙂'], true)],
+    ['went on beyond the result', relayed([...deltas, '!'], false)],
+    ['ended early', relayed(deltas.slice(0, 2), true)],
+    ['ended before it began', relayed([], true)],
+    ['ended with the same text in other frames', relayed([text], true)],
+    ['ended with another digest', { ...relayed(deltas, true), streamDigest: emptyStreamDigest }],
+  ];
+  for (const [what, stream] of mismatches)
+    it(`refuses a stream that ${what}`, () =>
+      assert.equal(checkStream(result, stream), 'poe.stream_mismatch'));
+
+  it('accepts exactly the streams of the result, over any texts', () => {
+    const texts = fc.array(fc.constantFrom('a', 'b', 'ab', ''), { maxLength: 5 });
+    fc.assert(
+      fc.property(texts, texts, (committed, sent) => {
+        const whole = relayed(committed, true);
+        const claimed = {
+          ...result,
+          choices: [{ ...choice, text: whole.text }],
+          streamDigest: whole.streamDigest,
+        };
+        const sameFrames = JSON.stringify(committed) === JSON.stringify(sent);
+        assert.equal(checkStream(claimed, relayed(sent, true)) === null, sameFrames);
+        const begun = whole.text.indexOf(sent.join('')) === 0;
+        assert.equal(checkStream(claimed, relayed(sent, false)) === null, begun);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe('protocol/validate returnBytesMax', () => {
+  it('leaves room for every honest result, and more for more tokens', () => {
+    for (const maxTokens of [1, 64, 1_024]) {
+      const honest = resultBytes({
+        ...result,
+        // Long tokens, and ids of the most digits.
+        choices: [
+          {
+            text: 'x'.repeat(64 * maxTokens),
+            tokenIds: Array(maxTokens).fill(999_999),
+            finishReason: 'length',
+          },
+        ],
+        usage: { promptTokens: 10, completionTokens: maxTokens },
+      });
+      assert.ok(returnBytesMax(maxTokens) > (honest.length * 4) / 3, `${maxTokens} tokens`);
+      assert.ok(returnBytesMax(maxTokens) < returnBytesMax(maxTokens + 1));
+    }
+  });
+
+  it('never exceeds what a result may have at all, in base64', () => {
+    assert.equal(returnBytesMax(8_192), Math.ceil((RESULT_BYTES_MAX * 4) / 3));
+    assert.ok(returnBytesMax(1) < 20_000);
+  });
+});
