@@ -49,15 +49,13 @@ describe('network', () => {
     });
   }
 
-  const ask = (maxTokens: number, deadlineSeconds = 120) =>
+  const ask = (maxTokens: number) =>
     client.chat.completions.create({
       model: EMBEDDED_MODEL_ID,
       messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
       max_tokens: maxTokens,
       temperature: 0,
       seed: 1,
-      // Of the lifecycle, not of OpenAI.
-      ...{ deadline_seconds: deadlineSeconds },
     });
 
   it('shows prompt, answer, the nine steps, PoE and a link to the run', async () => {

@@ -6,7 +6,12 @@ export class ConfigError extends Error {
 }
 
 const url = z.url({ protocol: /^https?$/ }).transform((text) => text.replace(/\/$/, ''));
-const port = z.coerce.number().int().min(0).max(65_535);
+/** Only digits: a conversion would take an empty variable for port 0, which is any free one. */
+const port = z
+  .string()
+  .regex(/^\d{1,5}$/, 'must be a port number')
+  .transform(Number)
+  .pipe(z.int().max(65_535));
 const hostPort = z.string().regex(/^[^:\s]+:\d{1,5}$/, 'must be HOST:PORT');
 const secret = z.string().min(16, 'must have at least 16 characters');
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgresql:// URL');

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import OpenAI from 'openai';
+import OpenAI, { APIError } from 'openai';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { instantBackend } from '../support/instant-backend.ts';
 import { API_KEY, balances, count } from '../support/seeded.ts';
@@ -196,7 +196,7 @@ describe('gateway/api', () => {
       await assert.rejects(
         client.chat.completions.create({ model: 'instant', messages: MESSAGES }),
         (error) => {
-          assert.ok(error instanceof OpenAI.APIError);
+          assert.ok(error instanceof APIError);
           assert.equal(error.status, 402);
           assert.equal(error.code, 'receive.insufficient_credit');
           return true;

@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import {
+  chatPayload,
+  errorResponse,
+  MalformedRequestError,
+  maxTokensOf,
+  parseChatRequest,
+} from '../../gateway/openai.ts';
+import { CodedError, errorDefinition, ERRORS, isErrorCode } from '../../protocol/errors.ts';
+
+const body = { model: 'oss-chat-v1', messages: [{ role: 'user', content: 'Hi' }] };
+
+function malformed(changed: object): MalformedRequestError {
+  try {
+    parseChatRequest({ ...body, ...changed });
+  } catch (error) {
+    assert.ok(error instanceof MalformedRequestError, String(error));
+    assert.equal(error.code, 'receive.malformed_request');
+    return error;
+  }
+  return assert.fail(`accepted: ${JSON.stringify(changed)}`);
+}
+
+describe('gateway/openai parseChatRequest', () => {
+  it('gives the lifecycle parameters their defaults', () => {
+    assert.deepEqual(parseChatRequest(body), {
+      ...body,
+      workload_class: 'ai.inference',
+      hardware_tier: 1,
+      priority: 'standard',
+      deadline_seconds: 120,
+    });
+  });
+
+  const good: [string, object][] = [
+    ['streaming with usage', { stream: true, stream_options: { include_usage: true } }],
+    ['the bounds of sampling', { temperature: 2, top_p: 1, seed: 0xffff_ffff }],
+    ['greedy sampling', { temperature: 0, top_p: 0.001, seed: 0 }],
+    ['a stop string', { stop: 'END' }],
+    ['four stop strings', { stop: ['a', 'b', 'c', 'd'] }],
+    ['no stop strings', { stop: [] }],
+    ['both names of the token bound', { max_tokens: 1, max_completion_tokens: 8_192 }],
+    ['one choice', { n: 1 }],
+    ['what only informs', { user: 'u', metadata: { trace: '1' }, store: false }],
+    [
+      'null for optional fields, as some clients send it',
+      { stream: null, max_tokens: null, temperature: null, top_p: null, seed: null, stop: null },
+    ],
+    [
+      'the parameters of the lifecycle',
+      { hardware_tier: 5, priority: 'urgent', deadline_seconds: 86_400, workload_class: 'x' },
+    ],
+  ];
+  for (const [what, fields] of good)
+    it(`accepts ${what}`, () => {
+      const parsed = Object.entries(parseChatRequest({ ...body, ...fields }));
+      for (const [name, value] of Object.entries(fields))
+        assert.deepEqual(Object.fromEntries(parsed)[name], value, name);
+    });
+
+  const bad: [string, unknown][] = [
+    ['model', ''],
+    ['model', undefined],
+    ['model', 7],
+    ['messages', []],
+    ['messages', undefined],
+    ['messages', 'Hi'],
+    ['stream', 'true'],
+    ['max_tokens', 0],
+    ['max_tokens', 8_193],
+    ['max_completion_tokens', 1.5],
+    ['temperature', -0.1],
+    ['temperature', 2.1],
+    ['top_p', 0],
+    ['top_p', 1.1],
+    ['seed', -1],
+    ['seed', 0x1_0000_0000],
+    ['stop', ''],
+    ['stop', ['a', 'b', 'c', 'd', 'e']],
+    ['stop', 'x'.repeat(513)],
+    ['n', 2],
+    ['store', true],
+    ['hardware_tier', 0],
+    ['hardware_tier', 6],
+    ['priority', 'low'],
+    ['deadline_seconds', 0],
+    ['deadline_seconds', 86_401],
+  ];
+  for (const [name, value] of bad)
+    it(`names ${name} when it is ${String(JSON.stringify(value)).slice(0, 30)}`, () => {
+      const error = malformed({ [name]: value });
+      assert.equal(error.param, name);
+      assert.ok(error.message.includes(`${name}: `), error.message);
+    });
+
+  const badMessages: [string, string, unknown][] = [
+    ['an unknown role', 'messages.0.role', { role: 'tool', content: 'x' }],
+    ['no content', 'messages.0.content', { role: 'assistant', content: null }],
+    [
+      'an image, which is not served',
+      'messages.0.content',
+      { role: 'user', content: [{ type: 'image_url', image_url: { url: 'data:,' } }] },
+    ],
+  ];
+  for (const [what, param, message] of badMessages)
+    it(`names the message with ${what}`, () => {
+      assert.equal(malformed({ messages: [message] }).param, param);
+    });
+
+  it('names the wrong one of several messages', () => {
+    const messages = [...body.messages, { role: 'user', content: 7 }];
+    assert.equal(malformed({ messages }).param, 'messages.1.content');
+  });
+
+  const unsupported = {
+    tools: [],
+    tool_choice: 'auto',
+    response_format: { type: 'json_object' },
+    logprobs: true,
+    frequency_penalty: 0.5,
+    presence_penalty: 0.5,
+    logit_bias: {},
+    audio: {},
+    temprature: 1,
+  };
+  for (const [name, value] of Object.entries(unsupported))
+    it(`refuses ${name} rather than ignoring it`, () => {
+      const error = malformed({ [name]: value });
+      assert.ok(error.message.endsWith(`unsupported: ${name}`), error.message);
+    });
+
+  it('refuses what is no object', () => {
+    for (const value of [undefined, null, 'text', 7, []])
+      assert.throws(() => parseChatRequest(value), MalformedRequestError);
+  });
+
+  it('never repeats what the caller wrote in a message', () => {
+    const messages = [{ role: 'my secret', content: { my: 'secret' } }];
+    assert.ok(!malformed({ messages, model: ['secret'] }).message.includes('secret'));
+  });
+});
+
+describe('gateway/openai payload', () => {
+  it('holds what the node needs, with defaults, and nothing else', () => {
+    assert.deepEqual(chatPayload(parseChatRequest({ ...body, user: 'u', seed: 7 })), {
+      messages: [{ role: 'user', content: 'Hi' }],
+      temperature: 1,
+      topP: 1,
+      stop: [],
+    });
+  });
+
+  it('keeps zero, and makes one stop string a list', () => {
+    const request = parseChatRequest({ ...body, temperature: 0, top_p: 0.5, stop: 'END' });
+    const { temperature, topP, stop } = chatPayload(request);
+    assert.deepEqual({ temperature, topP, stop }, { temperature: 0, topP: 0.5, stop: ['END'] });
+  });
+
+  it('joins text parts, and reads developer as system', () => {
+    const parts = ['One ', 'two.'].map((text) => ({ type: 'text', text }));
+    const messages = [
+      { role: 'developer', content: 'Be brief.' },
+      { role: 'user', content: parts },
+      { role: 'assistant', content: '' },
+    ];
+    assert.deepEqual(chatPayload(parseChatRequest({ ...body, messages })).messages, [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'One two.' },
+      { role: 'assistant', content: '' },
+    ]);
+  });
+
+  it('bounds the output by the newer name, the older, or the default', () => {
+    const bound = (fields: object) => maxTokensOf(parseChatRequest({ ...body, ...fields }));
+    assert.equal(bound({ max_tokens: 5, max_completion_tokens: 6 }), 6);
+    assert.equal(bound({ max_tokens: 5 }), 5);
+    assert.equal(bound({}), 256);
+  });
+});
+
+describe('gateway/openai errorResponse', () => {
+  it('has the shape of the error object of OpenAI', () => {
+    assert.deepEqual(errorResponse(malformed({ model: '' })).body.error.param, 'model');
+    assert.deepEqual(
+      errorResponse(new CodedError('receive.insufficient_credit', 'Needed: 5 wei.')),
+      {
+        status: 402,
+        body: {
+          error: {
+            message:
+              'The account has too little credit to reserve for this request. Needed: 5 wei.',
+            type: 'insufficient_quota',
+            param: null,
+            code: 'receive.insufficient_credit',
+          },
+        },
+      },
+    );
+  });
+
+  it('names the request once there is one', () => {
+    const { body } = errorResponse(new CodedError('node.deadline_exceeded'), 'req_1');
+    assert.equal(body.error.request_id, 'req_1');
+  });
+
+  it('answers every code with its status and a type that fits it', () => {
+    const types: Record<number, string> = {
+      401: 'authentication_error',
+      402: 'insufficient_quota',
+      404: 'not_found_error',
+    };
+    for (const code of Object.keys(ERRORS).filter(isErrorCode)) {
+      const { httpStatus } = errorDefinition(code);
+      const { status, body } = errorResponse(new CodedError(code));
+      assert.equal(status, httpStatus, code);
+      const general = httpStatus < 500 ? 'invalid_request_error' : 'server_error';
+      assert.equal(body.error.type, types[httpStatus] ?? general, code);
+      assert.equal(body.error.code, code);
+    }
+  });
+});

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { createSecretKey, randomBytes, sign } from 'node:crypto';
+import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import { heartbeat, registerNode } from '../../intake/nodes.ts';
+import { canonicalBytes } from '../../protocol/canonical.ts';
+import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
+import { INSTANT_MODEL } from '../support/instant-backend.ts';
+import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+
+const secret = createSecretKey(randomBytes(32));
+
+function failsAs(code: ErrorCode) {
+  return (error: unknown) => {
+    assert.ok(error instanceof CodedError, String(error));
+    assert.equal(error.code, code, error.message);
+    return true;
+  };
+}
+
+describe('intake/nodes', () => {
+  let db: TestDatabase;
+  let keys: NodeKeys;
+  let others: NodeKeys;
+  before(async () => {
+    db = await freshDatabase();
+    [keys, others] = await Promise.all([generateNodeKeys(), generateNodeKeys()]);
+  });
+  after(() => db.close());
+
+  function registration(changed: object = {}, of: NodeKeys = keys) {
+    return {
+      nodeId: of.nodeId,
+      name: 'n1',
+      operatorId: 'op',
+      tier: 2,
+      workloadClasses: ['ai.inference'],
+      modelId: INSTANT_MODEL.id,
+      modelDigest: INSTANT_MODEL.digest,
+      engine: 'instant/1',
+      tokensPerSecond: 10,
+      slots: 2,
+      signingKey: exportSpki(of.signing.publicKey).toString('base64'),
+      encryptionKey: exportSpki(of.encryption.publicKey).toString('base64'),
+      issuedAtMs: Date.now(),
+      ...changed,
+    };
+  }
+
+  function signed(body: object, by: NodeKeys = keys) {
+    const signature = sign('sha256', canonicalBytes(body), by.signing.privateKey);
+    return { registration: body, signature: signature.toString('base64url') };
+  }
+
+  const slotsOf = (nodeId: string) => db.database.slot.count({ where: { nodeId } });
+
+  it('registers a node once, however often it comes, with as many slots as it has', async () => {
+    await registerNode(db.database, secret, signed(registration()));
+    await registerNode(db.database, secret, signed(registration({ slots: 4, tier: 3 })));
+    const nodes = await db.database.node.findMany();
+    assert.deepEqual(
+      nodes.map(({ id, tier, operatorId }) => [id, tier, operatorId]),
+      [[keys.nodeId, 3, 'op']],
+    );
+    assert.equal(await slotsOf(keys.nodeId), 4);
+    await registerNode(db.database, secret, signed(registration({ slots: 1 })));
+    assert.equal(await slotsOf(keys.nodeId), 1);
+  });
+
+  it('does not bring a removed node back', async () => {
+    await registerNode(db.database, secret, signed(registration()));
+    await db.database.node.update({ where: { id: keys.nodeId }, data: { status: 'removed' } });
+    await registerNode(db.database, secret, signed(registration()));
+    assert.equal((await db.database.node.findFirst())?.status, 'removed');
+  });
+
+  it('refuses who does not hold the key, or signs something else', async () => {
+    const cases: [object, ErrorCode][] = [
+      [signed(registration(), others), 'node.registration_refused'],
+      [signed(registration({ nodeId: others.nodeId })), 'node.registration_refused'],
+      [
+        { ...signed(registration()), registration: registration({ tier: 5 }) },
+        'node.registration_refused',
+      ],
+      [signed(registration({ issuedAtMs: Date.now() - 600_000 })), 'node.registration_refused'],
+      [signed(registration({ signingKey: 'AAAA' })), 'node.registration_invalid'],
+      [signed(registration({ tier: 9 })), 'node.registration_invalid'],
+      [signed(registration({ slots: 0 })), 'node.registration_invalid'],
+      [signed(registration({ extra: 1 })), 'node.registration_invalid'],
+      [signed(registration({ workloadClasses: ['mining'] })), 'node.registration_invalid'],
+      [{}, 'node.registration_invalid'],
+    ];
+    for (const [body, code] of cases)
+      await assert.rejects(registerNode(db.database, secret, body), failsAs(code));
+  });
+
+  it('takes heartbeats by the token of that node only', async () => {
+    const token = await registerNode(db.database, secret, signed(registration()));
+    const past = new Date(0);
+    await db.database.node.updateMany({ data: { lastSeenAt: past } });
+    await heartbeat(db.database, secret, keys.nodeId, token);
+    const node = await db.database.node.findFirst();
+    assert.ok(node && node.lastSeenAt > past);
+    const refused = failsAs('node.registration_refused');
+    await assert.rejects(heartbeat(db.database, secret, others.nodeId, token), refused);
+    await assert.rejects(heartbeat(db.database, secret, keys.nodeId, ''), refused);
+    const otherToken = await registerNode(
+      db.database,
+      secret,
+      signed(registration({}, others), others),
+    );
+    await db.database.$executeRaw`DELETE FROM slot WHERE node_id = ${others.nodeId}`;
+    await db.database.node.delete({ where: { id: others.nodeId } });
+    await assert.rejects(
+      heartbeat(db.database, secret, others.nodeId, otherToken),
+      failsAs('node.unknown'),
+    );
+  });
+});

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import * as fc from 'fast-check';
+import {
+  ConfigError,
+  coordinatorEnv,
+  gatewayEnv,
+  nodeEnv,
+  readConfig,
+} from '../../workers/config.ts';
+
+const coordinator = {
+  DATABASE_URL: 'postgresql://plx@127.0.0.1:5432/plx',
+  TEMPORAL_ADDRESS: '127.0.0.1:7233',
+  PLX_INTAKE_TOKEN: 'sixteen-characters',
+  PLX_COORDINATOR_KEYS: '.data/keys',
+};
+const gateway = {
+  DATABASE_URL: coordinator.DATABASE_URL,
+  PLX_COORDINATOR_URL: 'http://127.0.0.1:8421/',
+  PLX_INTAKE_TOKEN: coordinator.PLX_INTAKE_TOKEN,
+  PLX_GATEWAY_KEYS: '.data/keys',
+};
+const node = {
+  TEMPORAL_ADDRESS: 'temporal.example:7233',
+  PLX_COORDINATOR_URL: 'https://coordinator.example',
+  PLX_NODE_NAME: 'rack-1/node.2',
+  PLX_OPERATOR: 'op-1',
+  PLX_NODE_KEYS: '.data/keys',
+  PLX_NODE_TIER: '3',
+  MODEL_PATH: 'model.gguf',
+  PLX_MODEL_ID: 'smollm2-135m-instruct',
+};
+const roles = [
+  { role: 'coordinator', schema: coordinatorEnv, env: coordinator },
+  { role: 'gateway', schema: gatewayEnv, env: gateway },
+  { role: 'node', schema: nodeEnv, env: node },
+] as const;
+
+function complaint(role: (typeof roles)[number], changed: NodeJS.ProcessEnv): string {
+  try {
+    readConfig(role.role, role.schema, { ...role.env, ...changed });
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error));
+    return error.message;
+  }
+  return assert.fail(`the ${role.role} accepted ${JSON.stringify(changed)}`);
+}
+
+describe('workers/config readConfig', () => {
+  it('fills in defaults', () => {
+    const config = readConfig('coordinator', coordinatorEnv, coordinator);
+    assert.deepEqual(config, {
+      ...coordinator,
+      TEMPORAL_NAMESPACE: 'default',
+      PLX_COORDINATOR_HOST: '127.0.0.1',
+      PLX_COORDINATOR_PORT: 8_421,
+      PLX_LOG_LEVEL: 'info',
+    });
+    assert.equal(readConfig('gateway', gatewayEnv, gateway).PLX_GATEWAY_PORT, 8_420);
+    assert.equal(readConfig('node', nodeEnv, node).PLX_NODE_SLOTS, 1);
+  });
+
+  it('reads numbers, and URLs without their last slash', () => {
+    const { PLX_COORDINATOR_URL: url, PLX_GATEWAY_PORT: port } = readConfig('gateway', gatewayEnv, {
+      ...gateway,
+      PLX_GATEWAY_PORT: '0',
+    });
+    assert.deepEqual([url, port], ['http://127.0.0.1:8421', 0]);
+    const { PLX_NODE_TIER: tier } = readConfig('node', nodeEnv, node);
+    assert.equal(tier, 3);
+  });
+
+  it('ignores variables that are not its own', () => {
+    const config = readConfig('node', nodeEnv, { ...node, HOME: '/home', DATABASE_URL: 'x' });
+    assert.ok(!('DATABASE_URL' in config) && !('HOME' in config));
+  });
+
+  for (const each of roles)
+    it(`lists every variable that a ${each.role} misses`, () => {
+      const unset = Object.fromEntries(Object.keys(each.env).map((name) => [name, undefined]));
+      const lines = complaint(each, unset).split('\n');
+      assert.equal(lines[0], `The ${each.role} can't start with this environment:`);
+      const expected = Object.keys(each.env).map((name) => `  ${name}: is not set`);
+      assert.deepEqual(lines.slice(1).toSorted(), expected.toSorted());
+    });
+
+  it('lists every wrong variable, with what it must be', () => {
+    const message = complaint(roles[0], {
+      DATABASE_URL: 'mysql://db',
+      TEMPORAL_ADDRESS: 'temporal.example',
+      PLX_INTAKE_TOKEN: 'short',
+    });
+    assert.deepEqual(message.split('\n').slice(1), [
+      '  DATABASE_URL: must be a postgresql:// URL',
+      '  TEMPORAL_ADDRESS: must be HOST:PORT',
+      '  PLX_INTAKE_TOKEN: must have at least 16 characters',
+    ]);
+  });
+
+  const wrongPorts = ['', ' ', '-1', '65536', '8.5', '0x50', '1e3', 'http'];
+  for (const port of wrongPorts)
+    it(`refuses ${JSON.stringify(port)} as a port`, () => {
+      const message = complaint(roles[1], { PLX_GATEWAY_PORT: port });
+      assert.match(message, /\n {2}PLX_GATEWAY_PORT: /);
+    });
+
+  const wrong: [number, string, string][] = [
+    [0, 'PLX_LOG_LEVEL', 'loud'],
+    [0, 'TEMPORAL_NAMESPACE', ''],
+    [1, 'PLX_COORDINATOR_URL', 'ftp://127.0.0.1'],
+    [1, 'PLX_TEMPORAL_UI_URL', 'not a url'],
+    [2, 'PLX_NODE_TIER', '6'],
+    [2, 'PLX_NODE_TIER', ''],
+    [2, 'PLX_NODE_SLOTS', '0'],
+    [2, 'PLX_NODE_NAME', 'a b'],
+    [2, 'MODEL_PATH', ''],
+  ];
+  for (const [index, name, value] of wrong)
+    it(`names ${name} when it is ${JSON.stringify(value)}`, () => {
+      const each = roles[index];
+      assert.ok(each);
+      const lines = complaint(each, { [name]: value }).split('\n');
+      assert.equal(lines.length, 2);
+      assert.ok(lines[1]?.startsWith(`  ${name}: `), lines[1]);
+    });
+
+  it('never repeats a value, which may be a secret', () => {
+    const value = fc.string({ minLength: 5, maxLength: 15, unit: fc.constantFrom('~', '%', '!') });
+    fc.assert(
+      fc.property(fc.constantFrom(...roles), value, (each, value) => {
+        const all = Object.fromEntries(Object.keys(each.env).map((name) => [name, value]));
+        // Paths are any text; what is left must be wrong, and named without its value.
+        assert.ok(!complaint(each, all).includes(value));
+      }),
+      { numRuns: 50 },
+    );
+  });
+});
