@@ -3,13 +3,13 @@
 // top-level await here.
 
 /** The oldest Node that runs the project; package.json's `engines` says the same. */
-export const NODE_MIN = [20, 19];
+const NODE_MIN = [20, 19];
 
 /**
  * @param {string} found a version such as `20.19.1`.
  * @returns {string | undefined} what is wrong with it and what to do, for a person; or nothing.
  */
-export function nodeVersionProblem(found) {
+function nodeVersionProblem(found) {
   const parts = found.split('.').map(Number);
   const isNewEnough =
     parts[0] > NODE_MIN[0] || (parts[0] === NODE_MIN[0] && parts[1] >= NODE_MIN[1]);

@@ -68,7 +68,7 @@ export async function* serveChat(
 }
 
 /** @throws CodedError with the code that ended the request, when there is no result. */
-export async function openOutcome(
+async function openOutcome(
   ring: Ring<X25519Key>,
   outcome: IntakeOutcome,
 ): Promise<InferenceResult> {

@@ -26,7 +26,7 @@ const stopString = z.string().min(1).max(512);
  * aren't served are refused rather than ignored; purely informative ones are accepted.
  * `workload_class`, `hardware_tier`, `priority` and `deadline_seconds` are the lifecycle's own.
  */
-export const chatRequestSchema = z.strictObject({
+const chatRequestSchema = z.strictObject({
   model: z.string().min(1),
   messages: z.array(message).min(1),
   stream: z.boolean().nullish(),

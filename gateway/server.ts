@@ -23,6 +23,11 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
     reply.header('x-trace-id', request.id);
   });
   app.setErrorHandler((error, request, reply) => {
+    if (reply.raw.destroyed) {
+      // The caller hung up, which aborted what was done for it. An accepted request goes on.
+      log.info({ trace: request.id }, 'gateway // the caller has gone');
+      return reply;
+    }
     const coded = codedError(error);
     const at = { trace: request.id, code: coded.code, route: request.routeOptions.url };
     if (coded.code === 'coordinator.internal')

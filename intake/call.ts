@@ -55,7 +55,7 @@ export async function serveIntakeCall(
 }
 
 /** What the requester is told of a request that has a result, or ended without one. */
-export function outcomeOf(record: RequestRecord): IntakeOutcome {
+function outcomeOf(record: RequestRecord): IntakeOutcome {
   const { sealedResult, proof, failureCode } = record;
   if (sealedResult && proof)
     return {

@@ -16,7 +16,7 @@ const label = z.string().regex(/^[\w.:/+-]{1,120}$/);
 const spki = z.base64().max(2_000);
 
 /** What a node says of itself. All but the keys is a claim that only informs scheduling. */
-export const registrationSchema = z.strictObject({
+const registrationSchema = z.strictObject({
   nodeId: z.custom<NodeId>(isNodeId),
   name: label,
   operatorId: label,
@@ -32,10 +32,10 @@ export const registrationSchema = z.strictObject({
   issuedAtMs: z.int(),
 });
 
-export type Registration = z.infer<typeof registrationSchema>;
+type Registration = z.infer<typeof registrationSchema>;
 
 /** What is signed with the node's signing key: the canonical bytes of the registration. */
-export const signedRegistrationSchema = z.strictObject({
+const signedRegistrationSchema = z.strictObject({
   registration: registrationSchema,
   signature: z.base64url().max(1_000),
 });

@@ -6,7 +6,7 @@ const FUNDING = 'funding';
 const USAGE = 'usage';
 
 /** Ledger accounts of one payer. */
-export function availableOf(accountId: string): string {
+function availableOf(accountId: string): string {
   return `${accountId}:available`;
 }
 

@@ -10,7 +10,7 @@ export const RESULT_BYTES_MAX = 1024 * 1024;
 const uint32 = z.int().min(0).max(0xffff_ffff);
 
 /** The result of class `ai.inference`, version 1. Unknown members are refused. */
-export const inferenceResultSchema = z.strictObject({
+const inferenceResultSchema = z.strictObject({
   v: z.literal(1),
   /** Of the weights that ran, `sha256:` and 64 hex digits. */
   modelDigest: z.string().regex(/^sha256:[0-9a-f]{64}$/),

@@ -50,7 +50,12 @@ async function main(): Promise<number> {
     process.once('SIGINT', () => resolve());
     process.once('SIGTERM', () => resolve());
   });
-  const network = await start(config);
+  let running: Network | undefined;
+  const network = await start(
+    config,
+    restartOnExit(() => running),
+  );
+  running = network;
   try {
     const shown = showRequest(network, values.prompt, Number(values['max-tokens']));
     const completed = await Promise.race([shown, interrupted.then(() => null)]);
@@ -65,13 +70,17 @@ async function main(): Promise<number> {
     await interrupted;
     return 0;
   } finally {
+    running = undefined;
     terminal.write('\nStopping …');
     await network.stop();
     terminal.write(' stopped.\n');
   }
 }
 
-function start(config: z.infer<typeof networkEnv>): Promise<Network> {
+function start(
+  config: z.infer<typeof networkEnv>,
+  onExit: (role: string, reason: string) => void,
+): Promise<Network> {
   const startedAt = performance.now();
   const seconds = () => `${((performance.now() - startedAt) / 1_000).toFixed(1)} s`.padStart(7);
   return startNetwork({
@@ -89,9 +98,19 @@ function start(config: z.infer<typeof networkEnv>): Promise<Network> {
     onProgress: (part, state) => {
       if (state === 'up') terminal.write(`${terminal.style('green', '✓')} ${seconds()}  ${part}\n`);
     },
-    onExit: (role, reason) =>
-      terminal.write(`\n${terminal.style('red', `${role} ended by itself: ${reason}`)}\n`),
+    onExit,
   });
+}
+
+/** A role that ended by itself is started again: its work is durable and waits for it. */
+function restartOnExit(running: () => Network | undefined) {
+  return (role: string, reason: string): void => {
+    const say = (text: string) => terminal.write(`\n${terminal.style('red', text)}\n`);
+    say(`${role} ended by itself (${reason}): starting it again`);
+    running()
+      ?.restart(role)
+      .catch((error: unknown) => say(String(error)));
+  };
 }
 
 try {

@@ -6,21 +6,28 @@ import { readSources } from '../support/source-files.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
-/** Rows of the tables in docs/errors.md: code, step, recovery, status, meaning. */
-async function documented(): Promise<Map<string, string[]>> {
-  const text = await readFile(join(ROOT, 'docs/errors.md'), 'utf8');
-  const rows = text.split('\n').filter((line) => line.startsWith('| `'));
-  const cells = rows.map((row) => row.split('|').map((cell) => cell.trim()));
-  return new Map(cells.map(([, code = '', ...rest]) => [code.replaceAll('`', ''), rest]));
-}
+const text = await readFile(join(ROOT, 'docs/errors.md'), 'utf8');
+
+/** Rows of the tables in docs/errors.md: code, step, recovery, status, meaning, advice. */
+const documented = text
+  .split('\n')
+  .filter((line) => line.startsWith('| `'))
+  .map((row) => row.split('|').map((cell) => cell.trim()))
+  .map(([, code = '', ...rest]) => [code.replaceAll('`', ''), rest] as const);
 
 describe('docs/errors.md', () => {
-  it('has exactly the codes of protocol/errors.ts', async () => {
-    assert.deepEqual([...(await documented()).keys()].toSorted(), Object.keys(ERRORS).toSorted());
+  it('has exactly the codes of protocol/errors.ts', () => {
+    const codes = documented.map(([code]) => code);
+    assert.deepEqual(codes.toSorted(), Object.keys(ERRORS).toSorted());
   });
 
-  it('says of each code what the code says', async () => {
-    for (const [code, [step, recovery, status, meaning, advice]] of await documented()) {
+  it('explains every recovery that a code has', () => {
+    for (const { recovery } of Object.values(ERRORS))
+      assert.ok(text.includes(`- \`${recovery}\`: `), recovery);
+  });
+
+  it('says of each code what the code says', () => {
+    for (const [code, [step, recovery, status, meaning, advice]] of documented) {
       const definition = errorDefinition(code as ErrorCode);
       const { blamesNode, httpStatus, message } = definition;
       assert.equal(step, definition.step, code);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { inspect } from 'node:util';
 import {
   chatPayload,
   errorResponse,
@@ -87,7 +88,7 @@ describe('gateway/openai parseChatRequest', () => {
     ['deadline_seconds', 86_401],
   ];
   for (const [name, value] of bad)
-    it(`names ${name} when it is ${String(JSON.stringify(value)).slice(0, 30)}`, () => {
+    it(`names ${name} when it is ${inspect(value).slice(0, 30)}`, () => {
       const error = malformed({ [name]: value });
       assert.equal(error.param, name);
       assert.ok(error.message.includes(`${name}: `), error.message);

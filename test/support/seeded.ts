@@ -10,12 +10,12 @@ import { INSTANT_MODEL } from './instant-backend.ts';
 export const ACCOUNT = 'acct_demo';
 export const API_KEY = 'plx-test-key-0123456789';
 
-export const intakeKey = await generateX25519Key();
+const intakeKey = await generateX25519Key();
 export const requester = await generateX25519Key();
-export const wrapKey = generateWrapKey();
+const wrapKey = generateWrapKey();
 export const receiveKeys = { intakeRing: [intakeKey], wrapRing: [wrapKey] } as const;
 
-export const PARAMETERS: RequestParameters = {
+const PARAMETERS: RequestParameters = {
   workloadClass: 'ai.inference',
   model: INSTANT_MODEL.id,
   hardwareTier: 1,

@@ -16,7 +16,7 @@ const STOP_SIGNALS: [StopSignal, ...StopSignal[]] = [
 ];
 
 /** Search attributes of every namespace that runs the workflows, embedded or not. */
-export const SEARCH_ATTRIBUTES = {
+const SEARCH_ATTRIBUTES = {
   plxWorkloadClass: 'Keyword',
   plxNode: 'Keyword',
   plxOperator: 'Keyword',

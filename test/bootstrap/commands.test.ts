@@ -1,0 +1,184 @@
+import assert from 'node:assert/strict';
+import { access, chmod, cp, readFile, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { processIdentity } from '../../workers/embedded/os-process.ts';
+import { Project, outcome, temporalScript, type Outcome } from './project.ts';
+
+const ENTRIES = ['start', 'check', 'test'];
+
+describe('bootstrap: commands', () => {
+  let project: Project;
+  before(async () => {
+    project = await Project.create();
+  });
+  after(() => project.remove());
+
+  it('prints help at once, without installing anything', async () => {
+    const { code, output } = await project.run(['bootstrap/start.mjs', '--help']);
+    assert.equal(code, 0);
+    assert.match(output, /--once.*--reset.*PLX_GATEWAY_PORT/s);
+    await assert.rejects(access(project.path('.tools')));
+  });
+
+  it('refuses arguments that make no sense', async () => {
+    for (const args of [['--onec'], ['extra'], ['--prompt'], ['--max-tokens', '0'], ['--once=1']]) {
+      const { code, output } = await project.run(['bootstrap/start.mjs', ...args]);
+      assert.equal(code, 2, output);
+      assert.match(output, /See `npm start -- --help`/);
+    }
+    await assert.rejects(access(project.path('.tools')));
+  });
+
+  for (const entry of ENTRIES)
+    it(`${entry}: says which Node is needed, on one that is too old`, async () => {
+      const pretend =
+        'data:text/javascript,Object.defineProperty(process,"versions",' +
+        '{value:{...process.versions,node:"20.18.3"}})';
+      const args = ['--import', pretend, `bootstrap/${entry}.mjs`];
+      const { code, output } = await project.run(args);
+      assert.equal(code, 1);
+      assert.match(output, /^Node 20\.19 or newer is needed, but this is Node 20\.18\.3 \(/);
+      assert.match(output, /Install a current LTS release/);
+    });
+
+  it('has entries that even Node 12 can parse', async () => {
+    for (const name of [...ENTRIES, 'node-version']) {
+      const text = await readFile(new URL(`../../bootstrap/${name}.mjs`, import.meta.url), 'utf8');
+      const code = text.replaceAll(/\/\/.*$/gm, '');
+      assert.doesNotMatch(code, /\?\.|\?\?|'node:|^\s*await |#\w|\d_\d/m, name);
+    }
+  });
+});
+
+describe('bootstrap: npm test', () => {
+  let project: Project;
+  const LINKED = { LINKED: 'mocha,tsx,.bin/mocha,.bin/tsx', PATH: '' };
+  before(async () => {
+    project = await Project.create();
+    await project.write(
+      '.mocharc.json',
+      '{"spec":"test/**/*.test.mjs","timeout":5000,"node-option":[]}',
+    );
+    await project.write('mine/model.gguf', 'GGUF');
+    await project.write('mine/temporal', temporalScript('1.9.1'));
+    await chmod(project.path('mine', 'temporal'), 0o755);
+  });
+  after(() => project.remove());
+
+  async function runTests(
+    files: Readonly<Record<string, string>>,
+    args: string[],
+  ): Promise<Outcome> {
+    await rm(project.path('test'), { recursive: true, force: true });
+    for (const [name, text] of Object.entries(files)) await project.write(`test/${name}`, text);
+    const node = process.execPath.slice(0, process.execPath.lastIndexOf('/'));
+    return project.run(['bootstrap/test.mjs', ...args], {
+      LINKED: LINKED.LINKED,
+      PATH: `${project.programs}:${node}:/usr/bin:/bin`,
+      MODEL_PATH: project.path('mine', 'model.gguf'),
+      TEMPORAL_CLI_PATH: project.path('mine', 'temporal'),
+    });
+  }
+  const lastLine = ({ output }: Outcome) => output.trimEnd().split('\n').at(-1);
+
+  it('counts on its last line, and gives tests the tools', async () => {
+    const mixed = `
+      import assert from 'node:assert';
+      it('passes', () => assert.match(process.env.TEMPORAL_CLI_PATH, /mine.temporal$/));
+      it('fails', () => assert.equal(1, 2));
+      it.skip('is skipped', () => undefined);`;
+    const result = await runTests({ 'mixed.test.mjs': mixed }, ['--grep', 's']);
+    assert.equal(lastLine(result), '1 passed, 1 failed, 1 skipped');
+    assert.notEqual(result.code, 0);
+  });
+
+  it('runs only the files that are named', async () => {
+    const files = { 'a.test.mjs': `it('a', () => undefined)`, 'b.test.mjs': `it('b', () => {})` };
+    const result = await runTests(files, ['test/b.test.mjs']);
+    assert.equal(lastLine(result), '1 passed, 0 failed, 0 skipped');
+    assert.equal(result.code, 0, result.output);
+  });
+
+  it('fails when no test ran, or a file cannot be loaded', async () => {
+    const none = await runTests({ 'none.test.mjs': `it('a', () => {})` }, ['--grep', 'nothing']);
+    assert.equal(lastLine(none), '0 passed, 0 failed, 0 skipped');
+    assert.notEqual(none.code, 0);
+    const torn = await runTests({ 'torn.test.mjs': 'it(' }, ['--grep', 'x']);
+    assert.equal(lastLine(torn), '0 passed, 0 failed, 0 skipped');
+    assert.notEqual(torn.code, 0);
+  });
+});
+
+describe('bootstrap: npm start', () => {
+  let project: Project;
+  before(async () => {
+    project = await Project.create();
+    const followParent = new URL('../../workers/embedded/follow-parent.mjs', import.meta.url);
+    await cp(fileURLToPath(followParent), project.path('workers/embedded/follow-parent.mjs'));
+    await project.write('mine/model.gguf', 'GGUF');
+    await project.write(
+      'workers/network.ts',
+      `const signals: string[] = [];
+       const mode: string | undefined = process.env['MODE'];
+       process.on('SIGINT', () => {
+         signals.push('SIGINT');
+         if (mode === 'stops') setTimeout(() => end(), 200);
+       });
+       process.on('SIGTERM', () => (signals.push('SIGTERM'), end()));
+       function end() { console.log('got', signals.join()); process.exit(7); }
+       console.log('up', process.pid, process.argv.slice(2).join(' '), process.env['MODEL_PATH']);
+       setInterval(() => undefined, 1_000);`,
+    );
+  });
+  after(() => project.remove());
+
+  /** Starts, and waits for the network to be up. */
+  async function start(mode: string) {
+    const child = project.spawn(['bootstrap/start.mjs', '--once', '--prompt', 'a b'], {
+      LINKED: 'tsx',
+      MODE: mode,
+      MODEL_PATH: project.path('mine', 'model.gguf'),
+      TEMPORAL_ADDRESS: '127.0.0.1:1',
+    });
+    const ended = outcome(child);
+    const pid = await new Promise<number>((resolve, reject) => {
+      let text = '';
+      child.stdout?.on('data', (data: Buffer) => {
+        text += data.toString('utf8');
+        const up = /^up (\d+) /m.exec(text);
+        if (up) resolve(Number(up[1]));
+      });
+      void ended.then(({ output }) => reject(new Error(`ended early: ${output}`)));
+    });
+    return { child, ended, pid };
+  }
+
+  it('passes arguments, tools, one signal per keypress, and the exit code', async () => {
+    const { child, ended } = await start('stops');
+    child.kill('SIGINT');
+    // npm passes on what the terminal already sent.
+    await sleep(50);
+    child.kill('SIGINT');
+    const { code, output } = await ended;
+    assert.match(output, /up \d+ --once --prompt a b .*model\.gguf/);
+    assert.match(output, /got SIGINT\n/);
+    assert.equal(code, 7);
+  });
+
+  it('kills a network that does not stop, at the second Ctrl-C', async () => {
+    const { child, ended, pid } = await start('hangs');
+    child.kill('SIGINT');
+    await sleep(700);
+    assert.notEqual(await processIdentity(pid), undefined);
+    child.kill('SIGINT');
+    assert.equal((await ended).code, 137);
+  });
+
+  it('stops the network when it is itself killed', async () => {
+    const { child, ended, pid } = await start('hangs');
+    child.kill('SIGKILL');
+    assert.match((await ended).output, /got SIGTERM\n/);
+    assert.equal(await processIdentity(pid), undefined);
+  });
+});
