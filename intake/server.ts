@@ -124,6 +124,8 @@ function sameSecret(given: string, expected: string): boolean {
 function coded({ log }: ServerDependencies, error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   if (error instanceof EnvelopeError) return new CodedError('relay.bad_frame', error.message);
+  if (error instanceof Error && 'statusCode' in error && error.statusCode === 413)
+    return new CodedError('receive.payload_too_large');
   if (error instanceof Error && 'statusCode' in error && Number(error.statusCode) < 500)
     return new CodedError('receive.malformed_request', error.message);
   log.error(

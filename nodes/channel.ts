@@ -68,14 +68,20 @@ export class Channel {
     return (await response.json()) as Registration;
   }
 
-  /** @returns false when the coordinator doesn't know the node any more: register again. */
+  /**
+   * @returns false when the coordinator doesn't know the node any more: register again.
+   * @throws Error when it can't be reached or is in trouble.
+   */
   async heartbeat(token: string): Promise<boolean> {
     const response = await fetch(`${this.#url}/v1/nodes/${this.#keys.nodeId}/heartbeat`, {
       method: 'POST',
       headers: { authorization: `Bearer ${token}` },
     });
     await response.arrayBuffer();
-    return response.ok;
+    if (response.ok) return true;
+    // The token or the node is unknown there now; anything else is an outage, to be waited out.
+    if (response.status === 403 || response.status === 404) return false;
+    throw new Error(`the heartbeat was answered with ${response.status}`);
   }
 
   /** Opens one attempt's stream. @param onLost called once if it breaks; the work goes on. */

@@ -19,7 +19,7 @@ export type Path = 'inference' | 'general';
 
 /** What happens after a failure (spec §3.4). */
 export type Recovery =
-  /** Final: the caller is told, nothing was allocated or charged. */
+  /** Final for the call: the caller is told; at Receive nothing was allocated or charged. */
   | 'reject'
   /** The unit is held until a candidate appears or its deadline elapses. */
   | 'wait'

@@ -55,7 +55,8 @@ export function failedFilter(
   if (node.tier < unit.hardwareTier) return 'tier';
   if (usedNodes.includes(node.nodeId)) return 'already_used';
   if (node.freeSlots < 1) return 'no_free_slot';
-  return estimateSeconds(node, unit) > remainingSeconds ? 'too_slow_for_deadline' : null;
+  // Written so that a throughput that isn't a number doesn't pass.
+  return estimateSeconds(node, unit) <= remainingSeconds ? null : 'too_slow_for_deadline';
 }
 
 /**

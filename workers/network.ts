@@ -1,9 +1,8 @@
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { readConfig } from './config.ts';
-import { startNetwork, type EmbeddedNode, type Network } from './embedded/network.ts';
+import { resetData, startNetwork, type EmbeddedNode, type Network } from './embedded/network.ts';
 import { showRequest, snippets, terminal } from './embedded/show.ts';
 
 const port = z.coerce.number().int().min(1).max(65_535);
@@ -42,7 +41,7 @@ async function main(): Promise<number> {
   });
   const config = readConfig('network', networkEnv);
   if (values.reset) {
-    await rm(config.PLX_DATA_DIR, { recursive: true, force: true });
+    await resetData(config.PLX_DATA_DIR, (message) => terminal.write(`${message}\n`));
     terminal.write(`Removed ${config.PLX_DATA_DIR}.\n`);
   }
   // From here on Ctrl-C is a request to stop cleanly, also while things are starting.

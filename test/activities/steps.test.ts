@@ -90,7 +90,7 @@ describe('activities: run twice, count once', () => {
     assert.equal(await db.database.waiting.count(), 13);
   });
 
-  it('schedule passes over nodes that are offline, removed, too small or of another model', async () => {
+  it('schedule passes over nodes offline, removed, too small, of another model', async () => {
     const offline = await addNode(1);
     const removed = await addNode(1);
     const foreign = await addNode(1);

@@ -1,13 +1,13 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { digestModelFile } from '../../nodes/backends/llama-engine.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
-import { startPostgres } from './postgres.ts';
+import { startPostgres, stopLeftoverPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
 import { secretFile, seed } from './seed.ts';
-import { startTemporal } from './temporal.ts';
+import { startTemporal, stopLeftoverTemporal } from './temporal.ts';
 
 /** One embedded node: its operator's account and its hardware tier. */
 export interface EmbeddedNode {
@@ -97,6 +97,18 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
     await stop();
     throw error;
   }
+}
+
+/**
+ * Deletes databases, keys and logs. Servers that a killed network left running on them are stopped
+ * first.
+ *
+ * @throws Error if a network still runs on them; nothing is deleted then.
+ */
+export async function resetData(dataDir: string, log: (message: string) => void): Promise<void> {
+  await stopLeftoverPostgres(join(dataDir, 'postgres'), log);
+  await stopLeftoverTemporal(join(dataDir, 'temporal', 'temporal.db'), log);
+  await rm(dataDir, { recursive: true, force: true });
 }
 
 interface Servers {

@@ -26,7 +26,8 @@ export async function initialiseData(
   if (dataMajor !== undefined && dataMajor !== major)
     throw new Error(
       `${dataDir} was made by PostgreSQL ${dataMajor}, but this is ${major}, which can't ` +
-        'read it. Start with --reset to delete it, or set DATABASE_URL to a server that you upgrade.',
+        'read it. Start with --reset to delete it, or set DATABASE_URL to a server that you ' +
+        'upgrade.',
     );
   if (dataMajor !== undefined && known !== undefined) return known;
   if (dataMajor !== undefined && !place.isMoved)

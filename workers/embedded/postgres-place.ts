@@ -72,8 +72,8 @@ async function findPrograms(): Promise<{ native: string; version: string }> {
   } catch (error) {
     throw new Error(
       `The embedded PostgreSQL (${name}) is not installed: it exists for Linux, macOS and ` +
-        'Windows on common processors. Delete node_modules and start again, or set DATABASE_URL to a ' +
-        'PostgreSQL server of your own (15 or newer).',
+        'Windows on common processors. Delete node_modules and start again, or set ' +
+        'DATABASE_URL to a PostgreSQL server of your own (15 or newer).',
       { cause: error },
     );
   }

@@ -77,9 +77,8 @@ export async function startTemporal(options: TemporalOptions): Promise<EmbeddedT
   const { port, uiPort, onExit, log = console.error } = options;
   const dbFile = resolve(options.dbFile);
   await mkdir(dirname(dbFile), { recursive: true });
-  const recordFile = `${dbFile}.server.json`;
   const name = 'Temporal';
-  await stopOrphan({ name, recordFile, stopSignals: STOP_SIGNALS, path: dbFile, log });
+  const recordFile = await stopLeftoverTemporal(dbFile, log);
   await assertPortFree(port, name, 'PLX_TEMPORAL_PORT');
   await assertPortFree(uiPort, 'Temporal UI', 'PLX_TEMPORAL_UI_PORT');
   const server = await startServer({
@@ -102,6 +101,22 @@ export async function startTemporal(options: TemporalOptions): Promise<EmbeddedT
   }
   const uiUrl = `http://127.0.0.1:${uiPort}`;
   return { address, uiUrl, pid: server.pid, stop: () => server.stop() };
+}
+
+/**
+ * Stops a server that a killed process left running on this file.
+ *
+ * @returns where the record of the next one goes.
+ * @throws Error if its owner still runs.
+ */
+export async function stopLeftoverTemporal(
+  file: string,
+  log: (message: string) => void,
+): Promise<string> {
+  const path = resolve(file);
+  const recordFile = `${path}.server.json`;
+  await stopOrphan({ name: 'Temporal', recordFile, stopSignals: STOP_SIGNALS, path, log });
+  return recordFile;
 }
 
 function serverArgs(dbFile: string, port: number, uiPort: number): string[] {

@@ -43,7 +43,7 @@ describe('embedded PostgreSQL', () => {
     await folder.remove();
   });
 
-  it('keeps data over a restart, durably, behind a password that only its owner reads', async () => {
+  it('keeps data over a restart, behind a password that only its owner reads', async () => {
     const first = await start();
     await query(first.url, 'CREATE TABLE kept AS SELECT 42 AS answer');
     const settings = await query(

@@ -98,8 +98,8 @@ describe('assertPortFree', () => {
     const port = await freePort();
     const server = createServer().listen(port, '127.0.0.1');
     await once(server, 'listening');
-    await assert.rejects(assertPortFree(port, 'Temporal UI', 'PLX_TEMPORAL_UI_PORT'), {
-      message: `Port ${port} (Temporal UI) is in use. Stop what uses it or set PLX_TEMPORAL_UI_PORT.`,
+    await assert.rejects(assertPortFree(port, 'UI', 'PLX_TEMPORAL_UI_PORT'), {
+      message: `Port ${port} (UI) is in use. Stop what uses it or set PLX_TEMPORAL_UI_PORT.`,
     });
     server.close();
   });
