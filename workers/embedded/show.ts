@@ -62,7 +62,8 @@ export async function showRequest(
       model: EMBEDDED_MODEL_ID,
       messages: [{ role: 'user', content: prompt }],
       max_tokens: maxTokens,
-      temperature: 0.7,
+      // Greedy: so small a model is at its best then, and says the same every time.
+      temperature: 0,
       stream: true,
     }),
   });
