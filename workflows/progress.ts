@@ -66,7 +66,7 @@ export class Progress {
     const { requestId, parameters } = this.#request;
     const rows = STEPS.map(({ number, name, title, plane }) => {
       const record = this.#records.get(name) ?? this.#unseen(name);
-      const elapsed = record.elapsedMs === undefined ? '' : `${record.elapsedMs.toFixed(1)} ms`;
+      const elapsed = record.elapsedMs?.toFixed(1) ?? '';
       const node = record.node ? shortId(record.node) : '';
       return `| ${number} | ${title} | ${plane} | ${stateText(record)} | ${elapsed} | ${node} |`;
     });
@@ -77,7 +77,7 @@ export class Progress {
     return [
       `**${requestId}** · ${parameters.workloadClass} · ${parameters.model}`,
       '',
-      '| # | step | plane | state | time | node |',
+      '| # | step | plane | state | ms | node |',
       '|---|---|---|---|---|---|',
       ...rows,
       ...(lost.length > 0 ? ['', ...lost] : []),
@@ -85,16 +85,8 @@ export class Progress {
   }
 }
 
-const MARKS = {
-  done: '✅',
-  skipped: '⏭',
-  running: '▶️',
-  waiting: '⏳',
-  failed: '❌',
-  pending: '·',
-} as const;
-
 function stateText(record: StepRecord): string {
   const note = record.note ? `: ${record.note}` : '';
-  return `${MARKS[record.state]} ${record.state}${note}`;
+  const text = `${record.state}${note}`;
+  return record.state === 'failed' ? `**${text}**` : text;
 }
