@@ -66,9 +66,14 @@ export class Progress {
     const { requestId, parameters } = this.#request;
     const rows = STEPS.map(({ number, name, title, plane }) => {
       const record = this.#records.get(name) ?? this.#unseen(name);
-      const elapsed = record.elapsedMs?.toFixed(1) ?? '';
-      const node = record.node ? shortId(record.node) : '';
-      return `| ${number} | ${title} | ${plane} | ${stateText(record)} | ${elapsed} | ${node} |`;
+      const parts = [
+        `${number}. **${title}**`,
+        stateText(record),
+        ...(record.elapsedMs === undefined ? [] : [`${record.elapsedMs.toFixed(1)} ms`]),
+        ...(record.node ? [shortId(record.node)] : []),
+        `_${plane} plane_`,
+      ];
+      return parts.join(' · ');
     });
     const lost = this.#lost.map(
       ({ step, dispatch, node, note }) =>
@@ -77,8 +82,6 @@ export class Progress {
     return [
       `**${requestId}** · ${parameters.workloadClass} · ${parameters.model}`,
       '',
-      '| # | step | plane | state | ms | node |',
-      '|---|---|---|---|---|---|',
       ...rows,
       ...(lost.length > 0 ? ['', ...lost] : []),
     ].join('\n');

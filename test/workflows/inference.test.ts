@@ -105,8 +105,8 @@ describe('workflows/inference', () => {
     assert.equal(described.priority?.priorityKey, 1);
     const metadata = await handle.query<{ currentDetails: string }>('__temporal_workflow_metadata');
     for (const { number, title } of STEPS)
-      assert.ok(metadata.currentDetails.includes(`| ${number} | ${title} |`), title);
-    assert.match(metadata.currentDetails, /\| 9 \| Settle \| coordination \| done/);
+      assert.ok(metadata.currentDetails.includes(`${number}. **${title}** · `), title);
+    assert.match(metadata.currentDetails, /9\. \*\*Settle\*\* · done: charged \d+ wei · [\d.]+ ms/);
     assert.ok(!metadata.currentDetails.includes(CANARY));
     assert.deepEqual(described.searchAttributes, {
       ...described.searchAttributes,
