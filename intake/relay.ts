@@ -4,8 +4,12 @@ import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { createStreamOpener, type StreamOpener } from '../crypto/stream.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { UnitId } from '../protocol/ids.ts';
-import { emptyStreamDigest, extendStreamDigest } from '../protocol/result.ts';
+import { MAX_TOKENS_MAX } from '../protocol/receive.ts';
+import { emptyStreamDigest, extendStreamDigest, RESULT_BYTES_MAX } from '../protocol/result.ts';
 import type { Relayed } from '../protocol/validate.ts';
+
+/** A node sends at most a frame a token, the key, and the end; twice that is a flood. */
+const FRAMES_MAX = 2 * MAX_TOKENS_MAX;
 
 /** A sealed frame on its way to whoever asked for the stream. */
 export interface RelayedFrame {
@@ -17,6 +21,7 @@ export interface RelayedFrame {
 interface Stream {
   readonly context: DispatchContext;
   readonly opener: StreamOpener;
+  frames: number;
   text: string;
   digest: string;
   ended: boolean;
@@ -63,6 +68,7 @@ export class Relay {
     const stream: Stream = {
       context,
       opener: createStreamOpener(this.#returnRing, context),
+      frames: 0,
       text: '',
       digest: emptyStreamDigest,
       ended: false,
@@ -74,6 +80,8 @@ export class Relay {
   #accept(stream: Stream, frame: string): void {
     const { unitId, dispatch, nodeId } = stream.context;
     if (this.#streams.get(unitId) !== stream) throw new CodedError('relay.superseded');
+    if (++stream.frames > FRAMES_MAX || stream.text.length > RESULT_BYTES_MAX)
+      throw new CodedError('relay.bad_frame', 'The stream is longer than any result may be.');
     const opened = stream.opener.open(frame);
     if (opened.kind === 'delta') {
       stream.text += opened.delta;

@@ -1,13 +1,14 @@
 import { timingSafeEqual, type KeyObject } from 'node:crypto';
 import { PassThrough } from 'node:stream';
-import { createInterface } from 'node:readline';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { EnvelopeError } from '../crypto/errors.ts';
+import { STREAM_FRAME_CHARACTERS_MAX } from '../crypto/stream.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import { CodedError, errorDefinition } from '../protocol/errors.ts';
 import { isNodeId, isUnitId, type NodeId, type UnitId } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
+import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
 import { heartbeat, registerNode } from './nodes.ts';
@@ -81,12 +82,17 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
       return reply.code(204).send();
     },
   );
-  app.post<{ Params: FrameParams; Body: NodeJS.ReadableStream }>(
+  app.post<{ Params: FrameParams; Body: AsyncIterable<Uint8Array> }>(
     '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
     async (request, reply) => {
       const accept = relay.open(attemptOf(request.params), bearer(request));
-      const lines = createInterface({ input: request.body, crlfDelay: Infinity });
-      for await (const line of lines) accept(line);
+      const lines = new LineSplitter();
+      const decoder = new TextDecoder();
+      for await (const bytes of request.body) {
+        for (const line of lines.push(decoder.decode(bytes, { stream: true }))) accept(line);
+        if (lines.pendingCharacters > STREAM_FRAME_CHARACTERS_MAX)
+          throw new CodedError('relay.bad_frame', 'It is too long.');
+      }
       return reply.code(204).send();
     },
   );

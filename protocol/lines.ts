@@ -2,6 +2,11 @@
 export class LineSplitter {
   #rest = '';
 
+  /** Length of the line that isn't complete yet: whoever reads strangers has to bound it. */
+  get pendingCharacters(): number {
+    return this.#rest.length;
+  }
+
   /** @returns the lines that `text` completes, without their line ends. */
   push(text: string): string[] {
     const lines = (this.#rest + text).split('\n');

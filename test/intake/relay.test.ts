@@ -92,6 +92,16 @@ describe('intake/relay', () => {
     assert.equal(relay.relayed(unitId, 1)?.text, 'one');
   });
 
+  it('stops a node that floods', async () => {
+    const accept = open(1);
+    const frames = await sealer(1);
+    accept(frames.keyFrame);
+    assert.throws(() => {
+      for (let sent = 0; sent < 100; sent++) accept(frames.delta('x'.repeat(32_000)));
+    }, coded('relay.bad_frame'));
+    assert.ok((relay.relayed(unitId, 1)?.text.length ?? 0) < 1_200_000);
+  });
+
   it('makes Validate refuse another text than the one that was streamed', async () => {
     const accept = open(1);
     const frames = await sealer(1);
