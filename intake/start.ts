@@ -42,7 +42,7 @@ function startOptions(accepted: AcceptedInference): WorkflowStartOptions<typeof 
     staticDetails: [
       'One inference request through the nine steps; 2 and 8 are skipped.',
       '',
-      `- up to **${parameters.maxTokens}** tokens, hardware tier **${parameters.hardwareTier}** or up`,
+      `- up to **${parameters.maxTokens}** tokens, tier **${parameters.hardwareTier}** or up`,
       `- deadline **${parameters.deadlineSeconds} s**, reserved **${accepted.reservedWei} wei**`,
       '- the payload is sealed: this history holds no plaintext',
     ].join('\n'),
