@@ -15,6 +15,9 @@ export interface ReportFailureInput {
  */
 const MAYBE_BUSY: readonly ErrorCode[] = ['node.deadline_exceeded', 'execute.node_lost'];
 
+/** A node that was lost doesn't compute for long; one that comes back gets its slot back. */
+const LOST_LEASE_SECONDS = 15;
+
 /**
  * Writes down that an attempt failed: the event, a flag if the node answers for it, and the
  * attempt's end. Once per (unit, dispatch), however often it runs.
@@ -37,6 +40,11 @@ export async function reportFailure(
     await transaction.$executeRaw`
       UPDATE dispatch SET outcome = ${code}, decided_at = now()
       WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL`;
+    if (code === 'execute.node_lost')
+      await transaction.$executeRaw`
+        UPDATE slot SET lease_until = least(lease_until,
+          now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
+        WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
     if (!MAYBE_BUSY.includes(code))
       await transaction.$executeRaw`
         UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL

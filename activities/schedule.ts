@@ -30,7 +30,7 @@ export type ScheduleResult =
 
 /** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
 export const ONLINE_SECONDS = 8;
-/** How many qualifying nodes are locked and shown to the pure decision (design §6). */
+/** How many qualifying nodes are shown to the pure decision (design §6). */
 const CANDIDATES_MAX = 16;
 /** After an execution's outer limit, until its slot is taken back from a node that said nothing. */
 const LEASE_GRACE_SECONDS = 5;
@@ -44,7 +44,6 @@ interface CandidateRow {
   tokens_per_second: number;
   encryption_key: Uint8Array;
   signing_key: Uint8Array;
-  slot_index: number;
 }
 
 /**
@@ -95,63 +94,80 @@ async function existing(
 }
 
 /**
- * Locks free slots of the smallest qualifying nodes, one per node, lets the pure function choose,
- * and takes the chosen one. SKIP LOCKED keeps two coordinators from waiting for each other.
+ * Reads the smallest qualifying nodes, lets the pure function choose, and takes a slot of the
+ * chosen one; if others took its last slot meanwhile, of the next. Only the slot that is taken is
+ * locked, so that units which are scheduled at once don't hide free nodes from each other.
  */
 async function reserve(
   transaction: Transaction,
   coordinatorUrl: string,
   input: ScheduleInput,
 ): Promise<Assignment | null> {
-  const { unitId, dispatch, usedNodes, request } = input;
+  const { usedNodes, request } = input;
   const { parameters, modelDigest, complexity } = request;
-  const rows = await transaction.$queryRaw<CandidateRow[]>`
-    SELECT node.*, slot.index AS slot_index
-    FROM (
-      SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
-             encryption_key, signing_key
-      FROM node
-      WHERE status = 'active'
-        AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
-        AND tier >= ${parameters.hardwareTier}
-        AND ${parameters.workloadClass} = ANY (workload_classes)
-        AND model_digest = ${modelDigest}
-        AND NOT (id = ANY (${[...usedNodes]}::text[]))
-        AND EXISTS (SELECT FROM slot WHERE slot.node_id = node.id
-                    AND (slot.unit_id IS NULL OR slot.lease_until < now()))
-      ORDER BY tier, tokens_per_second, id
-      LIMIT ${CANDIDATES_MAX}
-    ) AS node
-    CROSS JOIN LATERAL (
-      SELECT index FROM slot
-      WHERE slot.node_id = node.id AND (slot.unit_id IS NULL OR slot.lease_until < now())
-      LIMIT 1 FOR UPDATE SKIP LOCKED
-    ) AS slot
-    ORDER BY node.tier, node.tokens_per_second, node.id`;
   const requirements: Requirements = {
     workloadClass: parameters.workloadClass,
     modelDigest,
     hardwareTier: parameters.hardwareTier,
     complexity,
   };
-  const chosen = chooseNode(
-    rows.map(candidate),
-    requirements,
-    usedNodes,
-    parameters.deadlineSeconds,
-  );
-  const row = chosen && rows.find(({ id }) => id === chosen.nodeId);
-  if (!row) return null;
-  await transaction.$executeRaw`
-    WITH taken AS (
+  let rows = await qualifying(transaction, input);
+  for (;;) {
+    const candidates = rows.map(candidate);
+    const chosen = chooseNode(candidates, requirements, usedNodes, parameters.deadlineSeconds);
+    const row = chosen && rows.find(({ id }) => id === chosen.nodeId);
+    if (!row) return null;
+    if (await take(transaction, coordinatorUrl, input, row.id)) return assignment(row);
+    rows = rows.filter(({ id }) => id !== row.id);
+  }
+}
+
+/** Nodes that could take the unit now, smallest first, no more than the decision needs to see. */
+function qualifying(
+  transaction: Transaction,
+  { usedNodes, request }: ScheduleInput,
+): Promise<CandidateRow[]> {
+  const { parameters, modelDigest, complexity } = request;
+  return transaction.$queryRaw<CandidateRow[]>`
+    SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
+           encryption_key, signing_key
+    FROM node
+    WHERE status = 'active'
+      AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+      AND tier >= ${parameters.hardwareTier}
+      AND ${parameters.workloadClass} = ANY (workload_classes)
+      AND model_digest = ${modelDigest}
+      AND NOT (id = ANY (${[...usedNodes]}::text[]))
+      AND tokens_per_second * ${parameters.deadlineSeconds}::float8 >= ${complexity}::float8
+      AND EXISTS (SELECT FROM slot WHERE slot.node_id = node.id
+                  AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+    ORDER BY tier, tokens_per_second, id
+    LIMIT ${CANDIDATES_MAX}`;
+}
+
+/** @returns whether the node had a slot that nobody else holds or is just taking. */
+async function take(
+  transaction: Transaction,
+  coordinatorUrl: string,
+  { unitId, dispatch, request }: ScheduleInput,
+  nodeId: NodeId,
+): Promise<boolean> {
+  const inserted = await transaction.$executeRaw`
+    WITH free AS (
+      SELECT node_id, index FROM slot
+      WHERE node_id = ${nodeId} AND (unit_id IS NULL OR lease_until < now())
+      LIMIT 1 FOR UPDATE SKIP LOCKED),
+    taken AS (
       UPDATE slot SET unit_id = ${unitId}, dispatch = ${dispatch},
         lease_until = now() + make_interval(secs => ${leaseSeconds(request)}::float8)
-      WHERE node_id = ${row.id} AND index = ${row.slot_index}),
+      FROM free WHERE slot.node_id = free.node_id AND slot.index = free.index
+      RETURNING slot.node_id),
     started AS (
-      UPDATE request SET status = 'running' WHERE id = ${unitId} AND status = 'accepted')
+      UPDATE request SET status = 'running'
+      WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken))
     INSERT INTO dispatch (unit_id, dispatch, node_id, coordinator)
-    VALUES (${unitId}, ${dispatch}, ${row.id}, ${coordinatorUrl})`;
-  return assignment(row);
+    SELECT ${unitId}, ${dispatch}, node_id, ${coordinatorUrl} FROM taken`;
+  return inserted === 1;
 }
 
 function leaseSeconds(request: ScheduleInput['request']): number {

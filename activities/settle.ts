@@ -55,6 +55,10 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
         timeline = ${JSON.stringify(timeline)}::jsonb
       WHERE id = ${requestId}`;
     await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${requestId}`;
+    // What is still leased was given up in the middle: a cancellation, or a step that failed.
+    await transaction.$executeRaw`
+      UPDATE slot SET lease_until = least(lease_until, now() + interval '15 seconds')
+      WHERE unit_id = ${requestId}`;
     if (code !== null) await reportEnd(transaction, requestId, code);
     await announceOutcome(transaction, requestId);
     return captureWei.toString();

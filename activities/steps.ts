@@ -11,14 +11,12 @@ export interface StepDependencies extends DispatchDependencies, ValidateDependen
   readonly coordinatorUrl: string;
   /** Called when a slot may have become free, after the transaction that freed it. */
   readonly onCapacity: () => void;
-  /** Called when nothing more will come of a request, with its id. */
-  readonly onEnd: (requestId: string) => void;
   readonly log: Logger;
 }
 
 /** The coordinator's local activities, one per step, over what each of them needs. */
 export function createSteps(dependencies: StepDependencies) {
-  const { database, coordinatorUrl, onCapacity, onEnd, log } = dependencies;
+  const { database, coordinatorUrl, onCapacity, log } = dependencies;
   return {
     async schedule(input: ScheduleInput) {
       const result = await schedule(database, coordinatorUrl, input);
@@ -59,7 +57,6 @@ export function createSteps(dependencies: StepDependencies) {
       const { requestId, state, code } = input;
       const at = { request: shortId(requestId), state, code, chargedWei: result.chargedWei };
       log.info(at, 'coordinator // settle');
-      onEnd(requestId);
       return result;
     },
   };

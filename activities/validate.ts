@@ -2,9 +2,10 @@ import type { KeyObject } from 'node:crypto';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import { verifyProof } from '../crypto/prove.ts';
-import { openReturn } from '../crypto/return.ts';
+import { openReturn, readdressReturn } from '../crypto/return.ts';
 import { inTransaction, type Database } from '../prisma/client.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
+import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { nodeReturnSchema } from '../protocol/execute-schema.ts';
 import type { UnitId } from '../protocol/ids.ts';
@@ -21,7 +22,10 @@ export interface ValidateInput {
   readonly node: Assignment;
   /** From an adversary: of any shape. */
   readonly returned: unknown;
-  readonly request: Pick<AcceptedInference, 'parameters' | 'modelDigest' | 'seed' | 'payloadBytes'>;
+  readonly request: Pick<
+    AcceptedInference,
+    'parameters' | 'modelDigest' | 'seed' | 'payloadBytes' | 'requesterKey'
+  >;
 }
 
 export type ValidateResult =
@@ -52,7 +56,10 @@ export async function validate(
     if (!(error instanceof CodedError)) throw error;
     return { kind: 'rejected', code: error.code };
   }
-  await store(dependencies.database, input, checked);
+  const { requesterKey } = input.request;
+  const sealed = checked.returned.sealedResult;
+  const sealedResult = await readdressReturn(sealed, dependencies.returnRing, requesterKey);
+  await store(dependencies.database, input, checked, sealedResult);
   const { usage } = checked.result;
   return { kind: 'accepted', usage, elapsedMs: performance.now() - startedAt };
 }
@@ -100,9 +107,14 @@ function signingKey(node: Assignment): KeyObject {
   return rsaPublicKeyFromSpki(Buffer.from(node.signingKey, 'base64'));
 }
 
-async function store(database: Database, input: ValidateInput, checked: Checked): Promise<void> {
+async function store(
+  database: Database,
+  input: ValidateInput,
+  checked: Checked,
+  sealedResult: ReturnEnvelope,
+): Promise<void> {
   const { unitId, dispatch, node } = input;
-  const { scheme, poe, signature, sealedResult, decryptedAtMs, finishedAtMs } = checked.returned;
+  const { scheme, poe, signature, decryptedAtMs, finishedAtMs } = checked.returned;
   const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
   await inTransaction(database, async (transaction) => {
     await transaction.$executeRaw`

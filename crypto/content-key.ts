@@ -3,10 +3,13 @@ import {
   createDecipheriv,
   createHash,
   createPublicKey,
+  createSecretKey,
   diffieHellman,
+  generateKeyPairSync,
   type KeyObject,
 } from 'node:crypto';
 import type { EphemeralKey, X25519Recipient } from '../protocol/envelope.ts';
+import type { RequesterKey } from '../protocol/receive.ts';
 import { EnvelopeError } from './errors.ts';
 import { keyOf, type Ring, type WrapKey, type X25519Key } from './keys.ts';
 
@@ -43,6 +46,21 @@ export function agreeForRing(recipient: X25519Recipient, ring: Ring<X25519Key>):
   const { kid, privateKey } = keyOf(ring, recipient.header.kid);
   const secret = agree(privateKey, recipient.header.epk, kid);
   return unwrap(concatKdf(secret), recipient.encrypted_key, kid);
+}
+
+/** Seals a content key to a public X25519 key, as an `ECDH-ES+A256KW` recipient named `kid`. */
+export function sealForKey(
+  key: RequesterKey,
+  kid: string,
+  contentKey: Uint8Array,
+): X25519Recipient {
+  const { privateKey, publicKey } = generateKeyPairSync('x25519');
+  const { x = '' } = publicKey.export({ format: 'jwk' });
+  const secret = agree(privateKey, key, kid);
+  return {
+    header: { alg: 'ECDH-ES+A256KW', kid, epk: { kty: 'OKP', crv: 'X25519', x } },
+    encrypted_key: wrapContentKey(createSecretKey(concatKdf(secret)), contentKey),
+  };
 }
 
 /** The single-round Concat KDF (NIST SP 800-56A) as RFC 7518 §4.6.2 fills it in, for 256 bits. */

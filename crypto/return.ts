@@ -3,6 +3,7 @@ import type { ReturnEnvelope, X25519Recipient } from '../protocol/envelope.ts';
 import { returnEnvelopeSchema, returnHeaderSchema } from '../protocol/envelope-schema.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import type { DispatchContext } from './channel.ts';
+import { agreeForRing, sealForKey } from './content-key.ts';
 import { EnvelopeError } from './errors.ts';
 import { keyOf, thumbprint, type Ring, type X25519Key } from './keys.ts';
 import { parseEnvelope, parseHeader, undecryptable } from './parse.ts';
@@ -86,4 +87,22 @@ export function recipientFor(jwe: ReturnEnvelope, ring: Ring<X25519Key>): X25519
     'envelope.unknown_key',
     `Sealed to the keys ${named}, but the ring has ${[...held].join(', ')}.`,
   );
+}
+
+/**
+ * Addresses a return, opened before, to its requester once more. A node could have sealed it
+ * properly to the coordinator and to nobody else; only the coordinator's own recipient shows that
+ * the requester can open it. The result itself is neither decrypted nor changed.
+ */
+export async function readdressReturn(
+  jwe: unknown,
+  privateKeyRing: Ring<X25519Key>,
+  requesterKey: RequesterKey,
+): Promise<ReturnEnvelope> {
+  const sealed = parseEnvelope(returnEnvelopeSchema, jwe, 'return');
+  const recipient = recipientFor(sealed, privateKeyRing);
+  const contentKey = agreeForRing(recipient, privateKeyRing);
+  const requester = sealForKey(requesterKey, await thumbprint(requesterKey), contentKey);
+  contentKey.fill(0);
+  return { ...sealed, recipients: [requester, recipient] };
 }

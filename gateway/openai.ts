@@ -19,6 +19,8 @@ const message = z.object({
   content,
 });
 
+/** Of models and workload classes. */
+const NAME = /^[\w.:/@+-]{1,200}$/;
 const stopString = z.string().min(1).max(512);
 
 /**
@@ -27,7 +29,7 @@ const stopString = z.string().min(1).max(512);
  * `workload_class`, `hardware_tier`, `priority` and `deadline_seconds` are the lifecycle's own.
  */
 const chatRequestSchema = z.strictObject({
-  model: z.string().min(1),
+  model: z.string().regex(NAME, 'is not a name'),
   messages: z.array(message).min(1),
   stream: z.boolean().nullish(),
   stream_options: z.object({ include_usage: z.boolean().optional() }).nullish(),
@@ -41,7 +43,7 @@ const chatRequestSchema = z.strictObject({
   user: z.string().optional(),
   metadata: z.record(z.string(), z.string()).nullish(),
   store: z.literal(false).nullish(),
-  workload_class: z.string().default('ai.inference'),
+  workload_class: z.string().regex(NAME, 'is not a name').default('ai.inference'),
   hardware_tier: z.int().min(1).max(HARDWARE_TIER_MAX).default(1),
   priority: z.enum(['standard', 'expedited', 'urgent']).default('standard'),
   deadline_seconds: z.int().min(1).max(DEADLINE_SECONDS_MAX).default(DEADLINE_SECONDS_DEFAULT),

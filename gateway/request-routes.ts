@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { openReturn } from '../crypto/return.ts';
 import { readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { CodedError, errorDefinition } from '../protocol/errors.ts';
+import { isRequestId } from '../protocol/ids.ts';
 import { stepNamed } from '../protocol/lifecycle.ts';
 import { parseResult } from '../protocol/result.ts';
 import { completion } from './completion.ts';
@@ -12,7 +13,8 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
   const { database } = dependencies;
   app.get<{ Params: { id: string } }>('/v1/requests/:id', async (request) => {
     const accountId = await authenticate(database, request);
-    const record = await readRequest(database, request.params.id);
+    const { id } = request.params;
+    const record = isRequestId(id) ? await readRequest(database, id) : undefined;
     // Another account's request is as unknown as none at all.
     if (record?.accountId !== accountId) throw new CodedError('gateway.request_not_found');
     return describeRequest(record, dependencies);

@@ -10,6 +10,9 @@ import type { IntakeCall } from '../protocol/receive.ts';
 import type { Relay } from './relay.ts';
 import { startInference } from './start.ts';
 
+/** After the database didn't answer. */
+const LOOK_AGAIN_MS = 1_000;
+
 export interface IntakeDependencies {
   readonly database: Database;
   readonly keys: ReceiveKeys;
@@ -34,7 +37,7 @@ export async function serveIntakeCall(
   emit: (event: IntakeEvent) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { database, keys, client, outcomes, relay, log } = dependencies;
+  const { database, keys, client, relay, log } = dependencies;
   const accepted = await receive(database, keys, call);
   const { requestId } = accepted;
   log.info(
@@ -45,7 +48,7 @@ export async function serveIntakeCall(
   // Subscribed before the start, so that no frame and no outcome can come too early.
   const unsubscribe = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
   try {
-    const answerable = whenAnswerable(database, outcomes, requestId, signal);
+    const answerable = whenAnswerable(dependencies, requestId, signal);
     await startInference(client, accepted);
     const record = await answerable;
     if (record) emit(outcomeOf(record));
@@ -70,12 +73,11 @@ function outcomeOf(record: RequestRecord): IntakeOutcome {
 
 /** Waits for news of one request; nothing is polled. Undefined when the caller has gone. */
 function whenAnswerable(
-  database: Database,
-  outcomes: OutcomeListener,
+  { database, outcomes, log }: IntakeDependencies,
   requestId: string,
   signal: AbortSignal,
 ): Promise<RequestRecord | undefined> {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const end = (record?: RequestRecord) => {
       unsubscribe();
       signal.removeEventListener('abort', onAbort);
@@ -85,7 +87,14 @@ function whenAnswerable(
     const look = () => {
       readRequest(database, requestId).then(
         (record) => record && isAnswerable(record) && end(record),
-        reject,
+        (error: unknown) => {
+          // The request goes on whether or not its row can be read just now.
+          log.warn(
+            { error: String(error) },
+            'coordinator // outcome not readable, will look again',
+          );
+          if (!signal.aborted) setTimeout(look, LOOK_AGAIN_MS);
+        },
       );
     };
     const unsubscribe = outcomes.subscribe(requestId, look);

@@ -25,6 +25,8 @@ interface Stream {
   text: string;
   digest: string;
   ended: boolean;
+  /** Whether Validate has looked at it. */
+  compared: boolean;
 }
 
 /**
@@ -48,7 +50,9 @@ export class Relay {
   subscribe(unitId: UnitId, sink: (frame: RelayedFrame) => void): () => void {
     this.#sinks.set(unitId, sink);
     return () => {
-      if (this.#sinks.get(unitId) === sink) this.#sinks.delete(unitId);
+      if (this.#sinks.get(unitId) !== sink) return;
+      this.#sinks.delete(unitId);
+      this.#streams.delete(unitId);
     };
   }
 
@@ -62,6 +66,8 @@ export class Relay {
   open(context: DispatchContext, token: unknown): (frame: string) => void {
     if (!checkChannelToken(this.#channelSecret, context, token))
       throw new CodedError('relay.forbidden');
+    // Tokens don't expire, so memory is only spent on units that somebody waits for here.
+    if (!this.#sinks.has(context.unitId)) throw new CodedError('relay.superseded');
     const current = this.#streams.get(context.unitId);
     if (current && current.context.dispatch >= context.dispatch)
       throw new CodedError('relay.superseded');
@@ -72,6 +78,7 @@ export class Relay {
       text: '',
       digest: emptyStreamDigest,
       ended: false,
+      compared: false,
     };
     this.#streams.set(context.unitId, stream);
     return (frame) => this.#accept(stream, frame);
@@ -79,7 +86,8 @@ export class Relay {
 
   #accept(stream: Stream, frame: string): void {
     const { unitId, dispatch, nodeId } = stream.context;
-    if (this.#streams.get(unitId) !== stream) throw new CodedError('relay.superseded');
+    if (this.#streams.get(unitId) !== stream || stream.compared)
+      throw new CodedError('relay.superseded');
     if (++stream.frames > FRAMES_MAX || stream.text.length > RESULT_BYTES_MAX)
       throw new CodedError('relay.bad_frame', 'The stream is longer than any result may be.');
     const opened = stream.opener.open(frame);
@@ -91,15 +99,14 @@ export class Relay {
     this.#sinks.get(unitId)?.({ dispatch, node: nodeId, frame });
   }
 
-  /** What was relayed of an attempt; null when this coordinator saw nothing of it. */
+  /**
+   * What was relayed of an attempt; null when this coordinator saw nothing of it. Whoever asks
+   * compares, so the stream takes nothing more: what isn't compared must not be delivered.
+   */
   relayed(unitId: UnitId, dispatch: number): Relayed | null {
     const stream = this.#streams.get(unitId);
     if (!stream || stream.context.dispatch !== dispatch) return null;
+    stream.compared = true;
     return { text: stream.text, streamDigest: stream.digest, ended: stream.ended };
-  }
-
-  /** Forgets a unit that has ended. */
-  forget(unitId: UnitId): void {
-    this.#streams.delete(unitId);
   }
 }

@@ -11,8 +11,8 @@ const SWEEP_MS = 1_000;
 const SWEEP_LOCK = 5_074_821;
 /** A unit that couldn't use what it was woken for is left alone this long. */
 const WAKE_AGAIN_SECONDS = 5;
-/** A request whose workflow hasn't started by then never will: its intake call has died. */
-const START_GRACE_SECONDS = 30;
+/** A request whose workflow hasn't started by then never will: its gateway has given up too. */
+const START_GRACE_SECONDS = 300;
 const WAKE: (typeof wakeSignal)['name'] = 'wake';
 
 export interface Sweeper {

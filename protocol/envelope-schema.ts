@@ -34,7 +34,11 @@ function base64url(): z.ZodString {
     .refine((value) => CANONICAL_TAIL.test(value.slice(value.length - (value.length % 4))));
 }
 
-const kid = z.string().min(1).max(KID_CHARACTERS_MAX);
+/** Thumbprints, random names and node ids; nothing that a database or a log could choke on. */
+const kid = z
+  .string()
+  .regex(/^[\w-]+$/)
+  .max(KID_CHARACTERS_MAX);
 const wrappedKey = binary(40); // A 32-byte key under AES-KW (RFC 3394).
 
 /** A public X25519 key as a JWK (RFC 8037), and nothing besides: no private member, no `kid`. */

@@ -7,10 +7,13 @@ import {
   type IntakeCall,
 } from './receive.ts';
 
+/** Of models and workload classes. */
+const NAME = /^[\w.:/@+-]{1,200}$/;
+
 const parametersSchema = z.strictObject({
   // Which classes there are is for Receive to say: an unknown one has a code of its own.
-  workloadClass: z.string().min(1).max(100),
-  model: z.string().min(1).max(200),
+  workloadClass: z.string().regex(NAME),
+  model: z.string().regex(NAME),
   hardwareTier: z.int().min(1).max(HARDWARE_TIER_MAX),
   priority: z.enum(['standard', 'expedited', 'urgent']),
   deadlineSeconds: z.int().min(1).max(DEADLINE_SECONDS_MAX),

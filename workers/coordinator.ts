@@ -9,7 +9,6 @@ import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
 import { openDatabase } from '../prisma/client.ts';
 import { listenForOutcomes } from '../prisma/outcomes.ts';
-import { parseRequestId } from '../protocol/ids.ts';
 import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
 import { coordinatorEnv, readConfig } from './config.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
@@ -48,6 +47,9 @@ async function startCoordinator(): Promise<RunningRole> {
     namespace: config.TEMPORAL_NAMESPACE,
     taskQueue: COORDINATOR_QUEUE,
     workflowsPath: fileURLToPath(import.meta.resolve('../workflows/index.ts')),
+    dataConverter: {
+      payloadConverterPath: fileURLToPath(import.meta.resolve('../workflows/payload-converter.ts')),
+    },
     maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     activities: createSteps({
       database,
@@ -57,7 +59,6 @@ async function startCoordinator(): Promise<RunningRole> {
       coordinatorUrl,
       relayed: (unitId, dispatch) => relay.relayed(unitId, dispatch),
       onCapacity: hint,
-      onEnd: (requestId) => relay.forget(parseRequestId(requestId)),
       log,
     }),
   });

@@ -1,6 +1,7 @@
 import {
   ActivityFailure,
   ApplicationFailure,
+  CancellationScope,
   CancelledFailure,
   TimeoutFailure,
 } from '@temporalio/workflow';
@@ -20,8 +21,13 @@ const TIMEOUT_CODES: Partial<Record<NonNullable<TimeoutFailure['timeoutType']>, 
  * @throws the error itself when it isn't about the activity, cancellation included.
  */
 export function executeFailureCode(error: unknown): ErrorCode {
-  if (!(error instanceof ActivityFailure) || error.cause instanceof CancelledFailure) throw error;
+  if (!(error instanceof ActivityFailure)) throw error;
   const { cause } = error;
+  if (cause instanceof CancelledFailure) {
+    // Only the requester's cancellation ends a request; a node may claim one that nobody asked for.
+    if (CancellationScope.current().consideredCancelled) throw error;
+    return 'execute.node_lost';
+  }
   if (cause instanceof TimeoutFailure && cause.timeoutType)
     return TIMEOUT_CODES[cause.timeoutType] ?? 'execute.node_lost';
   if (cause instanceof ApplicationFailure) return nodeReportedCode(cause.type);

@@ -148,6 +148,6 @@ function sealable(request: AcceptedInference) {
 }
 
 function checkable(request: AcceptedInference) {
-  const { parameters, modelDigest, seed, payloadBytes } = request;
-  return { parameters, modelDigest, seed, payloadBytes };
+  const { parameters, modelDigest, seed, payloadBytes, requesterKey } = request;
+  return { parameters, modelDigest, seed, payloadBytes, requesterKey };
 }

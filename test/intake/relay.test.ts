@@ -20,11 +20,15 @@ const coded = (code: string) => (error: unknown) =>
 describe('intake/relay', () => {
   let relay: Relay;
   let returnKey: X25519Key;
+  let seen: RelayedFrame[];
+  let unsubscribe: () => void;
   before(async () => {
     returnKey = await generateX25519Key();
   });
   beforeEach(() => {
     relay = new Relay(secret, [returnKey]);
+    seen = [];
+    unsubscribe = relay.subscribe(unitId, (frame) => seen.push(frame));
   });
 
   const attempt = (dispatch: number) => ({ unitId, dispatch, nodeId });
@@ -38,8 +42,6 @@ describe('intake/relay', () => {
     });
 
   it('passes sealed frames on, and knows what they said', async () => {
-    const seen: RelayedFrame[] = [];
-    relay.subscribe(unitId, (frame) => seen.push(frame));
     const accept = open(1);
     const frames = await sealer(1);
     const sent = [frames.keyFrame, frames.delta('one '), frames.delta('two'), frames.end()];
@@ -55,8 +57,23 @@ describe('intake/relay', () => {
       ended: true,
     });
     assert.equal(relay.relayed(unitId, 2), null);
-    relay.forget(unitId);
+    unsubscribe();
     assert.equal(relay.relayed(unitId, 1), null);
+  });
+
+  it('takes nothing for a unit that nobody waits for', () => {
+    unsubscribe();
+    assert.throws(() => open(1), coded('relay.superseded'));
+  });
+
+  it('takes nothing more once Validate has compared', async () => {
+    const accept = open(1);
+    const frames = await sealer(1);
+    accept(frames.keyFrame);
+    accept(frames.delta('one'));
+    assert.equal(relay.relayed(unitId, 1)?.text, 'one');
+    assert.throws(() => accept(frames.delta(' more')), coded('relay.superseded'));
+    assert.equal(relay.relayed(unitId, 1)?.text, 'one');
   });
 
   it('takes frames by the token of exactly that attempt', () => {
@@ -78,8 +95,6 @@ describe('intake/relay', () => {
   });
 
   it('keeps a forged or reordered frame from whoever listens', async () => {
-    const seen: RelayedFrame[] = [];
-    relay.subscribe(unitId, (frame) => seen.push(frame));
     const accept = open(1);
     const frames = await sealer(1);
     accept(frames.keyFrame);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { ApplicationFailure } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
 import { generateNodeKeys, generateX25519Key, type NodeKeys } from '../../crypto/keys.ts';
 import { signProof } from '../../crypto/prove.ts';
 import { sealReturn } from '../../crypto/return.ts';
@@ -184,6 +184,26 @@ export const FAULTS: readonly Fault[] = [
     code: 'poe.stream_mismatch',
     stream: true,
     behaviour: commits((same) => same),
+  },
+  {
+    name: 'names a key by what no database takes',
+    code: 'poe.malformed',
+    behaviour: tampered(async (honest) => {
+      const { sealedResult } = honest;
+      const recipients = sealedResult.recipients.map((recipient) => ({
+        ...recipient,
+        header: { ...recipient.header, kid: `${recipient.header.kid}\u0000` },
+      }));
+      return { ...honest, sealedResult: { ...sealedResult, recipients } };
+    }),
+  },
+  {
+    name: 'throws a cancellation that nobody asked for',
+    code: 'execute.backend_failed',
+    blameless: true,
+    behaviour: async () => {
+      throw new CancelledFailure('because I say so');
+    },
   },
   {
     name: 'says that its backend failed',

@@ -26,6 +26,8 @@ export interface TestNodeOptions {
   readonly name: string;
   readonly tier: number;
   readonly behaviour?: Behaviour;
+  /** A converter that encodes what it returns; the SDK's own by default. */
+  readonly payloadConverterPath?: string;
 }
 
 export interface TestNode {
@@ -37,7 +39,7 @@ export interface TestNode {
 
 /** A real node in this process: real keys, registration, queue, envelopes; its will is free. */
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
-  const { backend, behaviour = (honest) => honest() } = options;
+  const { backend, behaviour = (honest) => honest(), payloadConverterPath } = options;
   const keys = await generateNodeKeys();
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
@@ -46,6 +48,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const worker = await Worker.create({
     connection,
     taskQueue: nodeQueue(keys.nodeId),
+    ...(payloadConverterPath ? { dataConverter: { payloadConverterPath } } : {}),
     activities: {
       execute: (input: ExecuteInput) => {
         executed += 1;

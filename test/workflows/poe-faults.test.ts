@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { ContextExceededError } from '../../nodes/backends/backend.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { historyOf, record } from '../support/history.ts';
@@ -83,6 +85,51 @@ describe('workflows: a faulty return is never accepted', () => {
         await stop(faulty);
       }
     });
+
+  it('takes a return that cannot be decoded for a malformed one', async () => {
+    const faulty = await startTestNode({
+      temporalAddress: network.temporalAddress,
+      coordinatorUrl: network.coordinatorUrl,
+      backend: instantBackend(),
+      name: 'garbled',
+      tier: 1,
+      payloadConverterPath: join(import.meta.dirname, '../support/broken-converter.cjs'),
+    });
+    try {
+      const response = await chat();
+      assert.equal(response.status, 200, await response.clone().text());
+      const view = await network.ended(response.headers.get('x-request-id') ?? '');
+      assert.equal(view.proof_of_execution?.node, honest.keys.nodeId);
+      const [event] = await network.database.failureEvent.findMany({ where: { unitId: view.id } });
+      assert.equal(event?.code, 'poe.malformed');
+      assert.equal(faulty.executed(), 1);
+    } finally {
+      await stop(faulty);
+    }
+  });
+
+  it('delivers a result that its node sealed to the coordinator only', async () => {
+    const sly = await start(
+      'sly',
+      1,
+      tampered(async (returned) => {
+        const { sealedResult } = returned;
+        const [requester, coordinator] = sealedResult.recipients;
+        const encrypted_key = randomBytes(40).toString('base64url');
+        const recipients = [{ ...requester, encrypted_key }, coordinator];
+        return { ...returned, sealedResult: { ...sealedResult, recipients } };
+      }),
+    );
+    try {
+      const response = await chat();
+      assert.equal(response.status, 200, await response.clone().text());
+      const view = await network.ended(response.headers.get('x-request-id') ?? '');
+      assert.equal(view.proof_of_execution?.node, sly.keys.nodeId);
+      assert.equal(view.result?.choices[0]?.message.content, 'one two three');
+    } finally {
+      await stop(sly);
+    }
+  });
 
   it('fails, free of charge, when no dispatch of the budget yields a good PoE', async () => {
     await stop(honest);
