@@ -2,6 +2,7 @@ import { createHmac, createSecretKey } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, Worker } from '@temporalio/worker';
+import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
 import { Relay } from '../intake/relay.ts';
@@ -38,18 +39,14 @@ async function startCoordinator(): Promise<RunningRole> {
   const relay = new Relay(channelSecret, returnRing);
   const sweeper = startSweeper(database, client, log);
   const hint = () => sweeper.hint();
-  const coordinatorUrl =
-    config.PLX_COORDINATOR_URL ??
-    `http://${config.PLX_COORDINATOR_HOST}:${config.PLX_COORDINATOR_PORT}`;
+  const coordinatorUrl = urlOf(config);
 
   const worker = await Worker.create({
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
     taskQueue: COORDINATOR_QUEUE,
-    workflowsPath: fileURLToPath(import.meta.resolve('../workflows/index.ts')),
-    dataConverter: {
-      payloadConverterPath: fileURLToPath(import.meta.resolve('../workflows/payload-converter.ts')),
-    },
+    workflowsPath: workflowFile('index.ts'),
+    dataConverter: { payloadConverterPath: workflowFile('payload-converter.ts') },
     maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     activities: createSteps({
       database,
@@ -91,6 +88,15 @@ async function startCoordinator(): Promise<RunningRole> {
       await database.$disconnect();
     },
   };
+}
+
+function urlOf(config: z.infer<typeof coordinatorEnv>): string {
+  const { PLX_COORDINATOR_HOST: host, PLX_COORDINATOR_PORT: port } = config;
+  return config.PLX_COORDINATOR_URL ?? `http://${host}:${port}`;
+}
+
+function workflowFile(name: string): string {
+  return fileURLToPath(import.meta.resolve(`../workflows/${name}`));
 }
 
 /** The coordinator's key files. All of them must outlive a restart: running requests need them. */

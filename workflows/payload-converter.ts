@@ -12,6 +12,8 @@ const UNDECODABLE = { undecodable: true } as const;
  */
 export const payloadConverter: PayloadConverter = {
   toPayload: (value) => defaultPayloadConverter.toPayload(value),
+  // The signature is the SDK's.
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters
   fromPayload<T>(payload: Payload): T {
     try {
       return defaultPayloadConverter.fromPayload<T>(payload);
