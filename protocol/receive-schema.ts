@@ -12,7 +12,7 @@ const NAME = /^[\w.:/@+-]{1,200}$/;
 
 const parametersSchema = z.strictObject({
   // Which classes there are is for Receive to say: an unknown one has a code of its own.
-  workloadClass: z.string().regex(NAME),
+  workloadClass: z.string().regex(NAME).max(100),
   model: z.string().regex(NAME),
   hardwareTier: z.int().min(1).max(HARDWARE_TIER_MAX),
   priority: z.enum(['standard', 'expedited', 'urgent']),

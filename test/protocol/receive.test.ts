@@ -46,9 +46,13 @@ describe('protocol/receive intake calls', () => {
     ['maxTokens', [1, 8_192], [0, 8_193, 1.5, '64', null]],
     ['seed', [null, 0, 0xffff_ffff], [-1, 0x1_0000_0000, 0.5, '7', undefined]],
     ['stream', [true, false], ['true', 1, null, undefined]],
-    ['model', ['m', 'm'.repeat(200)], ['', 'm'.repeat(201), null, undefined]],
+    ['model', ['m', 'm'.repeat(200)], ['', 'm'.repeat(201), 'm\u0000', '\ud800', null, undefined]],
     // Receive itself has a code for an unknown class, so any name gets that far.
-    ['workloadClass', ['ai.inference', 'rendering'], ['', 'x'.repeat(101), null, undefined]],
+    [
+      'workloadClass',
+      ['ai.inference', 'rendering'],
+      ['', 'x'.repeat(101), 'x\u0000', null, undefined],
+    ],
   ];
   for (const [name, good, bad] of bounds)
     it(`bounds ${name}`, () => {
