@@ -16,7 +16,7 @@ export interface ReportFailureInput {
 const MAYBE_BUSY: readonly ErrorCode[] = ['node.deadline_exceeded', 'execute.node_lost'];
 
 /** A node that was lost doesn't compute for long; one that comes back gets its slot back. */
-const LOST_LEASE_SECONDS = 15;
+export const LOST_LEASE_SECONDS = 15;
 
 /**
  * Writes down that an attempt failed: the event, a flag if the node answers for it, and the

@@ -6,6 +6,7 @@ import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { priceWei, settlement, type TokenUsage } from '../protocol/settle.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
+import { LOST_LEASE_SECONDS } from './report-failure.ts';
 
 export interface SettleInput {
   readonly requestId: RequestId;
@@ -56,9 +57,12 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
       WHERE id = ${requestId}`;
     await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${requestId}`;
     // What is still leased was given up in the middle: a cancellation, or a step that failed.
-    await transaction.$executeRaw`
-      UPDATE slot SET lease_until = least(lease_until, now() + interval '15 seconds')
-      WHERE unit_id = ${requestId}`;
+    // A completed request has given its slot back already: no statement on the fast path.
+    if (state !== 'completed')
+      await transaction.$executeRaw`
+        UPDATE slot SET lease_until = least(lease_until,
+          now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
+        WHERE unit_id = ${requestId}`;
     if (code !== null) await reportEnd(transaction, requestId, code);
     await announceOutcome(transaction, requestId);
     return captureWei.toString();

@@ -6,6 +6,7 @@ import {
   HARDWARE_TIER_MAX,
   MAX_TOKENS_DEFAULT,
   MAX_TOKENS_MAX,
+  NAME,
 } from '../protocol/receive.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
@@ -19,8 +20,6 @@ const message = z.object({
   content,
 });
 
-/** Of models and workload classes. */
-const NAME = /^[\w.:/@+-]{1,200}$/;
 const stopString = z.string().min(1).max(512);
 
 /**

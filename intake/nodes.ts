@@ -1,5 +1,6 @@
-import { createHmac, timingSafeEqual, verify, type KeyObject } from 'node:crypto';
+import { createHmac, verify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
+import { sameSecret } from '../crypto/channel.ts';
 import { nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
@@ -119,9 +120,7 @@ export async function heartbeat(
   nodeId: NodeId,
   token: string,
 ): Promise<void> {
-  const expected = Buffer.from(heartbeatToken(channelSecret, nodeId));
-  const given = Buffer.from(token);
-  if (given.length !== expected.length || !timingSafeEqual(given, expected))
+  if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
     throw new CodedError('node.registration_refused');
   const seen = await database.$executeRaw`
     UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}`;

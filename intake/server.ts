@@ -1,7 +1,8 @@
-import { timingSafeEqual, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { sameSecret } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
 import { STREAM_FRAME_CHARACTERS_MAX } from '../crypto/stream.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
@@ -119,11 +120,6 @@ function nodeIdOf(text: string): NodeId {
 
 function bearer(request: FastifyRequest): string {
   return /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
-}
-
-function sameSecret(given: string, expected: string): boolean {
-  const [a, b] = [Buffer.from(given), Buffer.from(expected)];
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 /** Failures without a code are bugs or outages: logged whole, and told as what they are. */

@@ -4,11 +4,9 @@ import {
   DEADLINE_SECONDS_MAX,
   HARDWARE_TIER_MAX,
   MAX_TOKENS_MAX,
+  NAME,
   type IntakeCall,
 } from './receive.ts';
-
-/** Of models and workload classes. */
-const NAME = /^[\w.:/@+-]{1,200}$/;
 
 const parametersSchema = z.strictObject({
   // Which classes there are is for Receive to say: an unknown one has a code of its own.

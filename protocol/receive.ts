@@ -9,6 +9,8 @@ export type Priority = keyof typeof PRIORITY_KEYS;
 export const DEADLINE_SECONDS_DEFAULT = 120;
 export const DEADLINE_SECONDS_MAX = 86_400;
 export const HARDWARE_TIER_MAX = 5;
+/** Of models and workload classes: nothing that a database or a log could choke on. */
+export const NAME = /^[\w.:/@+-]{1,200}$/;
 export const MAX_TOKENS_DEFAULT = 256;
 export const MAX_TOKENS_MAX = 8_192;
 /** Of the sealed payload. Temporal refuses inputs above 2 MB; base64 adds a third. */
