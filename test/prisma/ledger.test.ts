@@ -62,8 +62,10 @@ describe('prisma/ledger', () => {
     });
     await Promise.all(
       units.map(async (unit) => {
-        assert.equal(await reserve(db.database, unit, account, 10n), true);
-        await settleReservation(db.database, unit, account, 4n, 6n);
+        await inTransaction(db.database, (transaction) => reserve(transaction, unit, account, 10n));
+        await inTransaction(db.database, (transaction) =>
+          settleReservation(transaction, unit, account, 4n, 6n),
+        );
       }),
     );
     const now = await balances(db.database);
