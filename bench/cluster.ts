@@ -24,6 +24,7 @@ export interface Cluster {
   readonly databaseUrl: string;
   readonly temporalAddress: string;
   readonly apiKey: string;
+  readonly postgresVersion: string;
   /** By what they are called in the report. */
   readonly pids: Readonly<Record<string, number>>;
   stop(): Promise<void>;
@@ -34,10 +35,7 @@ export async function startCluster(profileDir?: string): Promise<Cluster> {
   const directory = await mkdtemp(join(tmpdir(), 'plx-bench-'));
   // Private by default; PostgreSQL's account must be able to pass through.
   await chmod(directory, 0o755);
-  const stops: (() => Promise<unknown>)[] = [
-    () =>
-      process.env['KEEP'] ? Promise.resolve() : rm(directory, { recursive: true, force: true }),
-  ];
+  const stops: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
   const stop = async () => {
     for (const each of stops.splice(0).toReversed()) await each();
   };
@@ -67,6 +65,7 @@ async function startParts(
   stops.push(() => postgres.stop());
   const apiKey = `plx-${randomBytes(24).toString('base64url')}`;
   await prepareDatabase(postgres.url, apiKey);
+  const [version] = await query<{ server_version: string }>(postgres.url, 'SHOW server_version');
 
   const [coordinatorPort, gatewayPort, floorPort] = [
     await freePort(),
@@ -115,6 +114,7 @@ async function startParts(
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
     apiKey,
+    postgresVersion: version?.server_version ?? 'unknown',
     pids: {
       'floor client and worker': floor.pid,
       coordinator: coordinator.pid,
@@ -141,11 +141,12 @@ async function startPostgresWithStatistics(directory: string): Promise<EmbeddedP
   return postgres;
 }
 
-async function query(url: string, sql: string): Promise<void> {
+async function query<Row extends object>(url: string, sql: string): Promise<Row[]> {
   const client = new Client({ connectionString: url });
   await client.connect();
-  await client.query(sql);
+  const { rows } = await client.query<Row>(sql);
   await client.end();
+  return rows;
 }
 
 async function prepareDatabase(url: string, apiKey: string): Promise<void> {
