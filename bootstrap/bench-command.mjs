@@ -10,5 +10,8 @@ import { ensure, toolsEnv } from './ensure.mjs';
  */
 export async function main(args) {
   const tools = await ensure({ tools: true });
-  return runTool('tsx', [join('bench', 'main.ts'), ...args], { ...process.env, ...toolsEnv(tools) });
+  return runTool('tsx', [join('bench', 'main.ts'), ...args], {
+    ...process.env,
+    ...toolsEnv(tools),
+  });
 }
