@@ -103,6 +103,9 @@ export class OpenAiHttp {
   async #fetch(url: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
     const { apiKey } = this.#options;
     const headers = new Headers(init.headers);
+    // A connection of its own for each: one that was kept may be closed by the server just when it
+    // is used again (llama.cpp does so), and nobody could tell that from a failure.
+    headers.set('connection', 'close');
     if (apiKey !== undefined) headers.set('authorization', `Bearer ${apiKey}`);
     // Followed blindly, a redirect could carry prompts to a machine that the operator didn't name.
     const response = await fetch(url, { ...init, headers, signal, redirect: 'manual' }).catch(
@@ -149,6 +152,7 @@ function assertEventStream(response: Response): void {
 function reasonOf(error: unknown): string {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if ('code' in cause && typeof cause.code === 'string') return cause.code;
+    if (cause.message === 'bad port') return 'a port that the fetch standard forbids';
     if (cause.name === 'TimeoutError') return `no answer within ${ANSWER_MS_MAX / 1_000} s`;
   }
   return error instanceof Error ? error.name : 'unknown reason';

@@ -317,14 +317,12 @@ const REFUSALS: readonly Fault[] = [
       type: 'invalid_request_error',
       message: 'request (77 tokens) exceeds the available context size (64 tokens)',
     },
-  }).map(
-    ([name, error]): Fault => ({
-      name: `has too small a context, as ${name}`,
-      error: 'context',
-      message: /The prompt has 77 tokens/,
-      serve: refusing(400, error),
-    }),
-  ),
+  }).map(([name, error]): Fault => ({
+    name: `has too small a context, as ${name}`,
+    error: 'context',
+    message: /The prompt has 77 tokens/,
+    serve: refusing(400, error),
+  })),
 ];
 
 /** All of them; whatever a server does, a node answers with one of three errors. */
@@ -382,7 +380,8 @@ export const QUIRKS: readonly Quirk[] = [
     answer: ['a😀b\uFFFDc', 'stop', 4],
     serve: (exchange) => {
       exchange.start();
-      for (const content of ['a\ud83d', '\ude00b', '\ude00', 'c\ud83d']) exchange.delta({ content });
+      for (const content of ['a\ud83d', '\ude00b', '\ude00', 'c\ud83d'])
+        exchange.delta({ content });
       exchange.delta({}, 'stop');
       exchange.usage(3, 4);
       exchange.done();

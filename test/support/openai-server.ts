@@ -119,8 +119,8 @@ export interface OpenAiServer {
   /** The base URL, with `/v1`. */
   readonly url: string;
   readonly exchanges: readonly Exchange[];
-  /** The `authorization` header of each request. */
-  readonly authorizations: readonly (string | undefined)[];
+  /** Of each request. */
+  readonly headers: readonly IncomingMessage['headers'][];
   /** How chats are answered from now on. */
   serve: Serve;
   /** Other routes by path: status and JSON. */
@@ -133,7 +133,7 @@ export interface OpenAiServer {
 export async function startOpenAiServer(backend: Backend, port = 0): Promise<OpenAiServer> {
   const { id, contextTokens } = backend.model;
   const exchanges: Exchange[] = [];
-  const authorizations: (string | undefined)[] = [];
+  const headers: IncomingMessage['headers'][] = [];
   const listed = { id, object: 'model', owned_by: 'vllm', max_model_len: contextTokens };
   const state = {
     serve: honest,
@@ -145,7 +145,7 @@ export async function startOpenAiServer(backend: Backend, port = 0): Promise<Ope
   };
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    authorizations.push(request.headers.authorization);
+    headers.push(request.headers);
     const route = state.routes[request.url ?? ''];
     if (route) {
       response.writeHead(route[0], { 'content-type': 'application/json' });
@@ -180,7 +180,7 @@ export async function startOpenAiServer(backend: Backend, port = 0): Promise<Ope
   return Object.assign(state, {
     url: `http://127.0.0.1:${actual}/v1`,
     exchanges,
-    authorizations,
+    headers,
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();

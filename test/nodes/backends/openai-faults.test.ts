@@ -90,7 +90,8 @@ describe('the openai backend and servers that do otherwise', () => {
       min_p: 0,
       repetition_penalty: 1,
     });
-    assert.equal(server.authorizations.at(-1), 'Bearer key-0123456789');
+    const { authorization, connection } = server.headers.at(-1) ?? {};
+    assert.deepEqual([authorization, connection], ['Bearer key-0123456789', 'close']);
   });
 
   it('returns what there is when it is aborted while a server says nothing', async () => {
