@@ -60,7 +60,7 @@ async function startNode(): Promise<RunningRole> {
     channel,
     () => claims(config, backend, tokensPerSecond),
     log,
-    health.isHealthy,
+    () => health.isHealthy(),
   );
 
   return {

@@ -61,14 +61,16 @@ export class OpenAiAnswer {
     if (choice.finish_reason) this.#finishReason = choice.finish_reason;
   }
 
-  /** The whole answer, once the stream has ended. Throws `BackendFailedError`, and what `onText`
-   * throws; `ContextExceededError` when the server cut prompt or answer to fit. */
+  /**
+   * The whole answer, once the stream has ended. Throws `BackendFailedError`, and what `onText`
+   * throws; `ContextExceededError` when the server cut prompt or answer to fit.
+   */
   end(contextTokens: number): Generation {
     const reason = this.#finishReason;
     if (reason === undefined)
       throw new BackendFailedError(
-        'The stream ended without a finish_reason, so the answer may be cut anywhere. Look at the ' +
-          "server's log; llama-cpp-python needs `--interrupt_requests false`.",
+        'The stream ended without a finish_reason, so the answer may be cut anywhere. Look at ' +
+          "the server's log; llama-cpp-python needs `--interrupt_requests false`.",
       );
     if (reason !== 'stop' && reason !== 'length')
       throw new BackendFailedError(
@@ -124,8 +126,8 @@ export class OpenAiAnswer {
       throw new ContextExceededError({ promptTokens, maxTokens, contextTokens });
     if (completionTokens > maxTokens)
       throw new BackendFailedError(
-        `The server made ${completionTokens} tokens where ${maxTokens} were asked for: it ignores ` +
-          '`max_tokens`, or counts wrongly.',
+        `The server made ${completionTokens} tokens where ${maxTokens} were asked for: it ` +
+          'ignores `max_tokens`, or counts wrongly.',
       );
     if (reason === 'length' && completionTokens < maxTokens && !this.#stops.stopped)
       throw new BackendFailedError(

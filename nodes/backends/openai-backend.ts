@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { assertGenerateRequest, BackendFailedError, ContextExceededError } from './backend.ts';
 import type { Backend, GenerateRequest, Generation, ModelDescription } from './backend.ts';
 import { OpenAiAnswer } from './openai-answer.ts';
@@ -29,8 +28,8 @@ export class OpenAiBackend implements Backend {
   readonly #http: OpenAiHttp;
   readonly #declared: DeclaredModel;
   readonly #pool: SlotPool<number>;
-  readonly #active = new Set<Promise<unknown>>();
-  readonly #stopping = new AbortController();
+  /** What can end each generation under way, and the generation. */
+  readonly #active = new Map<AbortController, Promise<unknown>>();
   #served: ServedModel;
   #contextTokens: number;
   /** The server was away: what comes back may be another version, with other limits. */
@@ -44,8 +43,6 @@ export class OpenAiBackend implements Backend {
     this.#served = served;
     this.#contextTokens = contextTokensOf(declared, served);
     this.#pool = new SlotPool(Array.from({ length: slots }, (_, index) => index));
-    // One listener for each slot is no leak.
-    setMaxListeners(0, this.#stopping.signal);
   }
 
   get engine(): string {
@@ -68,21 +65,23 @@ export class OpenAiBackend implements Backend {
     this.#assertMayFit(request);
     const slot = await this.#pool.take(signal);
     if (slot === undefined) return new OpenAiAnswer(request, onText).cancelled();
-    const answer = this.#run(request, onText, signal).finally(() => {
-      this.#active.delete(answer);
+    const closing = new AbortController();
+    const ends = AbortSignal.any([signal, closing.signal]);
+    const answer = this.#run(request, onText, signal, ends).finally(() => {
+      this.#active.delete(closing);
       this.#pool.give(slot);
     });
-    this.#active.add(answer);
+    this.#active.set(closing, answer);
     return answer;
   }
 
   async health(): Promise<void> {
     this.#pool.assertOpen();
-    const { signal } = this.#stopping;
+    const { serverId } = this.#declared;
     try {
-      if (this.#wasAway) this.#accept(await describeServer(this.#http, this.#name, signal));
-      else await findModel(this.#http, this.#name, signal);
-      await assertHealthRoute(this.#http, signal);
+      if (this.#wasAway) this.#accept(await describeServer(this.#http, serverId));
+      else await findModel(this.#http, serverId);
+      await assertHealthRoute(this.#http);
       this.#wasAway = false;
     } catch (error) {
       this.#wasAway = true;
@@ -93,12 +92,8 @@ export class OpenAiBackend implements Backend {
 
   async close(): Promise<void> {
     this.#pool.close(closedError());
-    this.#stopping.abort();
-    await Promise.allSettled(this.#active);
-  }
-
-  get #name(): string {
-    return this.#declared.serverId;
+    for (const closing of this.#active.keys()) closing.abort();
+    await Promise.allSettled(this.#active.values());
   }
 
   #accept(served: ServedModel): void {
@@ -110,11 +105,12 @@ export class OpenAiBackend implements Backend {
     request: GenerateRequest,
     onText: (delta: string) => void,
     signal: AbortSignal,
+    ends: AbortSignal,
   ): Promise<Generation> {
     const listener = new Listener(onText);
     const answer = new OpenAiAnswer(request, listener.hear);
-    const ends = AbortSignal.any([signal, this.#stopping.signal]);
     try {
+      this.#pool.assertOpen();
       ends.throwIfAborted();
       const bytesMax = OVERHEAD_BYTES_MAX + request.maxTokens * BYTES_PER_TOKEN_MAX;
       const body = this.#body(request);
@@ -181,8 +177,8 @@ function contextTokensOf(declared: DeclaredModel, served: ServedModel): number {
     );
   if (said !== null && wanted !== undefined && wanted > said)
     throw new BackendFailedError(
-      `PLX_CONTEXT_TOKENS is ${wanted}, but the server's context has ${said} tokens. Lower it, or ` +
-        'start the server with a larger context.',
+      `PLX_CONTEXT_TOKENS is ${wanted}, but the server's context has ${said} tokens. Lower it, ` +
+        'or start the server with a larger context.',
     );
   return wanted ?? said ?? 0;
 }

@@ -41,8 +41,8 @@ async function* readLines(
     bytes += chunk.length;
     if (bytes > bytesMax)
       throw new BackendFailedError(
-        `The server sent more than ${bytesMax} bytes for one answer, far more than was asked for: ` +
-          'it ignores `max_tokens`.',
+        `The server sent more than ${bytesMax} bytes for one answer, far more than was asked ` +
+          'for: it ignores `max_tokens`.',
       );
     pending += decode(decoder, chunk);
     const lines = pending.split(/\r\n|\n|\r(?!$)/);

@@ -42,14 +42,13 @@ export class OpenAiHttp {
    * The JSON at an absolute URL. Throws `ServerRefusal` for an HTTP status other than 200, and
    * `BackendFailedError` for a server that can't be reached or answers with something else.
    */
-  async getJson(url: string, signal: AbortSignal): Promise<unknown> {
-    const timeout = AbortSignal.timeout(ANSWER_MS_MAX);
-    const response = await this.#fetch(url, {}, AbortSignal.any([signal, timeout]));
-    const bytes = await readAtMost(response, BODY_BYTES_MAX).catch((cause: unknown) => {
-      throw this.#lost(cause);
+  async getJson(url: string): Promise<unknown> {
+    const response = await this.#fetch(url, {}, AbortSignal.timeout(ANSWER_MS_MAX));
+    const text = await readAtMost(response, BODY_BYTES_MAX).catch((cause: unknown) => {
+      throw cause instanceof BackendFailedError ? cause : this.#lost(cause);
     });
-    if (response.status !== 200) throw new ServerRefusal(response.status, parseJson(bytes));
-    const value = parseJson(bytes);
+    const value = parseJson(text);
+    if (response.status !== 200) throw new ServerRefusal(response.status, value);
     if (value !== undefined) return value;
     throw new BackendFailedError(
       `${url} was answered with something else than JSON. Is PLX_OPENAI_URL the base URL of an ` +
@@ -131,7 +130,7 @@ export class OpenAiHttp {
 
 function stallError(stallMs: number): BackendFailedError {
   return new BackendFailedError(
-    `The server sent nothing for ${stallMs / 1_000} s in the middle of an answer. It may be ` +
+    `The server sent nothing for ${stallMs / 1_000} s while an answer was due. It may be ` +
       'overloaded: lower PLX_NODE_SLOTS, or look at its log.',
   );
 }

@@ -17,7 +17,7 @@ const IDENTIFIER = /^[\w.-]{1,60}$/;
 /** How servers say that a prompt is too long: OpenAI, llama.cpp; vLLM and SGLang; older ones. */
 const OVERFLOW_NAMES = ['context_length_exceeded', 'exceed_context_size_error'];
 const OVERFLOW_TEXT =
-  /maximum context length|exceeds? the (available|model's) context|context (length|window|size)|longer than the (maximum )?model|prompt.{0,20} too long/i;
+  /context (length|window|size)|longer than the (maximum )?model|prompt.{0,20} too long/i;
 const PROMPT_TOKENS_TEXT = /(\d+) (?:input tokens|in the messages)|request \((\d+) tokens\)/i;
 
 /** A server's refusal: an HTTP status, or an error object within a stream. */

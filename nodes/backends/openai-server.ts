@@ -50,14 +50,10 @@ const SAMPLING_OFF = {
  * Asks a server for its model and its engine. Throws `BackendFailedError` when it can't be reached,
  * refuses the key, or doesn't serve `name`.
  */
-export async function describeServer(
-  http: OpenAiHttp,
-  name: string,
-  signal: AbortSignal,
-): Promise<ServedModel> {
-  const model = await findModel(http, name, signal);
+export async function describeServer(http: OpenAiHttp, name: string): Promise<ServedModel> {
+  const model = await findModel(http, name);
   const probe = <Schema extends z.ZodType>(path: string, schema: Schema) =>
-    probeRoute(http, path, schema, signal);
+    probeRoute(http, path, schema);
   const [props, ollama, version] = await Promise.all([
     probe('/props', propsSchema),
     probe('/api/version', versionSchema),
@@ -85,13 +81,9 @@ export async function describeServer(
  * The listed model of that name. It is also a server's sign of life: those that still load answer
  * with 503. Throws `BackendFailedError`.
  */
-export async function findModel(
-  http: OpenAiHttp,
-  name: string,
-  signal: AbortSignal,
-): Promise<ListedModel> {
+export async function findModel(http: OpenAiHttp, name: string): Promise<ListedModel> {
   const url = `${http.url}/models`;
-  const listed = modelsSchema.safeParse(await ask(http, url, signal));
+  const listed = modelsSchema.safeParse(await ask(http, url));
   if (!listed.success)
     throw new BackendFailedError(
       `${url} was answered with something else than a list of models. PLX_OPENAI_URL has to be ` +
@@ -112,18 +104,19 @@ export async function findModel(
 }
 
 /** Throws `BackendFailedError` when the server has a `/health` that reports trouble. */
-export async function assertHealthRoute(http: OpenAiHttp, signal: AbortSignal): Promise<void> {
+export async function assertHealthRoute(http: OpenAiHttp): Promise<void> {
   try {
-    await http.getJson(`${http.rootUrl}/health`, signal);
+    await http.getJson(`${http.rootUrl}/health`);
   } catch (error) {
-    // Servers without the route say 404, others answer without JSON (vLLM): neither means trouble.
-    if (error instanceof ServerRefusal && error.status >= 500) throw error.toBackendFailed();
+    // Servers without the route say 404 or 501, vLLM answers without JSON: neither means trouble.
+    const inTrouble = error instanceof ServerRefusal && error.status >= 500 && error.status !== 501;
+    if (inTrouble) throw error.toBackendFailed();
   }
 }
 
-async function ask(http: OpenAiHttp, url: string, signal: AbortSignal): Promise<unknown> {
+async function ask(http: OpenAiHttp, url: string): Promise<unknown> {
   try {
-    return await http.getJson(url, signal);
+    return await http.getJson(url);
   } catch (error) {
     throw error instanceof ServerRefusal ? error.toBackendFailed() : error;
   }
@@ -134,10 +127,9 @@ async function probeRoute<Schema extends z.ZodType>(
   http: OpenAiHttp,
   path: string,
   schema: Schema,
-  signal: AbortSignal,
 ): Promise<z.infer<Schema> | undefined> {
   try {
-    const parsed = schema.safeParse(await http.getJson(`${http.rootUrl}${path}`, signal));
+    const parsed = schema.safeParse(await http.getJson(`${http.rootUrl}${path}`));
     return parsed.success ? parsed.data : undefined;
   } catch {
     // Nothing depends on these routes: the list of models has shown that the server is there.

@@ -22,14 +22,14 @@ export interface OpenAiBackendOptions {
 const DEFAULT_STALL_MS = 120_000;
 
 /**
- * Uses one model of a running OpenAI-compatible server. Throws `BackendFailedError`: no such server,
- * key refused, model not served, context unknown. It can be tried again.
+ * Uses one model of a running OpenAI-compatible server. Throws `BackendFailedError`: no such
+ * server, key refused, model not served, context unknown. It can be tried again.
  */
 export async function createOpenAiBackend(options: OpenAiBackendOptions): Promise<Backend> {
   const { apiKey, model, slots, stallMs = DEFAULT_STALL_MS } = options;
   if (!Number.isInteger(slots) || slots < 1)
     throw new BackendFailedError(`The backend option slots is ${slots}; it must be at least 1.`);
   const http = new OpenAiHttp({ url: options.url.replace(/\/+$/, ''), apiKey, stallMs });
-  const served = await describeServer(http, model.serverId, new AbortController().signal);
+  const served = await describeServer(http, model.serverId);
   return new OpenAiBackend(http, model, served, slots);
 }

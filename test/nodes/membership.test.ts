@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { generateNodeKeys, generateX25519Key } from '../../crypto/keys.ts';
@@ -18,7 +18,7 @@ describe('nodes/membership', () => {
 
   before(async () => {
     const returnKey = (await generateX25519Key()).publicJwk;
-    server = createServer(async (request, response) => {
+    const answer = async (request: IncomingMessage, response: ServerResponse) => {
       if (request.url === '/v1/nodes/register') {
         const body = (await json(request)) as { registration: { engine: string } };
         engines.push(body.registration.engine);
@@ -28,7 +28,8 @@ describe('nodes/membership', () => {
       heartbeats += 1;
       response.writeHead(known ? 204 : 404).end();
       known = true;
-    });
+    };
+    server = createServer((request, response) => void answer(request, response));
     await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   });

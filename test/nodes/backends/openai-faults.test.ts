@@ -9,7 +9,9 @@ import { createOpenAiBackend } from '../../../nodes/backends/openai.ts';
 import { isWellFormed } from '../../../protocol/canonical.ts';
 import { INSTANT_MODEL, instantBackend } from '../../support/instant-backend.ts';
 import { honest, startOpenAiServer, type OpenAiServer } from '../../support/openai-server.ts';
-import { FAULTS, QUIRKS } from '../../support/openai-faults.ts';
+import { STREAM_FAULTS } from '../../support/openai-faults.ts';
+import { QUIRKS } from '../../support/openai-quirks.ts';
+import { REFUSALS } from '../../support/openai-refusals.ts';
 import { ask, run } from './support.ts';
 
 const STALL_MS = 300;
@@ -46,7 +48,7 @@ describe('the openai backend and servers that do otherwise', () => {
     invalid: InvalidRequestError,
     context: ContextExceededError,
   };
-  for (const { name, error, message, request, serve } of FAULTS)
+  for (const { name, error, message, request, serve } of [...STREAM_FAULTS, ...REFUSALS])
     it(`fails when a server ${name}`, async () => {
       server.serve = serve;
       const failing = run(backend, ask(PROMPT, request));
