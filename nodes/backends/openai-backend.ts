@@ -78,11 +78,12 @@ export class OpenAiBackend implements Backend {
   async health(): Promise<void> {
     this.#pool.assertOpen();
     const { serverId } = this.#declared;
+    const wasAway = this.#wasAway;
+    this.#wasAway = false;
     try {
-      if (this.#wasAway) this.#accept(await describeServer(this.#http, serverId));
+      if (wasAway) this.#accept(await describeServer(this.#http, serverId));
       else await findModel(this.#http, serverId);
       await assertHealthRoute(this.#http);
-      this.#wasAway = false;
     } catch (error) {
       this.#wasAway = true;
       this.#pool.assertOpen();

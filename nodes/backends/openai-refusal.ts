@@ -30,7 +30,8 @@ export class ServerRefusal extends Error {
   constructor(status: number, said: unknown) {
     super(`The server refused with status ${status}.`);
     const nested = z.object({ error: z.unknown() }).safeParse(said);
-    const detail = detailSchema.safeParse(nested.success ? nested.data.error : said);
+    const error = nested.success ? nested.data.error : said;
+    const detail = detailSchema.safeParse(typeof error === 'string' ? { message: error } : error);
     this.#detail = detail.success ? detail.data : { message: '' };
     this.status = status;
   }

@@ -78,6 +78,25 @@ export const REFUSALS: readonly Fault[] = [
     message: /HTTP 413.*size of request bodies/,
     serve: refusing(413, { message: ECHO }),
   },
+  {
+    name: 'has too small a context, and says it without an object',
+    error: 'context',
+    message: /The prompt has 1 tokens/,
+    serve: ({ response }) => {
+      response.writeHead(400, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ error: 'prompt too long; exceeded max context length' }));
+    },
+  },
+  {
+    name: 'has too small a context, as an older vLLM says it',
+    error: 'context',
+    message: /The prompt has 77 tokens/,
+    serve: ({ response }) => {
+      const message = "This model's maximum context length is 64 tokens (77 in the messages).";
+      response.writeHead(400, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ object: 'error', type: 'BadRequestError', message }));
+    },
+  },
   ...Object.entries({
     'OpenAI says it': { code: 'context_length_exceeded', message: 'Too long: 77 input tokens' },
     'vLLM says it': {
