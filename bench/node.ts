@@ -64,7 +64,7 @@ async function startBenchNode(): Promise<RunningRole> {
   const running = Promise.all(workers.map((worker) => worker.run()));
   const membership = await joinNetwork(
     channel,
-    {
+    () => ({
       name: 'bench',
       operatorId: config.PLX_OPERATOR,
       tier: 1,
@@ -74,7 +74,7 @@ async function startBenchNode(): Promise<RunningRole> {
       engine: backend.engine,
       tokensPerSecond: 1_000,
       slots: backend.slots,
-    },
+    }),
     { info: () => {}, warn: () => {} },
   );
   const publicKey = exportSpki(keys.encryption.publicKey).toString('base64');
