@@ -6,7 +6,7 @@ import { ensure, toolsEnv } from './ensure.mjs';
 
 const HELP = `Usage: npm start -- [options]
 
-Runs the whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and three nodes
+Runs the whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and four nodes
 with a small language model. The first start downloads what is missing (about 2 min).
 
 Options

@@ -6,7 +6,7 @@ import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
 import { startPostgres, stopLeftoverPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
-import { secretFile, seed } from './seed.ts';
+import { secretFile, seed, seedOperators } from './seed.ts';
 import { startTemporal, stopLeftoverTemporal } from './temporal.ts';
 
 /** One embedded node: its operator's account and its hardware tier. */
@@ -121,7 +121,7 @@ interface Servers {
 
 /** PostgreSQL with its tables and the demo account, and Temporal; the ones given are used as is. */
 async function startServers(
-  { dataDir, ports, temporalCliPath, modelPath, onProgress }: NetworkOptions,
+  { dataDir, ports, temporalCliPath, modelPath, nodes, onProgress }: NetworkOptions,
   stops: (() => Promise<void>)[],
 ): Promise<Servers> {
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
@@ -138,6 +138,10 @@ async function startServers(
     const client = openDatabase(url, 1);
     const digest = await digestModelFile(modelPath);
     await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
+    await seedOperators(
+      client,
+      nodes.map(({ operator }) => operator),
+    );
     await client.$disconnect();
     onProgress('postgresql', 'up');
     return url;
