@@ -4,6 +4,7 @@ import type { Backend } from './backend.ts';
 import { LlamaBackend } from './llama-backend.ts';
 import * as engine from './llama-engine.ts';
 import { createPromptEncoder } from './llama-prompt.ts';
+import { digestModelFile } from './model-file.ts';
 
 /** What `createLlamaBackend` needs. */
 export interface LlamaBackendOptions {
@@ -49,7 +50,7 @@ const BATCH_TOKENS = { cpu: 32, gpu: 512 };
 export async function createLlamaBackend(options: LlamaBackendOptions): Promise<Backend> {
   assertPositive('slots', options.slots);
   assertPositive('threads', options.threads ?? 1);
-  const digest = await engine.digestModelFile(options.modelPath);
+  const digest = await digestModelFile(options.modelPath);
   assertDigest(options, digest);
   const { gpu = false, onLog, threads = 1 } = options;
   const llama = await engine.startLlama({ gpu, threads, onLog });

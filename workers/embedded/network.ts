@@ -1,9 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { digestModelFile } from '../../nodes/backends/llama-engine.ts';
+import { digestModelFile } from '../../nodes/backends/model-file.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
+import { moduleFile } from '../module-file.ts';
 import { startPostgres, stopLeftoverPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
 import { secretFile, seed, seedOperators } from './seed.ts';
@@ -226,7 +226,7 @@ function startRole(
   const kind = name === 'coordinator' || name === 'gateway' ? name : 'node';
   return spawnRole({
     name,
-    entry: fileURLToPath(import.meta.resolve(`../${kind}.ts`)),
+    entry: moduleFile(`../${kind}`, import.meta.url),
     env: environments.get(name) ?? {},
     logFile: join(dataDir, 'logs', `${name}.log`),
     onExit: (reason) => onExit(name, reason),
