@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { z } from 'zod';
@@ -25,6 +26,7 @@ async function startNode(): Promise<RunningRole> {
     modelPath: config.MODEL_PATH,
     modelId: config.PLX_MODEL_ID,
     slots: config.PLX_NODE_SLOTS,
+    digestFile: join(config.PLX_NODE_KEYS, 'model-digest.json'),
   });
   const tokensPerSecond = await measureThroughput(backend);
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);

@@ -1,12 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { bundleWorkflowCode } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { moduleFile } from './module-file.ts';
 
 /** Folders of all the code of ours that workflows consist of; the import table says so. */
 const SOURCE_FOLDERS = ['workflows', 'protocol'];
 const ROOT = join(import.meta.dirname, '..');
+/** Bundles of earlier sources; each has 2 MB. */
+const BUNDLES_KEPT = 5;
 
 interface Log {
   warn(fields: object, message: string): void;
@@ -38,14 +40,14 @@ export async function workflowBundle({
   const installed = await findInstalledPackages();
   if (!installed) {
     log.warn({}, 'workflows // no list of installed packages by npm: bundled at each start');
-    return bundle();
+    return bundle(log);
   }
-  const key = await inputsDigest(installed.list);
+  const key = await bundleKey(ROOT, installed.list);
   const directory = cacheDirectory ?? join(installed.root, '.tools', 'cache', 'workflows');
   const file = join(directory, `${key}.js`);
   const kept = await readKept(file);
   if (kept !== undefined) return { code: kept };
-  const made = await bundle();
+  const made = await bundle(log);
   try {
     await keep(file, made.code);
   } catch (error) {
@@ -54,10 +56,11 @@ export async function workflowBundle({
   return made;
 }
 
-async function bundle(): Promise<WorkflowBundle> {
+async function bundle(log: Log): Promise<WorkflowBundle> {
   const { code } = await bundleWorkflowCode({
     workflowsPath: moduleFile('../workflows/index', import.meta.url),
     payloadConverterPath: moduleFile('../workflows/payload-converter', import.meta.url),
+    logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
   });
   return { code };
 }
@@ -72,13 +75,19 @@ async function findInstalledPackages(): Promise<{ root: string; list: string } |
   }
 }
 
-async function inputsDigest(installedPackages: string): Promise<string> {
+/**
+ * A name for all that a bundle is made of.
+ *
+ * @param root of the sources.
+ * @param installedPackages the text that `findInstalledPackages` found.
+ */
+export async function bundleKey(root: string, installedPackages: string): Promise<string> {
   const hash = createHash('sha256').update(installedPackages);
   for (const folder of SOURCE_FOLDERS) {
-    const paths = await readdir(join(ROOT, folder), { recursive: true });
+    const paths = await readdir(join(root, folder), { recursive: true });
     for (const path of paths.filter((path) => /\.(ts|js)$/.test(path)).toSorted()) {
       hash.update(`\0${folder}/${path}\0`);
-      hash.update(await readFile(join(ROOT, folder, path)));
+      hash.update(await readFile(join(root, folder, path)));
     }
   }
   return hash.digest('hex').slice(0, 32);
@@ -99,17 +108,31 @@ async function keep(file: string, code: string): Promise<void> {
   const temporary = `${file}.${randomUUID()}.tmp`;
   await writeFile(temporary, `${header(code)}\n${code}`);
   await rename(temporary, file);
+  await removeOld(dirname(file));
+}
+
+async function removeOld(directory: string): Promise<void> {
+  const names = await readdir(directory);
+  const files = await Promise.all(
+    names.map(async (name) => {
+      const path = join(directory, name);
+      // Another start may be renaming it just now.
+      const madeMs = await stat(path).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => Date.now(),
+      );
+      return { path, madeMs };
+    }),
+  );
+  for (const { path } of files.toSorted((a, b) => b.madeMs - a.madeMs).slice(BUNDLES_KEPT))
+    await rm(path, { force: true });
 }
 
 function header(code: string): string {
   return `// sha256 of what follows: ${createHash('sha256').update(code).digest('hex')}`;
 }
 
-async function readOrNothing(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
+/** What can't be read is as good as not there: then it is made. */
+function readOrNothing(file: string): Promise<string | undefined> {
+  return readFile(file, 'utf8').catch(() => undefined);
 }

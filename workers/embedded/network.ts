@@ -136,7 +136,7 @@ async function startServers(
     const url = given ?? own?.url ?? '';
     await migrate(url);
     const client = openDatabase(url, 1);
-    const digest = await digestModelFile(modelPath);
+    const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
     await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
     await seedOperators(
       client,
