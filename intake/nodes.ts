@@ -17,9 +17,9 @@ const label = z.string().regex(/^[\w.:/+-]{1,120}$/);
 const spki = z.base64().max(2_000);
 
 /**
- * What a node says of itself: all but the keys is a claim. Its operator too: it has to be one that is
- * known here, and never changes, but until operators sign for their nodes any node may name any of
- * them.
+ * What a node says of itself: all but the keys is a claim. Its operator too: it has to be one that
+ * is known here, and never changes, but until operators sign for their nodes any node may name any
+ * of them.
  */
 const registrationSchema = z.strictObject({
   nodeId: z.custom<NodeId>(isNodeId),
@@ -51,8 +51,8 @@ const signedRegistrationSchema = z.strictObject({
  *
  * @returns the token for its heartbeats.
  * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
- * `node.operator_unknown`, or `node.operator_mismatch`: an operator can't take over a node's record,
- * nor can a node shed its own by naming another.
+ * `node.operator_unknown`, or `node.operator_mismatch`: a node's record stays with the operator that
+ * it first named.
  */
 export async function registerNode(
   database: Database,

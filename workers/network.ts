@@ -20,8 +20,8 @@ const networkEnv = z.object({
 });
 
 /**
- * Three operators, since a vote takes three independent ones, and four machines: the two of operator-a
- * are equally good for the smallest requests, but count once in a vote.
+ * Three operators, since a vote takes three independent ones, and four machines: the two of
+ * operator-a are equally good for the smallest requests, but count once in a vote.
  */
 const NODES: readonly EmbeddedNode[] = [
   { name: 'node-1', operator: 'operator-a', tier: 1 },

@@ -26,10 +26,10 @@ export interface BundleOptions {
 }
 
 /**
- * The workflows, bundled for Temporal's sandbox. Bundling takes seconds and 150 MB, so the result is
- * kept in a file that is named after all it is made of, sources and installed packages: a stale one
- * is never found. A damaged one is made anew. Where nothing can be kept (packages not installed by
- * npm, a read-only disk) it is bundled at each start, with a warning.
+ * The workflows, bundled for Temporal's sandbox. Bundling takes seconds, so the result is kept in a
+ * file that is named after all it is made of, sources and installed packages: a stale one is never
+ * found. A damaged one is made anew. Where nothing can be kept (packages not installed by npm, a
+ * read-only disk) it is bundled at each start, with a warning.
  *
  * @throws Error when the workflows can't be bundled.
  */

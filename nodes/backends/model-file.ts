@@ -19,9 +19,9 @@ type Digest = `sha256:${string}`;
 /**
  * SHA-256 of a model file, streamed. Throws `BackendFailedError` when it can't be read.
  *
- * @param rememberedIn a file of the caller's own, in which the digest is kept for its next start. It
- *   counts for as long as the model file is the same by inode, size and times, of which one is set by
- *   the system alone.
+ * @param rememberedIn a file of the caller's own, in which the digest is kept for its next start.
+ *   It counts for as long as the model file is the same by inode, size and times, of which one is
+ *   set by the system alone.
  */
 export async function digestModelFile(modelPath: string, rememberedIn?: string): Promise<Digest> {
   try {
