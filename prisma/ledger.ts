@@ -72,7 +72,8 @@ export async function settleReservation(
   releaseWei: bigint,
 ): Promise<void> {
   const reserved = reservedOf(accountId);
-  await post(transaction, `${unitId}:capture`, 'capture', reserved, USAGE, captureWei);
+  // The release comes first because it locks `available` before `reserved`, as `reserve` does: the
+  // other way round the two wait for each other.
   await post(
     transaction,
     `${unitId}:release`,
@@ -81,6 +82,7 @@ export async function settleReservation(
     availableOf(accountId),
     releaseWei,
   );
+  await post(transaction, `${unitId}:capture`, 'capture', reserved, USAGE, captureWei);
 }
 
 /** A transfer; a trigger moves the balances. Nothing happens for an amount of zero. */
