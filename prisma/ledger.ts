@@ -72,8 +72,7 @@ export async function settleReservation(
   releaseWei: bigint,
 ): Promise<void> {
   const reserved = reservedOf(accountId);
-  // The release comes first because it locks `available` before `reserved`, as `reserve` does: the
-  // other way round the two wait for each other.
+  await post(transaction, `${unitId}:capture`, 'capture', reserved, USAGE, captureWei);
   await post(
     transaction,
     `${unitId}:release`,
@@ -82,7 +81,6 @@ export async function settleReservation(
     availableOf(accountId),
     releaseWei,
   );
-  await post(transaction, `${unitId}:capture`, 'capture', reserved, USAGE, captureWei);
 }
 
 /** A transfer; a trigger moves the balances. Nothing happens for an amount of zero. */

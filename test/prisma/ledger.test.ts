@@ -53,25 +53,6 @@ describe('prisma/ledger', () => {
     );
   });
 
-  it('reserves and settles for one payer at once, and neither locks the other out', async () => {
-    const account = 'acct_busy';
-    const units = Array.from({ length: 24 }, (_, index) => `${account}:busy_${index}`);
-    const post = (work: Parameters<typeof inTransaction<unknown>>[1]) =>
-      inTransaction(db.database, work);
-    await post((transaction) => openLedgerAccounts(transaction, account));
-    await post((transaction) => deposit(transaction, account, account, 1_000n));
-    for (const unit of units) await post((transaction) => reserve(transaction, unit, account, 10n));
-    await Promise.all(
-      units.flatMap((unit) => [
-        post((transaction) => settleReservation(transaction, unit, account, 4n, 6n)),
-        post((transaction) => reserve(transaction, `${unit}:next`, account, 10n)),
-      ]),
-    );
-    const now = await balances(db.database);
-    assert.equal(now[`${account}:available`], 1_000n - 24n * 4n - 24n * 10n);
-    assert.equal(now[`${account}:reserved`], 24n * 10n);
-  });
-
   it('has balances that follow from its transfers alone', async () => {
     const rows = await db.database.$queryRaw<{ id: string }[]>`
       SELECT account.id FROM ledger_account AS account WHERE balance_wei <>
