@@ -38,7 +38,7 @@ export async function serveIntakeCall(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, keys, client, relay, log } = dependencies;
-  const accepted = await receive(database, keys, call);
+  const { accepted, isJoined } = await receive(database, keys, call);
   const { requestId } = accepted;
   log.info(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
@@ -48,7 +48,7 @@ export async function serveIntakeCall(
   // Subscribed before the start, so that no frame and no outcome can come too early.
   const unsubscribe = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
   try {
-    const answerable = whenAnswerable(dependencies, requestId, signal);
+    const answerable = whenAnswerable(dependencies, requestId, isJoined, signal);
     await startInference(client, accepted);
     const record = await answerable;
     if (record) emit(outcomeOf(record));
@@ -71,10 +71,15 @@ function outcomeOf(record: RequestRecord): IntakeOutcome {
   return { type: 'outcome', state: 'failed', code: failureCode ?? 'coordinator.internal' };
 }
 
-/** Waits for news of one request; nothing is polled. Undefined when the caller has gone. */
+/**
+ * Waits for news of one request; nothing is polled. Undefined when the caller has gone.
+ *
+ * @param isJoined whether there may have been news before.
+ */
 function whenAnswerable(
   { database, outcomes, log }: IntakeDependencies,
   requestId: string,
+  isJoined: boolean,
   signal: AbortSignal,
 ): Promise<RequestRecord | undefined> {
   return new Promise((resolve) => {
@@ -99,7 +104,6 @@ function whenAnswerable(
     };
     const unsubscribe = outcomes.subscribe(requestId, look);
     signal.addEventListener('abort', onAbort);
-    // A joined request may have ended long ago.
-    look();
+    if (isJoined) look();
   });
 }

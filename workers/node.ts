@@ -19,6 +19,8 @@ async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   Runtime.install({
+    // The role stops its parts in order; the SDK must not stop the worker on its own.
+    shutdownSignals: [],
     logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
   });
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
