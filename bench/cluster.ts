@@ -7,7 +7,7 @@ import { Client } from 'pg';
 import { openDatabase, inTransaction } from '../prisma/client.ts';
 import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
-import { DEMO_ACCOUNT, seed } from '../workers/embedded/seed.ts';
+import { DEMO_ACCOUNT, seed, seedOperators } from '../workers/embedded/seed.ts';
 import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgres.ts';
 import { startTemporal } from '../workers/embedded/temporal.ts';
 import { spawnRole } from '../workers/embedded/process.ts';
@@ -16,6 +16,9 @@ import { freePort } from './ports.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
+
+/** Of all nodes here. */
+const OPERATOR = 'operator-a';
 
 /** Everything that is measured, as processes of their own over the same two servers. */
 export interface Cluster {
@@ -30,7 +33,7 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** @param profileDir where the Node processes leave CPU profiles when they stop; none by default. */
+/** @param profileDir where Node processes leave CPU profiles when they stop; none by default. */
 export async function startCluster(profileDir?: string): Promise<Cluster> {
   const directory = await mkdtemp(join(tmpdir(), 'plx-bench-'));
   // Private by default; PostgreSQL's account must be able to pass through.
@@ -89,7 +92,7 @@ async function startParts(
     TEMPORAL_ADDRESS: temporal.address,
     PLX_COORDINATOR_URL: coordinatorUrl,
     PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_OPERATOR: 'operator-a',
+    PLX_OPERATOR: OPERATOR,
   };
   const coordinator = await spawn('coordinator', '../workers/coordinator.ts', {
     ...shared,
@@ -153,6 +156,7 @@ async function prepareDatabase(url: string, apiKey: string): Promise<void> {
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
+  await seedOperators(database, [OPERATOR]);
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),
   );

@@ -51,8 +51,8 @@ const signedRegistrationSchema = z.strictObject({
  *
  * @returns the token for its heartbeats.
  * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
- * `node.operator_unknown`, or `node.operator_mismatch`: a node's record stays with the operator that
- * it first named.
+ * `node.operator_unknown`, or `node.operator_mismatch`: a node's record stays with the operator
+ * that it first named.
  */
 export async function registerNode(
   database: Database,
