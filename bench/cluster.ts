@@ -2,20 +2,23 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { openDatabase, inTransaction } from '../prisma/client.ts';
 import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
-import { DEMO_ACCOUNT, seed } from '../workers/embedded/seed.ts';
+import { DEMO_ACCOUNT, seed, seedOperators } from '../workers/embedded/seed.ts';
 import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgres.ts';
 import { startTemporal } from '../workers/embedded/temporal.ts';
 import { spawnRole } from '../workers/embedded/process.ts';
+import { moduleFile } from '../workers/module-file.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
-import { freePort } from './ports.ts';
+import { freePorts } from './ports.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
+
+/** Of all nodes here. */
+const OPERATOR = 'operator-a';
 
 /** Everything that is measured, as processes of their own over the same two servers. */
 export interface Cluster {
@@ -30,7 +33,7 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** @param profileDir where the Node processes leave CPU profiles when they stop; none by default. */
+/** @param profileDir where Node processes leave CPU profiles when they stop; none by default. */
 export async function startCluster(profileDir?: string): Promise<Cluster> {
   const directory = await mkdtemp(join(tmpdir(), 'plx-bench-'));
   // Private by default; PostgreSQL's account must be able to pass through.
@@ -52,59 +55,40 @@ async function startParts(
   stops: (() => Promise<unknown>)[],
   profileDir: string | undefined,
 ): Promise<Omit<Cluster, 'stop'>> {
-  const logs = join(directory, 'logs');
-  const temporal = await startTemporal({
-    cliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
-    dbFile: join(directory, 'temporal.db'),
-    port: await freePort(),
-    uiPort: await freePort(),
-    logFile: join(logs, 'temporal.log'),
-  });
-  stops.push(() => temporal.stop());
-  const postgres = await startPostgresWithStatistics(directory);
-  stops.push(() => postgres.stop());
+  const servers = await startServers(directory, stops);
+  const { postgres, temporal } = servers;
   const apiKey = `plx-${randomBytes(24).toString('base64url')}`;
   await prepareDatabase(postgres.url, apiKey);
-  const [version] = await query<{ server_version: string }>(postgres.url, 'SHOW server_version');
-
-  const [coordinatorPort, gatewayPort, floorPort] = [
-    await freePort(),
-    await freePort(),
-    await freePort(),
-  ];
-  const coordinatorUrl = `http://127.0.0.1:${coordinatorPort}`;
-  const spawn = async (name: string, file: string, env: Record<string, string>) => {
+  const [coordinatorPort, gatewayPort, floorPort] = (await freePorts(3)).map(String);
+  const shared = {
+    DATABASE_URL: postgres.url,
+    TEMPORAL_ADDRESS: temporal.address,
+    PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
+    PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_OPERATOR: OPERATOR,
+  };
+  const spawn = async (name: string, module: string, env: Record<string, string>) => {
     const role = await spawnRole({
       name,
-      entry: fileURLToPath(import.meta.resolve(file)),
-      env,
+      entry: moduleFile(module, import.meta.url),
+      env: { ...shared, ...env },
       nodeArgs: profiling(profileDir, name),
-      logFile: join(logs, `${name}.log`),
+      logFile: join(directory, 'logs', `${name}.log`),
     });
     stops.push(() => role.stop());
     return role;
   };
-  const shared = {
-    DATABASE_URL: postgres.url,
-    TEMPORAL_ADDRESS: temporal.address,
-    PLX_COORDINATOR_URL: coordinatorUrl,
-    PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_OPERATOR: 'operator-a',
-  };
-  const coordinator = await spawn('coordinator', '../workers/coordinator.ts', {
-    ...shared,
-    PLX_COORDINATOR_PORT: String(coordinatorPort),
+  const coordinator = await spawn('coordinator', '../workers/coordinator', {
+    PLX_COORDINATOR_PORT: coordinatorPort ?? '',
     PLX_COORDINATOR_KEYS: join(directory, 'coordinator-keys'),
   });
-  const gateway = await spawn('gateway', '../workers/gateway.ts', {
-    ...shared,
-    PLX_GATEWAY_PORT: String(gatewayPort),
+  const gateway = await spawn('gateway', '../workers/gateway', {
+    PLX_GATEWAY_PORT: gatewayPort ?? '',
     PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
   });
-  const node = await spawn('node', './node.ts', shared);
-  const floor = await spawn('floor', './floor.ts', {
-    ...shared,
-    BENCH_PORT: String(floorPort),
+  const node = await spawn('node', './node', {});
+  const floor = await spawn('floor', './floor', {
+    BENCH_PORT: floorPort ?? '',
     BENCH_NODE_QUEUE: String(node.ready['floorQueue']),
     BENCH_NODE_KEY: String(node.ready['publicKey']),
   });
@@ -114,7 +98,7 @@ async function startParts(
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
     apiKey,
-    postgresVersion: version?.server_version ?? 'unknown',
+    postgresVersion: await versionOf(postgres),
     pids: {
       'floor client and worker': floor.pid,
       coordinator: coordinator.pid,
@@ -126,11 +110,34 @@ async function startParts(
   };
 }
 
+async function startServers(directory: string, stops: (() => Promise<unknown>)[]) {
+  const [port = 0, uiPort = 0, postgresPort = 0] = await freePorts(3);
+  const temporal = await startTemporal({
+    cliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
+    dbFile: join(directory, 'temporal.db'),
+    port,
+    uiPort,
+    logFile: join(directory, 'logs', 'temporal.log'),
+  });
+  stops.push(() => temporal.stop());
+  const postgres = await startPostgresWithStatistics(directory, postgresPort);
+  stops.push(() => postgres.stop());
+  return { temporal, postgres };
+}
+
+async function versionOf({ url }: EmbeddedPostgres): Promise<string> {
+  const [row] = await query<{ server_version: string }>(url, 'SHOW server_version');
+  return row?.server_version ?? 'unknown';
+}
+
 /** Its extension that counts statements has to be loaded when it starts, so it starts twice. */
-async function startPostgresWithStatistics(directory: string): Promise<EmbeddedPostgres> {
+async function startPostgresWithStatistics(
+  directory: string,
+  port: number,
+): Promise<EmbeddedPostgres> {
   const options = {
     dataDir: join(directory, 'postgres'),
-    port: await freePort(),
+    port,
     logFile: join(directory, 'logs', 'postgresql.log'),
   };
   const first = await startPostgres(options);
@@ -153,6 +160,7 @@ async function prepareDatabase(url: string, apiKey: string): Promise<void> {
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
+  await seedOperators(database, [OPERATOR]);
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),
   );

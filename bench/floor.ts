@@ -1,10 +1,10 @@
 import { constants, createPublicKey, publicEncrypt, randomBytes } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import fastify from 'fastify';
 import { z } from 'zod';
 import { readConfig } from '../workers/config.ts';
+import { moduleFile } from '../workers/module-file.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
 import type { FloorInput, oneActivity } from './floor-workflows.ts';
 import { closedLoop } from './load.ts';
@@ -38,7 +38,7 @@ async function startFloor(): Promise<RunningRole> {
   const worker = await Worker.create({
     connection,
     taskQueue: FLOOR_QUEUE,
-    workflowsPath: fileURLToPath(import.meta.resolve('./floor-workflows.ts')),
+    workflowsPath: moduleFile('./floor-workflows', import.meta.url),
     maxCachedWorkflows: 500,
   });
   const running = worker.run();

@@ -10,8 +10,8 @@ import { measureAll, measureStatements, type Plan } from './measure.ts';
 import { plotRuns } from './plot.ts';
 import { renderFindings, type Findings } from './report.ts';
 
-const ROOT = dirname(import.meta.dirname);
-const REPORT = join(ROOT, 'docs', 'performance.md');
+/** In the checkout, which is the working directory: this file may run from a build. */
+const REPORT = join('docs', 'performance.md');
 const PLOT = join('images', 'performance.svg');
 /** What is between these lines is written anew; the rest of the report is written by people. */
 const MARKS = { begin: '<!-- measured: begin -->', end: '<!-- measured: end -->' } as const;

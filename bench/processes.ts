@@ -71,7 +71,7 @@ async function readPs(): Promise<CpuUse[]> {
         // [[DD-]HH:]MM:SS[.hh] (POSIX ps), from the right.
         seconds: time
           .split(/[-:]/)
-          .reverse()
+          .toReversed()
           .reduce(
             (sum, part, index) => sum + Number(part) * ([1, 60, 3_600, 86_400][index] ?? 0),
             0,

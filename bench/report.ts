@@ -127,7 +127,7 @@ function costs({ statements, historyEvents }: Findings): string {
 }
 
 /** CPU time per request of all processes together. */
-export function cpuTotalMs({ cpuMs }: Run): number {
+function cpuTotalMs({ cpuMs }: Run): number {
   return Object.values(cpuMs).reduce((sum, ms) => sum + ms, 0);
 }
 

@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { buildStep } from './build.mjs';
 import { databaseClientStep } from './database-client.mjs';
 import { dependenciesStep } from './dependencies.mjs';
 import { withLock } from './lock.mjs';
@@ -22,28 +23,38 @@ import { temporalStep } from './temporal-cli.mjs';
  * @property {string} [temporalCliPath]
  * @property {string} [temporalAddress]
  * @property {string} [modelPath]
+ * @property {string} [buildDirectory]
  */
 
 /**
  * Makes a clone ready to run, doing only what is missing: npm packages and the database client, and
- * with `tools` the Temporal CLI and the model too. Concurrent callers take turns.
+ * with `tools` the Temporal CLI and the model too, with `build` the compiled project. Concurrent
+ * callers take turns.
  *
- * @param {{ tools: boolean, root?: string, env?: NodeJS.ProcessEnv,
+ * @param {{ tools: boolean, build?: boolean, root?: string, env?: NodeJS.ProcessEnv,
  *   report?: ReturnType<typeof createReport> }} options
- * @returns {Promise<Tools>} empty without `tools`.
+ * @returns {Promise<Tools>} what was asked for.
  * @throws {import('./report.mjs').BootstrapError} with what was tried and how to mend it.
  */
-export async function ensure({ tools, root, env = process.env, report = createReport() }) {
+export async function ensure({
+  tools,
+  build = false,
+  root,
+  env = process.env,
+  report = createReport(),
+}) {
   const context = { root: root ?? dirname(import.meta.dirname), env, report };
   await ensureStep(context, await dependenciesStep(context));
   // Only now: the client's digest depends on the Prisma version just installed.
   await ensureStep(context, await databaseClientStep(context));
-  if (!tools) return {};
+  const built = build ? await buildStep(context) : undefined;
+  if (built) await ensureStep(context, built);
+  if (!tools) return { ...built?.found() };
   const temporal = await temporalStep(context);
   await ensureStep(context, temporal);
   const model = await modelStep(context);
   await ensureStep(context, model);
-  return { ...temporal.found(), ...model.found() };
+  return { ...temporal.found(), ...model.found(), ...built?.found() };
 }
 
 /** `tools` as variables for a child process, whose own lookups they spare. */

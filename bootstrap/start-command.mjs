@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ensure, toolsEnv } from './ensure.mjs';
 
 const HELP = `Usage: npm start -- [options]
 
-Runs the whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and three nodes
+Runs the whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and four nodes
 with a small language model. The first start downloads what is missing (about 2 min).
 
 Options
@@ -54,8 +55,8 @@ export async function main(args) {
     console.log(HELP);
     return 0;
   }
-  const tools = await ensure({ tools: true });
-  return runNetwork(args, { ...process.env, ...toolsEnv(tools) });
+  const tools = await ensure({ tools: true, build: true });
+  return runNetwork(tools.buildDirectory, args, { ...process.env, ...toolsEnv(tools) });
 }
 
 function argumentProblem(args) {
@@ -75,11 +76,12 @@ function argumentProblem(args) {
  * here, and its servers stop in their order. A second Ctrl-C kills it; over the channel,
  * follow-parent tells it when this process dies.
  */
-function runNetwork(args, env) {
+function runNetwork(buildDirectory, args, env) {
   const root = dirname(import.meta.dirname);
-  const preload = ['tsx', './workers/embedded/follow-parent.mjs'];
-  const imports = preload.flatMap((module) => ['--import', module]);
-  const child = spawn(process.execPath, [...imports, join('workers', 'network.ts'), ...args], {
+  const workers = join(buildDirectory, 'workers');
+  const preload = pathToFileURL(join(workers, 'embedded', 'follow-parent.mjs')).href;
+  const nodeArgs = ['--import', preload, join(workers, 'network.js')];
+  const child = spawn(process.execPath, [...nodeArgs, ...args], {
     cwd: root,
     env: { ...env, PLX_PARENT_PID: String(process.pid) },
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],

@@ -16,7 +16,11 @@ const SLOTS_MAX = 256;
 const label = z.string().regex(/^[\w.:/+-]{1,120}$/);
 const spki = z.base64().max(2_000);
 
-/** What a node says of itself. All but the keys is a claim that only informs scheduling. */
+/**
+ * What a node says of itself: all but the keys is a claim. Its operator too: it has to be one that
+ * is known here, and never changes, but until operators sign for their nodes any node may name any
+ * of them.
+ */
 const registrationSchema = z.strictObject({
   nodeId: z.custom<NodeId>(isNodeId),
   name: label,
@@ -46,7 +50,9 @@ const signedRegistrationSchema = z.strictObject({
  * shows that it holds that key.
  *
  * @returns the token for its heartbeats.
- * @throws CodedError `node.registration_invalid` or `node.registration_refused`.
+ * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
+ * `node.operator_unknown`, or `node.operator_mismatch`: a node's record stays with the operator
+ * that it first named.
  */
 export async function registerNode(
   database: Database,
@@ -86,7 +92,10 @@ function assertAuthentic(registration: Registration, signature: string): void {
 }
 
 async function store(transaction: Transaction, node: Registration): Promise<void> {
-  await transaction.$executeRaw`
+  const [operator] = await transaction.$queryRaw<object[]>`
+    SELECT id FROM operator WHERE id = ${node.operatorId}`;
+  if (!operator) throw new CodedError('node.operator_unknown');
+  const stored = await transaction.$executeRaw`
     INSERT INTO node (id, name, operator_id, tier, workload_classes, model_id, model_digest, engine,
                       tokens_per_second, signing_key, encryption_key)
     VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${node.tier},
@@ -97,7 +106,9 @@ async function store(transaction: Transaction, node: Registration): Promise<void
       workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
       model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
       tokens_per_second = EXCLUDED.tokens_per_second, encryption_key = EXCLUDED.encryption_key,
-      last_seen_at = now()`;
+      last_seen_at = now()
+    WHERE node.operator_id = EXCLUDED.operator_id`;
+  if (stored === 0) throw new CodedError('node.operator_mismatch');
   await transaction.$executeRaw`
     INSERT INTO slot (node_id, index)
     SELECT ${node.nodeId}, generate_series(0, ${node.slots}::int - 1)

@@ -92,6 +92,8 @@ export const ERRORS = {
   'relay.bad_frame': channel(400, 'A stream frame is malformed, out of order or not authentic.'),
   'node.registration_invalid': channel(400, 'The registration of the node is malformed.'),
   'node.registration_refused': channel(403, 'The registration of the node is not authentic.'),
+  'node.operator_unknown': channel(403, 'The node names an operator that is not known here.'),
+  'node.operator_mismatch': channel(409, 'The node is registered with another operator.'),
   'node.unknown': channel(404, 'No such node is registered; register again.'),
   'coordinator.internal': row('receive', 'fail', 500, 'The coordinator failed unexpectedly.'),
   'gateway.coordinator_unreachable': gateway(503, 'No coordinator can be reached.'),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
+import { openDatabase } from '../prisma/client.ts';
 import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedded/network.ts';
 import { showRequest, snippets, type Terminal } from '../workers/embedded/show.ts';
 import { freePort } from './support/servers.ts';
@@ -43,6 +44,7 @@ describe('network', () => {
       nodes: [
         { name: 'node-1', operator: 'operator-a', tier: 1 },
         { name: 'node-2', operator: 'operator-b', tier: 2 },
+        { name: 'node-3', operator: 'operator-a', tier: 3 },
       ],
       onProgress: () => {},
       onExit: (role) => ended.push(role),
@@ -79,6 +81,22 @@ describe('network', () => {
     const link = /Temporal (\S+)/.exec(text)?.[1] ?? '';
     assert.equal((await fetch(link)).status, 200);
     assert.match(snippets(network), /curl .*chat\/completions/);
+  });
+
+  it('has an account for each operator, and the nodes belong to them', async () => {
+    const database = openDatabase(network.databaseUrl, 1);
+    const operators = await database.operator.findMany({
+      include: { nodes: { orderBy: { name: 'asc' } } },
+      orderBy: { id: 'asc' },
+    });
+    await database.$disconnect();
+    assert.deepEqual(
+      operators.map(({ id, nodes }) => [id, nodes.map(({ name }) => name)]),
+      [
+        ['operator-a', ['node-1', 'node-3']],
+        ['operator-b', ['node-2']],
+      ],
+    );
   });
 
   it('gives the same answer for the same seed, whole or streamed', async () => {

@@ -1,7 +1,6 @@
 import { createHmac, createSecretKey } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { Client } from '@temporalio/client';
-import { NativeConnection, Runtime, DefaultLogger, Worker } from '@temporalio/worker';
+import { NativeConnection, Worker } from '@temporalio/worker';
 import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
@@ -12,7 +11,10 @@ import { openDatabase } from '../prisma/client.ts';
 import { listenForOutcomes } from '../prisma/outcomes.ts';
 import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
 import { coordinatorEnv, readConfig } from './config.ts';
+import { moduleFile } from './module-file.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
+import { installTemporalRuntime } from './runtime.ts';
+import { workflowBundle } from './workflow-bundle.ts';
 
 /** Workflows that stay in memory between their tasks; more than are in flight on two cores. */
 const CACHED_WORKFLOWS_MAX = 500;
@@ -24,11 +26,7 @@ const CACHED_WORKFLOWS_MAX = 500;
 async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
-  Runtime.install({
-    // The role stops its parts in order; the SDK must not stop the worker on its own.
-    shutdownSignals: [],
-    logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
-  });
+  installTemporalRuntime(log);
   const database = openDatabase(config.DATABASE_URL);
   const { intakeRing, returnRing, wrapRing, channelSecret } = await loadKeys(
     config.PLX_COORDINATOR_KEYS,
@@ -47,8 +45,10 @@ async function startCoordinator(): Promise<RunningRole> {
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
     taskQueue: COORDINATOR_QUEUE,
-    workflowsPath: workflowFile('index.ts'),
-    dataConverter: { payloadConverterPath: workflowFile('payload-converter.ts') },
+    workflowBundle: await workflowBundle({ log }),
+    dataConverter: {
+      payloadConverterPath: moduleFile('../workflows/payload-converter', import.meta.url),
+    },
     maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     activities: createSteps({
       database,
@@ -96,10 +96,6 @@ async function startCoordinator(): Promise<RunningRole> {
 function urlOf(config: z.infer<typeof coordinatorEnv>): string {
   const { PLX_COORDINATOR_HOST: host, PLX_COORDINATOR_PORT: port } = config;
   return config.PLX_COORDINATOR_URL ?? `http://${host}:${port}`;
-}
-
-function workflowFile(name: string): string {
-  return fileURLToPath(import.meta.resolve(`../workflows/${name}`));
 }
 
 /** The coordinator's key files. All of them must outlive a restart: running requests need them. */

@@ -19,11 +19,15 @@ const networkEnv = z.object({
   PLX_TEMPORAL_UI_PORT: port.default(8424),
 });
 
-/** Three machines of differing tiers. */
+/**
+ * Three operators, since a vote takes three independent ones, and four machines: the two of
+ * operator-a are equally good for the smallest requests, but count once in a vote.
+ */
 const NODES: readonly EmbeddedNode[] = [
   { name: 'node-1', operator: 'operator-a', tier: 1 },
   { name: 'node-2', operator: 'operator-b', tier: 2 },
   { name: 'node-3', operator: 'operator-c', tier: 3 },
+  { name: 'node-4', operator: 'operator-a', tier: 1 },
 ];
 
 const DEFAULT_PROMPT = 'Why is the sky blue?';

@@ -1,6 +1,7 @@
+import { join } from 'node:path';
 import { BackendFailedError, type Backend } from '../nodes/backends/backend.ts';
-import { digestModelFile } from '../nodes/backends/llama-engine.ts';
 import { createLlamaBackend } from '../nodes/backends/llama.ts';
+import { digestModelFile } from '../nodes/backends/model-file.ts';
 import { createOpenAiBackend } from '../nodes/backends/openai.ts';
 import { waitForBackend } from '../nodes/health.ts';
 import type { Log } from '../nodes/membership.ts';
@@ -17,16 +18,19 @@ export interface ReadyBackend {
  * or fails for good; a server is waited for.
  */
 export async function startBackend(config: NodeConfig, log: Log): Promise<ReadyBackend> {
+  // An operator trusts no digest of others, so it is remembered beside the node's own keys.
+  const digestFile = join(config.PLX_NODE_KEYS, 'model-digest.json');
   if (config.PLX_BACKEND === 'llama')
     return tried(
       await createLlamaBackend({
         modelPath: config.MODEL_PATH,
         modelId: config.PLX_MODEL_ID,
         slots: config.PLX_NODE_SLOTS,
+        digestFile,
       }),
     );
   const { MODEL_PATH: modelPath, PLX_MODEL_DIGEST: declared } = config;
-  const digest = modelPath === undefined ? declared : await digestModelFile(modelPath);
+  const digest = modelPath === undefined ? declared : await digestModelFile(modelPath, digestFile);
   if (digest === undefined || (declared !== undefined && declared !== digest))
     throw new BackendFailedError(
       `PLX_MODEL_DIGEST is ${declared}, but the file at MODEL_PATH has ${digest}: they are ` +

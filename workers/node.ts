@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { NativeConnection, Worker } from '@temporalio/worker';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
 import { Channel, type NodeClaims } from '../nodes/channel.ts';
@@ -11,16 +11,13 @@ import { nodeQueue } from '../protocol/queues.ts';
 import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
 import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
+import { installTemporalRuntime } from './runtime.ts';
 
 /** A node: a Temporal activity worker on its own queue, with its own keys and one backend. */
 async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
-  Runtime.install({
-    // The role stops its parts in order; the SDK must not stop the worker on its own.
-    shutdownSignals: [],
-    logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
-  });
+  installTemporalRuntime(log);
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);

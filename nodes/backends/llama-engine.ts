@@ -1,7 +1,4 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
 import { getLlama, getModuleVersion, GgufFileType, LlamaLogLevel } from 'node-llama-cpp';
 import type { Llama, LlamaModel } from 'node-llama-cpp';
 import { BackendFailedError, ENGINE_LENGTH_MAX } from './backend.ts';
@@ -57,22 +54,6 @@ export async function describeEngine(llama: Llama, model: LlamaModel): Promise<s
   if (full.length <= ENGINE_LENGTH_MAX) return full;
   const digest = createHash('sha256').update(full).digest('hex').slice(0, 16);
   return `${full.slice(0, ENGINE_LENGTH_MAX - digest.length - 1)}#${digest}`;
-}
-
-/** SHA-256 of a model file, streamed. Throws `BackendFailedError` when it can't be read. */
-export async function digestModelFile(modelPath: string): Promise<`sha256:${string}`> {
-  try {
-    if (!(await stat(modelPath)).isFile()) throw new Error('it is not a file');
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(modelPath, { highWaterMark: 1024 * 1024 }), hash);
-    return `sha256:${hash.digest('hex')}`;
-  } catch (cause) {
-    throw new BackendFailedError(
-      `The model file ${modelPath} can't be read: ${String(cause)}. Download the model, or point ` +
-        'MODEL_PATH at the GGUF file.',
-      { cause },
-    );
-  }
 }
 
 /** Loads the weights. Throws `BackendFailedError` for a file that isn't a model or is too big. */

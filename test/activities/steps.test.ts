@@ -8,7 +8,7 @@ import type { ErrorCode } from '../../protocol/errors.ts';
 import { formatNodeId, type NodeId, type UnitId } from '../../protocol/ids.ts';
 import type { AcceptedInference } from '../../protocol/receive.ts';
 import { INSTANT_MODEL } from '../support/instant-backend.ts';
-import { balances, intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
+import { balances, intakeCall, OPERATOR, receiveKeys, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const COORDINATOR = 'http://127.0.0.1:1';
@@ -31,7 +31,7 @@ describe('activities: run twice, count once', () => {
       data: {
         id,
         name: `tier-${tier}`,
-        operatorId: 'op',
+        operatorId: OPERATOR,
         tier,
         workloadClasses: ['ai.inference'],
         modelId: INSTANT_MODEL.id,

@@ -116,6 +116,7 @@ describe('bootstrap: npm start', () => {
     project = await Project.create();
     const followParent = new URL('../../workers/embedded/follow-parent.mjs', import.meta.url);
     await cp(fileURLToPath(followParent), project.path('workers/embedded/follow-parent.mjs'));
+    await project.addCompiler();
     await project.write('mine/model.gguf', 'GGUF');
     await project.write(
       'workers/network.ts',
@@ -136,7 +137,7 @@ describe('bootstrap: npm start', () => {
   /** Starts, and waits for the network to be up. */
   async function start(mode: string) {
     const child = project.spawn(['bootstrap/start.mjs', '--once', '--prompt', 'a b'], {
-      LINKED: 'tsx',
+      LINKED: 'typescript',
       MODE: mode,
       MODEL_PATH: project.path('mine', 'model.gguf'),
       TEMPORAL_ADDRESS: '127.0.0.1:1',

@@ -43,8 +43,9 @@ export class Project {
     await project.write(
       'ensure-command.mjs',
       `import { ensure } from './bootstrap/ensure.mjs';
-       export async function main([tools]) {
-         console.log(JSON.stringify(await ensure({ tools: tools === 'tools' })));
+       export async function main([what]) {
+         const options = { tools: what === 'tools', build: what === 'build' };
+         console.log(JSON.stringify(await ensure(options)));
          return 0;
        }`,
     );
@@ -68,6 +69,13 @@ export class Project {
     const self = `${this.path('programs', name)}-script.mjs`;
     await writeFile(path, `#!/bin/sh\nexec "${process.execPath}" "${self}" "$@"\n`);
     await chmod(path, 0o755);
+  }
+
+  /** What `tsc` needs besides itself, which the stand-in npm links. */
+  async addCompiler(): Promise<void> {
+    for (const file of ['tsconfig.json', 'tsconfig.build.json'])
+      await cp(join(repository, file), this.path(file));
+    await this.write('prisma/migrations/0001_init/migration.sql', 'SELECT 1');
   }
 
   /** The machine's own Python, with pip; wheels come from the folder `wheels` and nowhere else. */
@@ -98,6 +106,11 @@ export class Project {
   /** Runs `ensure({ tools })`. */
   ensure(tools: boolean, extra: Readonly<Record<string, string>> = {}): Promise<Outcome> {
     return this.run(['ensure.mjs', ...(tools ? ['tools'] : [])], extra);
+  }
+
+  /** Runs `ensure({ build: true })`, with the real compiler. */
+  ensureBuild(): Promise<Outcome> {
+    return this.run(['ensure.mjs', 'build'], { LINKED: 'typescript' });
   }
 
   /** How often the stand-ins ran, such as `['npm install …', 'prisma generate']`. */

@@ -13,9 +13,10 @@ describe('gateway/api', () => {
   let client: OpenAI;
   before(async () => {
     network = await startCoordination();
-    const { temporalAddress, coordinatorUrl } = network;
+    const { database, temporalAddress, coordinatorUrl } = network;
     const backend = instantBackend({ pieceMs: 5 });
-    node = await startTestNode({ temporalAddress, coordinatorUrl, backend, name: 'n', tier: 1 });
+    const where = { database, temporalAddress, coordinatorUrl };
+    node = await startTestNode({ ...where, backend, name: 'n', tier: 1 });
     client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: API_KEY, maxRetries: 0 });
   });
   after(async () => {

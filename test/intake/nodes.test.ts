@@ -5,6 +5,7 @@ import { heartbeat, registerNode } from '../../intake/nodes.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import { INSTANT_MODEL } from '../support/instant-backend.ts';
+import { seedOperators } from '../../workers/embedded/seed.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const secret = createSecretKey(randomBytes(32));
@@ -23,6 +24,7 @@ describe('intake/nodes', () => {
   let others: NodeKeys;
   before(async () => {
     db = await freshDatabase();
+    await seedOperators(db.database, ['op', 'other']);
     [keys, others] = await Promise.all([generateNodeKeys(), generateNodeKeys()]);
   });
   after(() => db.close());
@@ -71,6 +73,34 @@ describe('intake/nodes', () => {
     await db.database.node.update({ where: { id: keys.nodeId }, data: { status: 'removed' } });
     await registerNode(db.database, secret, signed(registration()));
     assert.equal((await db.database.node.findFirst())?.status, 'removed');
+  });
+
+  it('refuses a node of an unknown operator, and one that changes its operator', async () => {
+    const keys = await generateNodeKeys();
+    const register = (operatorId: string) =>
+      registerNode(db.database, secret, signed(registration({ operatorId }, keys), keys));
+    await assert.rejects(register('nobody'), failsAs('node.operator_unknown'));
+    assert.equal(await db.database.node.count({ where: { id: keys.nodeId } }), 0);
+    await register('op');
+    await assert.rejects(register('other'), failsAs('node.operator_mismatch'));
+    await assert.rejects(register('nobody'), failsAs('node.operator_unknown'));
+    const node = await db.database.node.findUnique({ where: { id: keys.nodeId } });
+    assert.equal(node?.operatorId, 'op');
+    await db.database.slot.deleteMany({ where: { nodeId: keys.nodeId } });
+    await db.database.node.delete({ where: { id: keys.nodeId } });
+  });
+
+  it('lets one operator have several nodes', async () => {
+    await registerNode(db.database, secret, signed(registration()));
+    await registerNode(db.database, secret, signed(registration({}, others), others));
+    const operator = await db.database.operator.findUnique({
+      where: { id: 'op' },
+      include: { nodes: true },
+    });
+    const ids = operator?.nodes.map(({ id }) => id).toSorted();
+    assert.deepEqual(ids, [keys.nodeId, others.nodeId].toSorted());
+    await db.database.slot.deleteMany({ where: { nodeId: others.nodeId } });
+    await db.database.node.delete({ where: { id: others.nodeId } });
   });
 
   it('refuses who does not hold the key, or signs something else', async () => {

@@ -6,7 +6,7 @@ import { receive } from '../../activities/receive.ts';
 import { sweep } from '../../intake/sweeper.ts';
 import { formatNodeId } from '../../protocol/ids.ts';
 import { INSTANT_MODEL } from '../support/instant-backend.ts';
-import { balances, intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
+import { balances, intakeCall, OPERATOR, receiveKeys, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 
 const log = pino({ level: 'silent' });
@@ -33,7 +33,7 @@ describe('intake/sweeper', () => {
       data: {
         id: formatNodeId(randomBytes(32)),
         name: 'n',
-        operatorId: 'op',
+        operatorId: OPERATOR,
         tier,
         workloadClasses: ['ai.inference'],
         modelId: INSTANT_MODEL.id,

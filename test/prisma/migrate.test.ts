@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { Prisma } from '../../prisma/generated/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
-import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+import { emptyDatabase, freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const PRISMA = join(import.meta.dirname, '../../prisma');
 
@@ -48,6 +48,44 @@ describe('prisma/migrate', () => {
   it('refuses an applied migration that was edited since', async () => {
     await add('0900_once', 'CREATE TABLE twice (id INT)');
     await assert.rejects(migrate(db.url, directory), /0900_once was edited/);
+  });
+
+  it('gives the nodes of an older network their operators', async () => {
+    const old = join(directory, 'old');
+    const place = 'migrations/0001_init';
+    await cp(join(PRISMA, place), join(old, place), { recursive: true });
+    const url = await emptyDatabase();
+    await migrate(url, old);
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    const add = (id: string, operator: string) =>
+      client.query(
+        `INSERT INTO node (id, name, operator_id, tier, model_id, model_digest, engine,
+                           tokens_per_second, signing_key, encryption_key)
+         VALUES ($1, $1, $2, 1, 'm', 'd', 'e', 1, '', '')`,
+        [id, operator],
+      );
+    for (const [id, operator] of [
+      ['n1', 'a'],
+      ['n2', 'b'],
+      ['n3', 'a'],
+    ] as const)
+      await add(id, operator);
+    await migrate(url);
+    const { rows } = await client.query<{ id: string; operator: string }>(
+      `SELECT node.id, operator.name AS operator
+       FROM node JOIN operator ON operator.id = node.operator_id ORDER BY node.id`,
+    );
+    await assert.rejects(add('n4', 'nobody'), /node_operator_id_fkey/);
+    await client.end();
+    assert.deepEqual(
+      rows.map(({ id, operator }) => [id, operator]),
+      [
+        ['n1', 'a'],
+        ['n2', 'b'],
+        ['n3', 'a'],
+      ],
+    );
   });
 
   it('makes exactly the columns that the Prisma schema has', async () => {

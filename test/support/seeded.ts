@@ -4,10 +4,11 @@ import { sealRequest } from '../../crypto/request.ts';
 import type { Database } from '../../prisma/client.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import type { IntakeCall, RequestParameters } from '../../protocol/receive.ts';
-import { seed } from '../../workers/embedded/seed.ts';
+import { seed, seedOperators } from '../../workers/embedded/seed.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
 
 export const ACCOUNT = 'acct_demo';
+export const OPERATOR = 'op';
 export const API_KEY = 'plx-test-key-0123456789';
 
 const intakeKey = await generateX25519Key();
@@ -26,9 +27,10 @@ const PARAMETERS: RequestParameters = {
   seed: null,
 };
 
-/** The demo account with credit, and the model of the instant backend. */
-export function seedInstant(database: Database): Promise<void> {
-  return seed(database, API_KEY, INSTANT_MODEL);
+/** The demo account with credit, the model of the instant backend, and one operator. */
+export async function seedInstant(database: Database): Promise<void> {
+  await seed(database, API_KEY, INSTANT_MODEL);
+  await seedOperators(database, [OPERATOR]);
 }
 
 /** An intake call as a gateway makes it. */

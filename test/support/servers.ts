@@ -68,8 +68,8 @@ export interface TestDatabase {
   close(): Promise<void>;
 }
 
-/** A migrated database that nobody else uses. */
-export async function freshDatabase(): Promise<TestDatabase> {
+/** A new database without tables. @returns its URL. */
+export async function emptyDatabase(): Promise<string> {
   const { databaseUrl } = await testServers();
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   const admin = new Client({ connectionString: databaseUrl });
@@ -78,9 +78,15 @@ export async function freshDatabase(): Promise<TestDatabase> {
   await admin.end();
   const url = new URL(databaseUrl);
   url.pathname = `/${name}`;
-  await migrate(url.href);
-  const database = openDatabase(url.href, 6);
-  return { url: url.href, database, close: () => database.$disconnect() };
+  return url.href;
+}
+
+/** A migrated database that nobody else uses. */
+export async function freshDatabase(): Promise<TestDatabase> {
+  const url = await emptyDatabase();
+  await migrate(url);
+  const database = openDatabase(url, 6);
+  return { url, database, close: () => database.$disconnect() };
 }
 
 /** A TCP port that was free a moment ago. */

@@ -6,8 +6,10 @@ import { Channel } from '../../nodes/channel.ts';
 import { execute, type ExecuteDependencies } from '../../nodes/execute.ts';
 import { joinNetwork } from '../../nodes/membership.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
+import type { Database } from '../../prisma/client.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
+import { seedOperators } from '../../workers/embedded/seed.ts';
 import './quiet-temporal.ts';
 
 /** What a faulty node does with a unit: it has the honest way at hand, and may return anything. */
@@ -20,11 +22,15 @@ export type Behaviour = (
 ) => Promise<unknown>;
 
 export interface TestNodeOptions {
+  /** The coordinator's, where the account of the node's operator is opened. */
+  readonly database: Database;
   readonly temporalAddress: string;
   readonly coordinatorUrl: string;
   readonly backend: Backend;
   readonly name: string;
   readonly tier: number;
+  /** By default one of its own. */
+  readonly operatorId?: string;
   readonly behaviour?: Behaviour;
   /** A converter that encodes what it returns; the SDK's own by default. */
   readonly payloadConverterPath?: string;
@@ -40,6 +46,8 @@ export interface TestNode {
 /** A real node in this process: real keys, registration, queue, envelopes; its will is free. */
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
   const { backend, behaviour = (honest) => honest(), payloadConverterPath } = options;
+  const { operatorId = `operator-${options.name}` } = options;
+  await seedOperators(options.database, [operatorId]);
   const keys = await generateNodeKeys();
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
@@ -75,7 +83,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     channel,
     () => ({
       name: options.name,
-      operatorId: `operator-${options.name}`,
+      operatorId,
       tier: options.tier,
       workloadClasses: ['ai.inference'],
       modelId: backend.model.id,

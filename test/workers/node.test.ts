@@ -9,6 +9,7 @@ import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
 import { endsWithoutFinishReason } from '../support/openai-faults.ts';
 import { honest, startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
 import { freePort, testServers } from '../support/servers.ts';
+import { OPERATOR } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 import { until } from '../support/until.ts';
 
@@ -38,7 +39,7 @@ describe('workers/node with the openai backend', () => {
         TEMPORAL_ADDRESS: network.temporalAddress,
         PLX_COORDINATOR_URL: network.coordinatorUrl,
         PLX_NODE_NAME: 'in-front',
-        PLX_OPERATOR: 'operator',
+        PLX_OPERATOR: OPERATOR,
         PLX_NODE_KEYS: join(directory, `keys-node-${port}`),
         PLX_NODE_TIER: '1',
         PLX_BACKEND: 'openai',
@@ -52,10 +53,8 @@ describe('workers/node with the openai backend', () => {
     await Promise.race([starting, until(() => waiting.test(log()), 'it waits for its server')]);
     server = await startOpenAiServer(instantBackend(), port);
     node = await starting;
-    const { temporalAddress, coordinatorUrl } = network;
     const backend = instantBackend();
-    const where = { temporalAddress, coordinatorUrl };
-    other = await startTestNode({ ...where, backend, name: 'other', tier: 2 });
+    other = await startTestNode({ ...network, backend, name: 'other', tier: 2 });
   });
   after(async function () {
     this.timeout(60_000);

@@ -44,6 +44,7 @@ describe('workflows/inference', () => {
 
   async function addNode(options: Partial<TestNodeOptions> = {}): Promise<TestNode> {
     const node = await startTestNode({
+      database: network.database,
       temporalAddress: network.temporalAddress,
       coordinatorUrl: network.coordinatorUrl,
       backend: instantBackend(),

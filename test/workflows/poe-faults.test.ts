@@ -27,8 +27,8 @@ describe('workflows: a faulty return is never accepted', () => {
     behaviour?: Behaviour,
     backend = instantBackend(),
   ): Promise<TestNode> {
-    const { temporalAddress, coordinatorUrl } = network;
-    const base = { temporalAddress, coordinatorUrl, backend, name, tier };
+    const { database, temporalAddress, coordinatorUrl } = network;
+    const base = { database, temporalAddress, coordinatorUrl, backend, name, tier };
     return startTestNode(behaviour ? { ...base, behaviour } : base);
   }
 
@@ -88,6 +88,7 @@ describe('workflows: a faulty return is never accepted', () => {
 
   it('takes a return that cannot be decoded for a malformed one', async () => {
     const faulty = await startTestNode({
+      database: network.database,
       temporalAddress: network.temporalAddress,
       coordinatorUrl: network.coordinatorUrl,
       backend: instantBackend(),

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
+import { workflowBundle, type WorkflowBundle } from '../../workers/workflow-bundle.ts';
 import '../support/quiet-temporal.ts';
 import { HISTORIES, type RecordedHistory } from '../support/history.ts';
 
@@ -18,11 +18,9 @@ const EXPECTED = [
 ];
 
 describe('workflows: recorded histories replay', () => {
-  let workflowBundle: WorkflowBundleWithSourceMap;
+  let bundle: WorkflowBundle;
   before(async () => {
-    workflowBundle = await bundleWorkflowCode({
-      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-    });
+    bundle = await workflowBundle({ log: console });
   });
 
   const read = async (name: string) =>
@@ -38,14 +36,14 @@ describe('workflows: recorded histories replay', () => {
 
   for (const name of EXPECTED)
     it(name, async () => {
-      await Worker.runReplayHistory({ workflowBundle }, await read(name), 'replayed');
+      await Worker.runReplayHistory({ workflowBundle: bundle }, await read(name), 'replayed');
     });
 
   it('notices a history that the code would not have made', async () => {
     const history = await read('fast-path');
     const text = JSON.stringify(history).replaceAll('"execute"', '"exfiltrate"');
     await assert.rejects(
-      Worker.runReplayHistory({ workflowBundle }, JSON.parse(text), 'replayed'),
+      Worker.runReplayHistory({ workflowBundle: bundle }, JSON.parse(text), 'replayed'),
       /[Nn]ondeterminism|TMPRL1100/,
     );
   });

@@ -1,12 +1,12 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { digestModelFile } from '../../nodes/backends/llama-engine.ts';
+import { digestModelFile } from '../../nodes/backends/model-file.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
+import { moduleFile } from '../module-file.ts';
 import { startPostgres, stopLeftoverPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
-import { secretFile, seed } from './seed.ts';
+import { secretFile, seed, seedOperators } from './seed.ts';
 import { startTemporal, stopLeftoverTemporal } from './temporal.ts';
 
 /** One embedded node: its operator's account and its hardware tier. */
@@ -121,7 +121,7 @@ interface Servers {
 
 /** PostgreSQL with its tables and the demo account, and Temporal; the ones given are used as is. */
 async function startServers(
-  { dataDir, ports, temporalCliPath, modelPath, onProgress }: NetworkOptions,
+  { dataDir, ports, temporalCliPath, modelPath, nodes, onProgress }: NetworkOptions,
   stops: (() => Promise<void>)[],
 ): Promise<Servers> {
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
@@ -136,8 +136,12 @@ async function startServers(
     const url = given ?? own?.url ?? '';
     await migrate(url);
     const client = openDatabase(url, 1);
-    const digest = await digestModelFile(modelPath);
+    const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
     await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
+    await seedOperators(
+      client,
+      nodes.map(({ operator }) => operator),
+    );
     await client.$disconnect();
     onProgress('postgresql', 'up');
     return url;
@@ -222,7 +226,7 @@ function startRole(
   const kind = name === 'coordinator' || name === 'gateway' ? name : 'node';
   return spawnRole({
     name,
-    entry: fileURLToPath(import.meta.resolve(`../${kind}.ts`)),
+    entry: moduleFile(`../${kind}`, import.meta.url),
     env: environments.get(name) ?? {},
     logFile: join(dataDir, 'logs', `${name}.log`),
     onExit: (reason) => onExit(name, reason),

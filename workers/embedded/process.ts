@@ -20,7 +20,7 @@ const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'LANG', 'NODE_EXTRA_CA_CERTS'
 export interface RoleOptions {
   /** For people, such as `gateway`. */
   readonly name: string;
-  /** Absolute path of the TypeScript file. */
+  /** Absolute path of its file, TypeScript or JavaScript. */
   readonly entry: string;
   /** Its whole configuration: besides PATH and the like it inherits nothing. */
   readonly env: Readonly<Record<string, string>>;
@@ -102,7 +102,10 @@ function startChild({ entry, env, logFile, nodeArgs = [] }: RoleOptions): {
     return value === undefined ? [] : [[key, value]];
   });
   const stderr = openSync(logFile, 'a');
-  const preload = [import.meta.resolve('tsx'), import.meta.resolve('./follow-parent.mjs')];
+  const followParent = import.meta.resolve('./follow-parent.mjs');
+  const preload = entry.endsWith('.ts')
+    ? [import.meta.resolve('tsx'), followParent]
+    : [followParent];
   const imports = preload.flatMap((url) => ['--import', url]);
   const child = spawn(process.execPath, [...nodeArgs, ...imports, entry], {
     env: { ...Object.fromEntries(inherited), ...env, PLX_PARENT_PID: String(process.pid) },

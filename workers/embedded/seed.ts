@@ -43,6 +43,13 @@ export async function seed(
   });
 }
 
+/** Puts operator accounts in place, by their ids, which serve as names too; safe to repeat. */
+export async function seedOperators(database: Database, ids: readonly string[]): Promise<void> {
+  await database.$executeRaw`
+    INSERT INTO operator (id, name) SELECT id, id FROM unnest(${[...ids]}::text[]) AS id
+    ON CONFLICT (id) DO NOTHING`;
+}
+
 /** A secret kept in a file that only its owner can read; drawn on first use. */
 export async function secretFile(path: string, prefix = ''): Promise<string> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
