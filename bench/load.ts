@@ -2,7 +2,7 @@
 export interface LoadOptions {
   /** Calls in flight. */
   readonly inFlight: number;
-  /** How long new calls are begun; those under way then are still waited for. */
+  /** How long new calls are begun, at least one for each place; those under way then are still waited for. */
   readonly seconds: number;
 }
 
@@ -26,11 +26,11 @@ export async function closedLoop(
   const startedAt = performance.now();
   const untilMs = startedAt + seconds * 1_000;
   const lane = async () => {
-    while (performance.now() < untilMs) {
+    do {
       const calledAt = performance.now();
       await one();
       latenciesMs.push(performance.now() - calledAt);
-    }
+    } while (performance.now() < untilMs);
   };
   await Promise.all(Array.from({ length: inFlight }, lane));
   return { latenciesMs, elapsedSeconds: (performance.now() - startedAt) / 1_000 };

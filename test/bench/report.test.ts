@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import type { Run } from '../../bench/measure.ts';
+import { plotRuns } from '../../bench/plot.ts';
+import { renderFindings } from '../../bench/report.ts';
+import { SCENARIOS } from '../../bench/scenarios.ts';
+
+/** Two repetitions at two levels, in which the full path is half as fast as the fair floor. */
+const RUNS: readonly Run[] = [1, 16].flatMap((inFlight) =>
+  [1, 2].flatMap((repetition) =>
+    SCENARIOS.map((scenario) => ({
+      scenario,
+      inFlight,
+      requests: 100,
+      requestsPerSecond: { plain: 60, rsa: 40, full: 20 }[scenario] * repetition,
+      p50Ms: { plain: 10, rsa: 20, full: 30 }[scenario] / repetition,
+      p95Ms: { plain: 20, rsa: 40, full: 60 }[scenario] / repetition,
+      p99Ms: 100,
+      cpuMs: { coordinator: scenario === 'full' ? 9 : 0, Temporal: 3 },
+    })),
+  ),
+);
+
+const FINDINGS = {
+  runs: RUNS,
+  statements: {
+    requests: 100,
+    perRequest: 8.04,
+    backgroundPerSecond: 6,
+    statements: [
+      { text: 'SELECT 1 | 2', calls: 100, totalMs: 50 },
+      { text: 'SELECT rare', calls: 3, totalMs: 50 },
+    ],
+  },
+  historyEvents: { plain: 11, rsa: 11, full: 16 },
+  environment: [['processor', 'one of some kind']] as const,
+  plotPath: 'images/performance.svg',
+};
+
+describe('bench/report', () => {
+  it('tells ratios first, of runs that were measured together', () => {
+    const lines = renderFindings(FINDINGS).split('\n');
+    assert.equal(lines[0], '### Full path by fair floor');
+    // Twice the speed in the second repetition, for both: the ratio is the same.
+    const half = '**0.50** (0.50–0.50)';
+    const row = `| 1 | ${half} | **1.50** (1.50–1.50) | **1.50** (1.50–1.50) |`;
+    assert.ok(
+      lines.some((line) => line.startsWith(row)),
+      lines.slice(0, 8).join('\n'),
+    );
+  });
+
+  it('tells CPU time by process, and its sum', () => {
+    const report = renderFindings(FINDINGS);
+    assert.match(report, /\| coordinator \| \*\*0\.0\*\* .* \| \*\*9\.0\*\* \(9\.0–9\.0\) \|/);
+    assert.match(report, /\| \*\*all\*\* \| \*\*3\.0\*\* .* \| \*\*12\.0\*\* \(12\.0–12\.0\) \|/);
+  });
+
+  it('tells events and statements, those of every request one by one', () => {
+    const report = renderFindings(FINDINGS);
+    assert.match(report, /history events, a request through .* \| 16 \|/);
+    assert.match(report, /SQL statements, full path \| 8\.0 \|/);
+    assert.match(report, /`SELECT 1 \\\| 2…` \| 1\.00 × 0\.50 ms/);
+    assert.doesNotMatch(report, /SELECT rare/);
+  });
+
+  it('draws every level and scenario', async () => {
+    const svg = await plotRuns(RUNS);
+    assert.match(svg, /^<svg /);
+    for (const text of ['requests per second', 'p50 in ms', 'fair floor', 'in flight'])
+      assert.ok(svg.includes(text), text);
+    // Points of three scenarios at two levels in two panels.
+    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 12);
+  });
+});
