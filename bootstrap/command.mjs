@@ -21,8 +21,12 @@ export function runCommand(command, args, { cwd, env, onSpawn, onOutput, signal 
     const shell = process.platform === 'win32' && !command.endsWith('.exe');
     const stdio = ['ignore', 'pipe', 'pipe'];
     const child = spawn(command, args, {
-      ...{ cwd, env: env ?? process.env, stdio, shell },
-      ...{ signal, killSignal: 'SIGKILL' },
+      cwd,
+      env: env ?? process.env,
+      stdio,
+      shell,
+      signal,
+      killSignal: 'SIGKILL',
     });
     let output = '';
     const collect = (text) => {

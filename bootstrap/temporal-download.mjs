@@ -69,6 +69,11 @@ async function archiveInfo(version, env, progress) {
   return { archiveUrl: new URL(archiveUrl, url), fileToExtract };
 }
 
+/**
+ * @param {string} archive
+ * @param {string} member
+ * @param {string} folder
+ */
 async function extract(archive, member, folder) {
   // An npm package, so that it can be loaded only now that the dependencies are installed.
   const tar = await import('tar');

@@ -118,7 +118,7 @@ function throwIfFull({ code, output }, folder) {
   const storageCode = code === 0 ? undefined : storageCodeIn(output);
   if (storageCode !== 'ENOSPC' && storageCode !== 'EDQUOT') return;
   const error = new Error(lastLines(output));
-  throw Object.assign(error, { code: storageCode, path: join(folder, 'wheel') });
+  throw Object.assign(error, { code: storageCode, path: folder });
 }
 
 async function check(file, { member, sha256 }) {

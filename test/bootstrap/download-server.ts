@@ -26,8 +26,8 @@ const ARCHIVE = '/assets/temporal.tar.gz';
  * names an archive; the hub redirects to the CDN. Faults are for the files, one per request.
  */
 export class DownloadServer {
-  archive = Buffer.alloc(0);
-  model = Buffer.alloc(0);
+  archive: Buffer = Buffer.alloc(0);
+  model: Buffer = Buffer.alloc(0);
   /** Of both files; none when empty. */
   etag = '"first"';
   /** What the service answers, in place of where the archive is. */

@@ -84,12 +84,10 @@ export class Project {
 
   /** The commands' whole environment. `LINKED` names packages that the stand-in npm links. */
   env(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
-    const offline = {
-      ...{ PIP_NO_INDEX: '1', PIP_FIND_LINKS: this.path('wheels'), PIP_CONFIG_FILE: '' },
-      ...{ PLX_TEMPORAL_DOWNLOAD_URL: CLOSED, HF_ENDPOINT: CLOSED },
-    };
+    const offline = { PIP_NO_INDEX: '1', PIP_FIND_LINKS: this.path('wheels'), PIP_CONFIG_FILE: '' };
+    const sources = { PLX_TEMPORAL_DOWNLOAD_URL: CLOSED, HF_ENDPOINT: CLOSED };
     const paths = { PATH: this.programs, REPOSITORY: repository, HOME: this.root };
-    return { ...paths, ...offline, ...extra };
+    return { ...paths, ...offline, ...sources, ...extra };
   }
 
   spawn(args: string[], extra: Readonly<Record<string, string>> = {}): ChildProcess {
@@ -168,6 +166,15 @@ export class Project {
         archives.replaceAll(/'[0-9a-f]{64}'/g, `'${digest}'`),
       ),
     );
+  }
+
+  async pinModelMegabytes(megabytes: number): Promise<void> {
+    await this.edit('bootstrap/pins.mjs', (pins) => {
+      const [temporal = '', model = ''] = pins.split(/(?=export const MODEL)/);
+      return (
+        temporal + model.replace(/downloadMegabytes: [\d.]+/, `downloadMegabytes: ${megabytes}`)
+      );
+    });
   }
 
   /** Changes what bootstrap waits for; the rest stays as it is. */
