@@ -79,3 +79,15 @@ export class DownloadScene {
     ]);
   }
 }
+
+/** One scene for the tests of a `describe`, begun afresh for each. */
+export function useDownloadScene(onMade: (scene: DownloadScene) => void): void {
+  let scene: DownloadScene;
+  before(async () => {
+    scene = await DownloadScene.create();
+    onMade(scene);
+  });
+  after(() => scene.project.remove());
+  beforeEach(() => scene.begin());
+  afterEach(() => scene.server.stop());
+}

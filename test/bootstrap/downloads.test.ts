@@ -2,19 +2,16 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DownloadScene, MODEL_NAME } from './download-scene.ts';
+import { MODEL_NAME, useDownloadScene, type DownloadScene } from './download-scene.ts';
 import { outcome, sha256, type Project } from './project.ts';
 
 describe('bootstrap: a download', () => {
   let scene: DownloadScene;
   let project: Project;
-  before(async () => {
-    scene = await DownloadScene.create();
-    project = scene.project;
+  useDownloadScene((made) => {
+    scene = made;
+    project = made.project;
   });
-  after(() => project.remove());
-  beforeEach(() => scene.begin());
-  afterEach(() => scene.server.stop());
 
   const otherModel = randomBytes(300_000);
   const partial = () => project.path('.tools', 'models', `${MODEL_NAME}.partial`);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { processIdentity } from '../../workers/embedded/os-process.ts';
-import { CLI, DownloadScene, MODEL, MODEL_NAME } from './download-scene.ts';
+import { CLI, MODEL, MODEL_NAME, useDownloadScene, type DownloadScene } from './download-scene.ts';
 import { sha256, temporalScript, type Project } from './project.ts';
 
 const ARCHITECTURE = process.arch === 'x64' ? 'amd64' : process.arch;
@@ -9,13 +9,10 @@ const ARCHITECTURE = process.arch === 'x64' ? 'amd64' : process.arch;
 describe('bootstrap: sources of Temporal and the model', () => {
   let scene: DownloadScene;
   let project: Project;
-  before(async () => {
-    scene = await DownloadScene.create();
-    project = scene.project;
+  useDownloadScene((made) => {
+    scene = made;
+    project = made.project;
   });
-  after(() => project.remove());
-  beforeEach(() => scene.begin());
-  afterEach(() => scene.server.stop());
 
   it("asks Temporal's service and the hub as their own clients do, once", async () => {
     const first = await project.ensure(true, scene.server.env);
