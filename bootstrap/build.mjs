@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { lastLines, runCommand } from './command.mjs';
 import { statOrNothing } from './files.mjs';
 import { BootstrapError } from './report.mjs';
+import { storageAdvice, storageCodeIn } from './storage.mjs';
 
 /** Beside the compiled files, since code finds these relative to itself. */
 const ASSETS = [
@@ -25,8 +26,10 @@ const BUILDS_KEPT = 5;
 export async function buildStep({ root, env }) {
   const builds = join(root, '.tools', 'build');
   const target = join(builds, await sourcesDigest(root));
+  const needs = { what: 'the compiled project', folder: builds, megabytes: 2 };
   return {
     label: 'Compiling (about 2 s)',
+    needs,
     isDone: async () => {
       if ((await statOrNothing(target)) === undefined) return false;
       const now = new Date();
@@ -44,11 +47,16 @@ export async function buildStep({ root, env }) {
         env,
         onSpawn,
       });
-      if (code !== 0)
+      if (code !== 0) {
+        const full = storageCodeIn(output);
         throw new BootstrapError(
           `The project could not be compiled: \`tsc --project tsconfig.build.json\` failed with\n` +
-            `${lastLines(output, 10)}\nCorrect what it names, then run the same again.`,
+            `${lastLines(output, 10)}\n` +
+            (full === undefined
+              ? 'Correct what it names, then run the same again.'
+              : await storageAdvice(full, needs.folder, needs)),
         );
+      }
       for (const asset of ASSETS)
         await cp(join(root, ...asset), join(work, ...asset), { recursive: true });
       // Complete or not there: what was killed half way is made again.

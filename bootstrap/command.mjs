@@ -9,25 +9,37 @@ const OUTPUT_MAX_CHARACTERS = 64_000;
  *
  * @param {string} command
  * @param {string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, onSpawn?: (pid: number) => unknown }} [options]
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, onSpawn?: (pid: number) => unknown,
+ *   onOutput?: (text: string) => unknown, signal?: AbortSignal }} [options]
+ *   `signal` kills it.
  * @returns {Promise<{ code: number | null, output: string, missing: boolean }>} `missing` when no
  *   such program could be started; `code` is null then, and when a signal ended it.
  */
-export function runCommand(command, args, { cwd, env, onSpawn } = {}) {
+export function runCommand(command, args, { cwd, env, onSpawn, onOutput, signal } = {}) {
   return new Promise((resolve) => {
     // npm and pip are .cmd files on Windows, which only a shell starts.
     const shell = process.platform === 'win32' && !command.endsWith('.exe');
     const stdio = ['ignore', 'pipe', 'pipe'];
-    const child = spawn(command, args, { cwd, env: env ?? process.env, stdio, shell });
+    const child = spawn(command, args, {
+      cwd,
+      env: env ?? process.env,
+      stdio,
+      shell,
+      signal,
+      killSignal: 'SIGKILL',
+    });
     let output = '';
     const collect = (text) => {
       output = (output + text).slice(-OUTPUT_MAX_CHARACTERS);
+      onOutput?.(text);
     };
     child.stdout.setEncoding('utf8').on('data', collect);
     child.stderr.setEncoding('utf8').on('data', collect);
-    child.on('error', (error) =>
-      resolve({ code: null, output: error.message, missing: error.code === 'ENOENT' }),
-    );
+    child.on('error', (error) => {
+      // One that `signal` kills still closes, and only then has nothing open any more.
+      if (error.name !== 'AbortError')
+        resolve({ code: null, output: error.message, missing: error.code === 'ENOENT' });
+    });
     child.on('close', (code, signal) =>
       resolve({
         code,

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { lastLines, runCommand } from './command.mjs';
 import { readOrNothing, writeAtomically } from './files.mjs';
 import { BootstrapError } from './report.mjs';
+import { storageAdvice, storageCodeIn } from './storage.mjs';
 
 /**
  * The Prisma client in prisma/generated. "Done" means that `.bootstrap-stamp` in it, written last,
@@ -15,19 +16,26 @@ export async function databaseClientStep({ root, env }) {
   const stamp = join(root, 'prisma', 'generated', '.bootstrap-stamp');
   const prisma = join(root, 'node_modules', 'prisma');
   const wanted = await clientDigest(root, prisma);
+  const needs = { what: 'the database client', folder: dirname(stamp), megabytes: 1 };
   return {
     label: 'Generating the database client (about 5 s)',
+    needs,
     isDone: async () => (await readOrNothing(stamp)) === wanted,
     run: async ({ recordChild }) => {
       const args = [join(prisma, 'build', 'index.js'), 'generate'];
       const options = { cwd: root, env: generateEnv(env) };
       const onSpawn = (pid) => recordChild(pid, 'prisma');
       const { code, output } = await runCommand(process.execPath, args, { ...options, onSpawn });
-      if (code !== 0)
+      if (code !== 0) {
+        const full = storageCodeIn(output);
         throw new BootstrapError(
           `The database client could not be generated: \`prisma generate\` failed with\n` +
-            `${lastLines(output, 10)}\nCorrect prisma/schema.prisma, then run the same again.`,
+            `${lastLines(output, 10)}\n` +
+            (full === undefined
+              ? 'Correct prisma/schema.prisma, then run the same again.'
+              : await storageAdvice(full, needs.folder, needs)),
         );
+      }
       await writeAtomically(stamp, wanted);
     },
   };

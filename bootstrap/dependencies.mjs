@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { lastLines, runCommand } from './command.mjs';
 import { readOrNothing, statOrNothing, writeAtomically } from './files.mjs';
 import { BootstrapError } from './report.mjs';
+import { storageAdvice, storageCodeIn } from './storage.mjs';
 
 // Why each flag: `install` and not `ci`, because some optional platform packages can't be resolved
 // everywhere, so the lock file omits them, and `npm ci` refuses such a lock; `--no-save` leaves the
@@ -30,8 +31,10 @@ export async function dependenciesStep({ root, env }) {
   const stamp = join(modules, '.bootstrap-stamp');
   const begun = join(root, '.tools', 'install-begun');
   const wanted = await dependenciesDigest(root);
+  const needs = { what: 'the npm packages', folder: modules, megabytes: 1_100 };
   return {
     label: 'Installing dependencies (about 1 min)',
+    needs,
     isDone: async () => (await readOrNothing(stamp)) === wanted,
     run: async ({ recordChild }) => {
       // npm takes a package whose package.json is there for complete. After an install that was
@@ -42,7 +45,7 @@ export async function dependenciesStep({ root, env }) {
       await writeAtomically(begun, '');
       const onSpawn = (pid) => recordChild(pid, 'npm');
       const result = await runCommand('npm', NPM_ARGS, { cwd: root, env, onSpawn });
-      if (result.code !== 0) throw npmError(result);
+      if (result.code !== 0) throw await npmError(result, needs);
       await hydrateSymlinks(modules, env);
       await rm(begun);
       await writeAtomically(stamp, wanted);
@@ -65,17 +68,24 @@ async function dependenciesDigest(root) {
   return hash.update(`${nodeMajor} ${process.platform} ${process.arch}`).digest('hex');
 }
 
-function npmError({ missing, output }) {
+async function npmError({ missing, output }, needs) {
   if (missing)
     return new BootstrapError(
       'npm was not found on PATH, so the dependencies could not be installed. It comes with ' +
         'Node; some Linux distributions package it apart (`apt-get install npm`).',
     );
+  const storageCode = storageCodeIn(output);
+  // Not always node_modules: npm's cache is often what can't be written to.
+  const path = /^npm (?:error|ERR!) (?:path|dest) (.+)$/m.exec(output)?.[1];
+  const folder = path === undefined ? needs.folder : dirname(path);
+  const advice =
+    storageCode === undefined
+      ? 'Check the network (and the registry in `npm config get registry`), then run the same ' +
+        'command again: it starts afresh by itself.'
+      : await storageAdvice(storageCode, folder, needs);
   return new BootstrapError(
     `The dependencies could not be installed: \`npm ${NPM_ARGS.join(' ')}\` failed with\n` +
-      `${lastLines(output, 10)}\n` +
-      'Check the network (and the registry in `npm config get registry`), then run the same ' +
-      'command again: it starts afresh by itself.',
+      `${lastLines(output, 10)}\n${advice}`,
   );
 }
 

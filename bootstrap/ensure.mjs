@@ -5,6 +5,7 @@ import { dependenciesStep } from './dependencies.mjs';
 import { withLock } from './lock.mjs';
 import { modelStep } from './model.mjs';
 import { createReport } from './report.mjs';
+import { isStorageError, storageError } from './storage.mjs';
 import { temporalStep } from './temporal-cli.mjs';
 
 /**
@@ -15,9 +16,13 @@ import { temporalStep } from './temporal-cli.mjs';
  *
  * @typedef {object} Step something that may have to be made once; it can be asked and run again.
  * @property {string} label
+ * @property {import('./storage.mjs').Needs} needs
  * @property {() => Promise<boolean>} isDone
- * @property {(helpers: {
- *   recordChild: (pid: number, command: string) => Promise<void> }) => Promise<void>} run
+ * @property {(helpers: Helpers) => Promise<void>} run
+ *
+ * @typedef {object} Helpers
+ * @property {(pid: number, command: string) => Promise<void>} recordChild
+ * @property {(text: string) => void} progress
  *
  * @typedef {object} Tools absolute paths, or the address of a server that already runs.
  * @property {string} [temporalCliPath]
@@ -66,13 +71,21 @@ export function toolsEnv({ temporalCliPath, temporalAddress, modelPath }) {
   };
 }
 
-async function ensureStep({ root, report }, step) {
+async function ensureStep(context, step) {
+  try {
+    await doOnce(context, step);
+  } catch (error) {
+    throw isStorageError(error) ? await storageError(error, step.needs) : error;
+  }
+}
+
+async function doOnce({ root, report }, step) {
   if (await step.isDone()) return;
   const lock = join(root, '.tools', 'bootstrap.lock');
   const onWait = ({ pid }) => report.note(`Waiting for another start's setup (process ${pid}) …`);
   await withLock(lock, { onWait }, async (recordChild) => {
     // Another process may have done it while this one waited.
     if (await step.isDone()) return;
-    await report.step(step.label, () => step.run({ recordChild }));
+    await report.step(step.label, (progress) => step.run({ recordChild, progress }));
   });
 }

@@ -26,6 +26,11 @@ Environment
   PLX_DATA_DIR           .data  databases, keys and logs
   TEMPORAL_CLI_PATH      a Temporal CLI (1.9.0 or newer, below 2) instead of a downloaded one
   MODEL_PATH             a GGUF model instead of the downloaded one
+  DATABASE_URL           a PostgreSQL server (15 or newer) instead of its own
+  TEMPORAL_ADDRESS       a running Temporal server (HOST:PORT) instead of its own
+  PLX_TEMPORAL_DOWNLOAD_URL  a mirror of https://temporal.download
+  HF_ENDPOINT                a mirror of https://huggingface.co
+  HTTPS_PROXY, NO_PROXY      a proxy for downloads, and hosts that need none
 `;
 
 const OPTIONS = {

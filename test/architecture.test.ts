@@ -49,8 +49,9 @@ const TABLE: Table = {
   prisma: { folders: [], typesOf: ['protocol'], packages: ['pg', '@prisma/*', 'node:*'] },
   workers: { folders: 'any but test', packages: 'any' },
   bench: { folders: 'any but test', packages: 'any' },
-  // It runs before anything is installed, and loads its own commands once Node's version is known.
-  bootstrap: { folders: [], packages: ['node:*'], computedImports: true },
+  // It runs before anything is installed, and loads its own commands once Node's version is known;
+  // `tar` is loaded once it is installed.
+  bootstrap: { folders: [], packages: ['tar', 'node:*'], computedImports: true },
   contracts: { folders: [], packages: [], mayBeAbsent: true },
   test: { folders: 'any', packages: 'any' },
 };

@@ -7,6 +7,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
+/** Nothing listens there. */
+const CLOSED = 'http://127.0.0.1:1';
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 
 /** How a command of the bootstrap ended. */
@@ -91,8 +93,9 @@ export class Project {
   /** The commands' whole environment. `LINKED` names packages that the stand-in npm links. */
   env(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
     const offline = { PIP_NO_INDEX: '1', PIP_FIND_LINKS: this.path('wheels'), PIP_CONFIG_FILE: '' };
+    const sources = { PLX_TEMPORAL_DOWNLOAD_URL: CLOSED, HF_ENDPOINT: CLOSED };
     const paths = { PATH: this.programs, REPOSITORY: repository, HOME: this.root };
-    return { ...paths, ...offline, ...extra };
+    return { ...paths, ...offline, ...sources, ...extra };
   }
 
   spawn(args: string[], extra: Readonly<Record<string, string>> = {}): ChildProcess {
@@ -152,18 +155,53 @@ export class Project {
       `bootstrap/requirements/${kind}.txt`,
       `${project}==${version} --hash=sha256:${wheelSha256}\n`,
     );
-    await this.pin(kind, pin.fileSha256 ?? sha256(content));
+    await this.pinFile(kind, pin.fileSha256 ?? sha256(content));
     await rm(this.path('build'), { recursive: true });
   }
 
-  private async pin(kind: 'temporal' | 'model', digest: string): Promise<void> {
-    const pins = await readFile(this.path('bootstrap', 'pins.mjs'), 'utf8');
-    const [temporal = '', model = ''] = pins.split(/(?=export const MODEL)/);
+  /** Pins another model, or another program (not the archive that it comes in). */
+  async pinFile(kind: 'temporal' | 'model', digest: string): Promise<void> {
     const replace = (text: string) => text.replaceAll(/'[0-9a-f]{64}'/g, `'${digest}'`);
-    await this.write(
-      'bootstrap/pins.mjs',
-      kind === 'temporal' ? replace(temporal) + model : temporal + replace(model),
+    await this.edit('bootstrap/pins.mjs', (pins) => {
+      const [programs = '', archives = '', model = ''] = pins.split(
+        /(?= {2}archiveSha256: \{)|(?=export const MODEL)/,
+      );
+      return kind === 'temporal'
+        ? replace(programs) + archives + model
+        : programs + archives + replace(model);
+    });
+  }
+
+  /** Pins the archive that the Temporal CLI is downloaded in. */
+  async pinArchive(digest: string): Promise<void> {
+    await this.edit('bootstrap/pins.mjs', (pins) =>
+      pins.replace(/archiveSha256: \{[^}]*\}/, (archives) =>
+        archives.replaceAll(/'[0-9a-f]{64}'/g, `'${digest}'`),
+      ),
     );
+  }
+
+  async pinModelMegabytes(megabytes: number): Promise<void> {
+    await this.edit('bootstrap/pins.mjs', (pins) => {
+      const [temporal = '', model = ''] = pins.split(/(?=export const MODEL)/);
+      return (
+        temporal + model.replace(/downloadMegabytes: [\d.]+/, `downloadMegabytes: ${megabytes}`)
+      );
+    });
+  }
+
+  /** Changes what bootstrap waits for; the rest stays as it is. */
+  async limit(limits: Readonly<Record<string, number>>): Promise<void> {
+    await this.edit('bootstrap/limits.mjs', (text) => {
+      let changed = text;
+      for (const [name, value] of Object.entries(limits))
+        changed = changed.replace(new RegExp(`${name}: [^,]+`), `${name}: ${value}`);
+      return changed;
+    });
+  }
+
+  private async edit(path: string, change: (text: string) => string): Promise<void> {
+    await this.write(path, change(await readFile(this.path(path), 'utf8')));
   }
 
   remove(): Promise<void> {
@@ -189,6 +227,6 @@ function fixture(name: string): string {
   return fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
 }
 
-function sha256(data: string | Buffer): string {
+export function sha256(data: string | Buffer): string {
   return createHash('sha256').update(data).digest('hex');
 }

