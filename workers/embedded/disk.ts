@@ -54,7 +54,7 @@ export async function explained<T>(dataDir: string, work: () => Promise<T>): Pro
           `start with --reset to delete earlier data, ${OTHER_DIRECTORY}`,
         { cause: error },
       );
-    if (hasCode(error, 'EROFS', 'EACCES', 'EPERM', 'ENOTDIR', 'EEXIST'))
+    if (hasCode(error, 'EROFS', 'EACCES', 'EPERM', 'ENOTDIR', 'EEXIST') && isIn(dataDir, error))
       throw new Error(
         `The data directory ${dataDir} can't be written by ${userName(process.getuid?.())} ` +
           `(${(error as Error).message}). Make it writable, ${OTHER_DIRECTORY}`,
@@ -122,6 +122,11 @@ async function statOrNothing(path: string) {
     if (hasCode(error, 'ENOENT', 'EACCES', 'ENOTDIR')) return undefined;
     throw error;
   }
+}
+
+function isIn(dataDir: string, error: unknown): boolean {
+  const { path = dataDir } = error as NodeJS.ErrnoException;
+  return path.startsWith(dataDir) || dataDir.startsWith(path);
 }
 
 function userName(uid: number | undefined): string {

@@ -10,7 +10,8 @@ import { stopAtExit, stopProcess, type StopSignal } from './os-process.ts';
 import { isRunning, processRecord, readRecord, recordOf, writeRecord } from './process-record.ts';
 import { lastLogLines } from './server.ts';
 
-const READY_WITHIN_MS = 60_000;
+/** A role that fails ends by itself; this is for a machine that is very busy. */
+const READY_WITHIN_MS = 180_000;
 const STOP_WITHIN_MS = 10_000;
 const KILL_WITHIN_MS = 5_000;
 const LAST_WORDS_WITHIN_MS = 500;
@@ -34,7 +35,7 @@ export interface RoleOptions {
   readonly recordFile?: string;
   /** Called if it ends after being ready and without being stopped. */
   readonly onExit?: (reason: string) => void;
-  /** How long it may take to get ready; 60,000 by default. */
+  /** How long it may take to get ready; 180,000 by default. */
   readonly readyWithinMs?: number;
   /** How long after SIGTERM it is killed; 10,000 by default. */
   readonly stopWithinMs?: number;

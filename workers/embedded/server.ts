@@ -152,7 +152,10 @@ async function logTail(logFile: string, fromByte: number): Promise<string> {
   try {
     const { size } = await file.stat();
     const position = Math.max(fromByte, size - LOG_BYTES_READ);
-    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(LOG_BYTES_READ), position });
+    const { buffer, bytesRead } = await file.read({
+      buffer: Buffer.alloc(LOG_BYTES_READ),
+      position,
+    });
     return buffer.subarray(0, bytesRead).toString('utf8').trim();
   } finally {
     await file.close();

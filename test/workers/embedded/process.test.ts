@@ -5,7 +5,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { processIdentity } from '../../../workers/embedded/os-process.ts';
-import { assertPortFree, spawnRole } from '../../../workers/embedded/process.ts';
+import { assertPortFree } from '../../../workers/embedded/ports.ts';
+import { spawnRole } from '../../../workers/embedded/process.ts';
 import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
 const entry = fileURLToPath(new URL('./fixtures/role.ts', import.meta.url));
