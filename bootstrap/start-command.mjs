@@ -41,6 +41,7 @@ const OPTIONS = {
 const SAME_KEYPRESS_MS = 500;
 /** A network that was told to end at once has this long to kill its parts. */
 const END_WITHIN_MS = 3_000;
+const RESUMES = '`npm start` stops what it left running, and goes on with its requests.';
 
 /**
  * `npm start`.
@@ -109,6 +110,9 @@ function runNetwork(args, env, npmEnded) {
   if (npmEnded.aborted) forward('SIGTERM');
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
+    child.on('exit', (code, signal) => {
+      if (signal !== null) console.error(`\nThe network was ended by ${signal}. ${RESUMES}`);
+      resolve(code ?? 128 + constants.signals[signal]);
+    });
   });
 }

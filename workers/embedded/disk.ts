@@ -18,7 +18,7 @@ export async function prepareDataDir(dataDir: string): Promise<void> {
   // Made before the private folders in it: PostgreSQL's account must be able to pass through.
   await explained(dataDir, () => mkdir(dataDir, { recursive: true, mode: 0o755 }));
   const keys = await statOrNothing(join(dataDir, 'keys'));
-  const uid = process.getuid?.();
+  const uid = process.geteuid?.();
   if (keys && uid !== undefined && keys.uid !== uid)
     throw new Error(
       `The data directory ${dataDir} was made by ${userName(keys.uid)}, but this is ` +
@@ -56,7 +56,7 @@ export async function explained<T>(dataDir: string, work: () => Promise<T>): Pro
       );
     if (hasCode(error, 'EROFS', 'EACCES', 'EPERM', 'ENOTDIR', 'EEXIST') && isIn(dataDir, error))
       throw new Error(
-        `The data directory ${dataDir} can't be written by ${userName(process.getuid?.())} ` +
+        `The data directory ${dataDir} can't be written by ${userName(process.geteuid?.())} ` +
           `(${(error as Error).message}). Make it writable, ${OTHER_DIRECTORY}`,
         { cause: error },
       );
