@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ensure, toolsEnv } from './ensure.mjs';
+import { whenNpmEnds } from './npm-watch.mjs';
 
 const HELP = `Usage: npm start -- [options]
 
@@ -23,7 +24,8 @@ Environment
   PLX_POSTGRES_PORT      8422
   PLX_TEMPORAL_PORT      8423
   PLX_TEMPORAL_UI_PORT   8424   Temporal's web interface
-  PLX_DATA_DIR           .data  databases, keys and logs
+                         If these are in use, 8430 to 8434, and so on; kept for later starts.
+  PLX_DATA_DIR           .data  databases, keys and logs; one network at a time
   TEMPORAL_CLI_PATH      a Temporal CLI (1.9.0 or newer, below 2) instead of a downloaded one
   MODEL_PATH             a GGUF model instead of the downloaded one
   DATABASE_URL           a PostgreSQL server (15 or newer) instead of its own
@@ -43,6 +45,9 @@ const OPTIONS = {
 
 /** npm passes a terminal's Ctrl-C on as well, so that one keypress can arrive twice. */
 const SAME_KEYPRESS_MS = 500;
+/** A network that was told to end at once has this long to kill its parts. */
+const END_WITHIN_MS = 3_000;
+const RESUMES = '`npm start` stops what it left running, and goes on with its requests.';
 
 /**
  * `npm start`.
@@ -60,8 +65,9 @@ export async function main(args) {
     console.log(HELP);
     return 0;
   }
+  const npmEnded = whenNpmEnds(process.env);
   const tools = await ensure({ tools: true, build: true });
-  return runNetwork(tools.buildDirectory, args, { ...process.env, ...toolsEnv(tools) });
+  return runNetwork(tools.buildDirectory, args, { ...process.env, ...toolsEnv(tools) }, npmEnded);
 }
 
 function argumentProblem(args) {
@@ -78,10 +84,11 @@ function argumentProblem(args) {
 
 /**
  * The network runs in a process group of its own, so that a terminal's Ctrl-C reaches it once, from
- * here, and its servers stop in their order. A second Ctrl-C kills it; over the channel,
- * follow-parent tells it when this process dies.
+ * here, and its servers stop in their order. A second Ctrl-C makes it kill them; over the channel,
+ * follow-parent tells it when this process dies. When npm is killed, nobody is left who could be
+ * told to stop: then the network stops.
  */
-function runNetwork(buildDirectory, args, env) {
+function runNetwork(buildDirectory, args, env, npmEnded) {
   const root = dirname(import.meta.dirname);
   const workers = join(buildDirectory, 'workers');
   const preload = pathToFileURL(join(workers, 'embedded', 'follow-parent.mjs')).href;
@@ -98,13 +105,21 @@ function runNetwork(buildDirectory, args, env) {
     if (firstAt === undefined) {
       firstAt = now;
       child.kill(signal);
-    } else if (now - firstAt > SAME_KEYPRESS_MS) child.kill('SIGKILL');
+    } else if (now - firstAt > SAME_KEYPRESS_MS) {
+      child.kill('SIGINT');
+      setTimeout(() => child.kill('SIGKILL'), END_WITHIN_MS).unref();
+    }
   };
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => forward(signal));
   // A closed terminal means "stop", which the network knows as SIGTERM.
   process.on('SIGHUP', () => forward('SIGTERM'));
+  npmEnded.addEventListener('abort', () => forward('SIGTERM'));
+  if (npmEnded.aborted) forward('SIGTERM');
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
+    child.on('exit', (code, signal) => {
+      if (signal !== null) console.error(`\nThe network was ended by ${signal}. ${RESUMES}`);
+      resolve(code ?? 128 + constants.signals[signal]);
+    });
   });
 }

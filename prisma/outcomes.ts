@@ -31,6 +31,7 @@ export async function listenForOutcomes(
 ): Promise<OutcomeListener> {
   const waiting = new Map<string, Set<() => void>>();
   let closed = false;
+  let isReconnecting = false;
   let client = await connect();
 
   async function connect(): Promise<Client> {
@@ -46,12 +47,15 @@ export async function listenForOutcomes(
   }
 
   async function reconnect(broken: Client): Promise<void> {
-    if (closed || broken !== client) return;
+    // A broken connection may report more than one error.
+    if (closed || isReconnecting || broken !== client) return;
+    isReconnecting = true;
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
       if (closed) return;
       try {
         client = await connect();
+        isReconnecting = false;
         for (const listeners of waiting.values()) wake(listeners);
         return;
       } catch (error) {

@@ -81,6 +81,7 @@ async function startCoordinator(): Promise<RunningRole> {
 
   return {
     ready: { url: coordinatorUrl },
+    ended: running,
     async stop() {
       await server.close();
       await sweeper.stop();

@@ -64,6 +64,7 @@ async function startNode(): Promise<RunningRole> {
 
   return {
     ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },
+    ended: running,
     async stop() {
       await membership.leave();
       await health.stop();

@@ -4,6 +4,8 @@ import pino, { type Logger } from 'pino';
 export interface RunningRole {
   /** Told to whoever started the process, on the first line of stdout. */
   readonly ready: Readonly<Record<string, unknown>>;
+  /** Settles when the role's work ends; if that is before `stop`, the process exits with 1. */
+  readonly ended?: Promise<unknown>;
   stop(): Promise<void>;
 }
 
@@ -46,6 +48,11 @@ export async function runRole(start: () => Promise<RunningRole>): Promise<void> 
     };
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
+    // Half a role is worse than none, which is started again.
+    role.ended?.then(
+      () => stopping || fail(new Error('The work ended without being stopped')),
+      (error: unknown) => stopping || fail(error),
+    );
     process.stdout.write(`${JSON.stringify({ ready: true, ...role.ready })}\n`);
   } catch (error) {
     fail(error);

@@ -1,13 +1,17 @@
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { digestModelFile } from '../../nodes/backends/model-file.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
 import { moduleFile } from '../module-file.ts';
-import { startPostgres, stopLeftoverPostgres } from './postgres.ts';
+import { openDataDir, type OpenDataDir } from './data-dir.ts';
+import { explained } from './disk.ts';
+import { Keeper } from './keeper.ts';
+import { choosePorts, type NetworkPorts } from './port-block.ts';
+import { startPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
 import { secretFile, seed, seedOperators } from './seed.ts';
-import { startTemporal, stopLeftoverTemporal } from './temporal.ts';
+import type { Part } from './supervisor.ts';
+import { startTemporal } from './temporal.ts';
 
 /** One embedded node: its operator's account and its hardware tier. */
 export interface EmbeddedNode {
@@ -16,26 +20,24 @@ export interface EmbeddedNode {
   readonly tier: number;
 }
 
-/** TCP ports on 127.0.0.1. */
-export interface NetworkPorts {
-  readonly gateway: number;
-  readonly coordinator: number;
-  readonly postgres: number;
-  readonly temporal: number;
-  readonly temporalUi: number;
-}
-
 export interface NetworkOptions {
   /** Where everything that must survive a restart is kept. */
   readonly dataDir: string;
-  readonly ports: NetworkPorts;
+  /** Those that must be so; the others come from a free block of ports. */
+  readonly ports: Partial<NetworkPorts>;
   readonly temporalCliPath: string;
   readonly modelPath: string;
   readonly nodes: readonly EmbeddedNode[];
   /** Told of each part: when its start begins, and when it is up. */
   readonly onProgress: (part: string, state: 'starting' | 'up') => void;
-  /** Told of a role that ended by itself. */
-  readonly onExit: (role: string, reason: string) => void;
+  /** Told of a server or role that ended by itself; it is started again. */
+  readonly onExit: (part: string, reason: string) => void;
+  /** Told what a person may want to know, such as a stopped orphan; stderr by default. */
+  readonly log?: (message: string) => void;
+  /** Deletes databases, keys and logs first. */
+  readonly reset?: boolean;
+  /** Gives up starting, and starts nothing again from then on; `stop` is still needed. */
+  readonly signal?: AbortSignal;
 }
 
 export const EMBEDDED_MODEL_ID = 'smollm2-135m-instruct';
@@ -49,66 +51,84 @@ export interface Network {
   readonly temporalUiUrl: string;
   readonly databaseUrl: string;
   readonly apiKey: string;
-  readonly roles: ReadonlyMap<string, Role>;
-  /** Starts a role again, after it ended or was killed. */
-  restart(role: string): Promise<void>;
+  /** Servers and roles by name, as they run now; `ready` is what a role announced. */
+  part(name: string): Part & Partial<Pick<Role, 'ready'>>;
+  readonly partNames: readonly string[];
+  /** Resolves when a part keeps ending: then the network is of no use and should be stopped. */
+  readonly failed: Promise<Error>;
   stop(): Promise<void>;
 }
 
 /**
  * Starts a whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and nodes,
- * each as a process of its own. If a part fails, those already started are stopped again.
+ * each as a process of its own, which is started again if it ends. What a killed network left
+ * running is stopped first. If a part fails to start, those already started are stopped again.
+ *
+ * @throws Error for people: a network already runs here, a port in use, no room, and so on.
  */
 export async function startNetwork(options: NetworkOptions): Promise<Network> {
-  // Made before the private folders in it: PostgreSQL's account must be able to pass through.
-  await mkdir(options.dataDir, { recursive: true, mode: 0o755 });
+  const dataDir = resolve(options.dataDir);
+  const { log = console.error, reset = false, signal } = options;
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     for (const each of stops.splice(0).toReversed()) await each();
   };
   try {
-    const embedded = await startServers(options, stops);
-    const roles = new Map<string, Role>();
-    const environments = await roleEnvironments(options, embedded);
-    const start = async (name: string) => {
-      options.onProgress(name, 'starting');
-      roles.set(name, await startRole(options, name, environments));
-      options.onProgress(name, 'up');
-    };
-    // Roles end before the servers that they use, and all at once: nodes may be slow to drain.
-    stops.push(
-      async () => void (await Promise.all([...roles.values()].map((role) => role.stop()))),
-    );
-    // The slowest part of a node's start is its model, so nodes load while the others come up:
-    // they wait for a coordinator by themselves.
-    await Promise.all([...environments.keys()].map(start));
-    return {
-      gatewayUrl: `http://127.0.0.1:${options.ports.gateway}`,
-      coordinatorUrl: embedded.coordinatorUrl,
-      temporalAddress: embedded.temporalAddress,
-      temporalUiUrl: embedded.temporalUiUrl,
-      databaseUrl: embedded.databaseUrl,
-      apiKey: embedded.apiKey,
-      roles,
-      restart: start,
-      stop,
-    };
+    const opened = await openDataDir(dataDir, { log, reset });
+    stops.push(() => opened.close());
+    const chosen = await choosePorts(dataDir, options.ports, log);
+    stops.push(() => chosen.release());
+    await opened.announce(`http://127.0.0.1:${chosen.ports.gateway}`);
+    const settled = { ...options, dataDir, ports: chosen.ports, log };
+    return await startParts(settled, opened, stops, stop);
   } catch (error) {
     await stop();
-    throw error;
+    signal?.throwIfAborted();
+    return explained(dataDir, () => Promise.reject(error as Error));
   }
 }
 
-/**
- * Deletes databases, keys and logs. Servers that a killed network left running on them are stopped
- * first.
- *
- * @throws Error if a network still runs on them; nothing is deleted then.
- */
-export async function resetData(dataDir: string, log: (message: string) => void): Promise<void> {
-  await stopLeftoverPostgres(join(dataDir, 'postgres'), log);
-  await stopLeftoverTemporal(join(dataDir, 'temporal', 'temporal.db'), log);
-  await rm(dataDir, { recursive: true, force: true });
+interface Settled extends NetworkOptions {
+  readonly ports: NetworkPorts;
+  readonly log: (message: string) => void;
+}
+
+async function startParts(
+  options: Settled,
+  opened: OpenDataDir,
+  stops: (() => Promise<void>)[],
+  stop: () => Promise<void>,
+): Promise<Network> {
+  const keeper = new Keeper(options);
+  const embedded = await startServers(options, keeper, stops);
+  const environments = await roleEnvironments(options, embedded);
+  const servers = keeper.names();
+  const roles: { stop(): Promise<void> }[] = [];
+  // Roles end before the servers that they use, and all at once: nodes may be slow to drain.
+  stops.push(async () => void (await Promise.all(roles.map((role) => role.stop()))));
+  const start = async (name: string) => {
+    const role = await keeper.keep(name, {
+      start: (onExit, signal) =>
+        startRole(options, name, environments, opened.recordFile(name), onExit, signal),
+      ready: () => keeper.up(servers),
+    });
+    roles.push(role);
+  };
+  // The slowest part of a node's start is its model, so nodes load while the others come up:
+  // they wait for a coordinator by themselves.
+  await keeper.allOrNone([...environments.keys()].map(start));
+  return {
+    gatewayUrl: `http://127.0.0.1:${options.ports.gateway}`,
+    coordinatorUrl: embedded.coordinatorUrl,
+    temporalAddress: embedded.temporalAddress,
+    temporalUiUrl: embedded.temporalUiUrl,
+    databaseUrl: embedded.databaseUrl,
+    apiKey: embedded.apiKey,
+    partNames: keeper.names(),
+    part: (name) => keeper.current(name),
+    failed: keeper.failed,
+    stop,
+  };
 }
 
 interface Servers {
@@ -121,19 +141,23 @@ interface Servers {
 
 /** PostgreSQL with its tables and the demo account, and Temporal; the ones given are used as is. */
 async function startServers(
-  { dataDir, ports, temporalCliPath, modelPath, nodes, onProgress }: NetworkOptions,
+  { dataDir, ports, temporalCliPath, modelPath, nodes, log }: Settled,
+  keeper: Keeper,
   stops: (() => Promise<void>)[],
 ): Promise<Servers> {
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
+  const logFile = (name: string) => join(dataDir, 'logs', `${name}.log`);
   const database = async () => {
-    onProgress('postgresql', 'starting');
-    const given = process.env['DATABASE_URL'];
-    const logFile = join(dataDir, 'logs', 'postgresql.log');
-    const own = given
-      ? undefined
-      : await startPostgres({ dataDir: join(dataDir, 'postgres'), port: ports.postgres, logFile });
-    if (own) stops.unshift(() => own.stop());
-    const url = given ?? own?.url ?? '';
+    let url = process.env['DATABASE_URL'] ?? '';
+    if (url === '') {
+      const place = { dataDir: join(dataDir, 'postgres'), port: ports.postgres, log };
+      const own = await keeper.keep('postgresql', {
+        start: (onExit, signal) =>
+          startPostgres({ ...place, logFile: logFile('postgresql'), onExit, signal }),
+      });
+      stops.push(() => own.stop());
+      url = own.current().url;
+    }
     await migrate(url);
     const client = openDatabase(url, 1);
     const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
@@ -143,26 +167,24 @@ async function startServers(
       nodes.map(({ operator }) => operator),
     );
     await client.$disconnect();
-    onProgress('postgresql', 'up');
     return url;
   };
   const temporal = async () => {
-    onProgress('temporal', 'starting');
     const given = process.env['TEMPORAL_ADDRESS'];
     const uiUrl = `http://127.0.0.1:${ports.temporalUi}`;
     if (given) return { address: given, uiUrl: process.env['PLX_TEMPORAL_UI_URL'] ?? uiUrl };
-    const own = await startTemporal({
-      cliPath: temporalCliPath,
-      dbFile: join(dataDir, 'temporal', 'temporal.db'),
-      port: ports.temporal,
-      uiPort: ports.temporalUi,
-      logFile: join(dataDir, 'logs', 'temporal.log'),
+    const dbFile = join(dataDir, 'temporal', 'temporal.db');
+    const listens = { port: ports.temporal, uiPort: ports.temporalUi, log };
+    const program = { cliPath: temporalCliPath, dbFile, logFile: logFile('temporal') };
+    const own = await keeper.keep('temporal', {
+      start: (onExit, signal) => startTemporal({ ...program, ...listens, onExit, signal }),
     });
-    stops.unshift(() => own.stop());
-    onProgress('temporal', 'up');
-    return own;
+    stops.push(() => own.stop());
+    return own.current();
   };
-  const [databaseUrl, { address, uiUrl }] = await allOrNone([database(), temporal()]);
+  const work = [database(), temporal()] as const;
+  await keeper.allOrNone(work);
+  const [databaseUrl, { address, uiUrl }] = await Promise.all(work);
   return {
     databaseUrl,
     temporalAddress: address,
@@ -172,15 +194,9 @@ async function startServers(
   };
 }
 
-/** Waits for both before it throws, so that what the other one started gets stopped too. */
-async function allOrNone<A, B>(work: [Promise<A>, Promise<B>]): Promise<[A, B]> {
-  await Promise.allSettled(work);
-  return Promise.all(work);
-}
-
 /** What each role gets to know, and nothing else. */
 async function roleEnvironments(
-  { dataDir, ports, modelPath, nodes }: NetworkOptions,
+  { dataDir, ports, modelPath, nodes }: Settled,
   servers: Servers,
 ): Promise<Map<string, Record<string, string>>> {
   const keys = join(dataDir, 'keys');
@@ -219,9 +235,12 @@ async function roleEnvironments(
 }
 
 function startRole(
-  { dataDir, onExit }: NetworkOptions,
+  { dataDir }: Settled,
   name: string,
   environments: ReadonlyMap<string, Record<string, string>>,
+  recordFile: string,
+  onExit: (reason: string) => void,
+  signal: AbortSignal,
 ): Promise<Role> {
   const kind = name === 'coordinator' || name === 'gateway' ? name : 'node';
   return spawnRole({
@@ -229,6 +248,8 @@ function startRole(
     entry: moduleFile(`../${kind}`, import.meta.url),
     env: environments.get(name) ?? {},
     logFile: join(dataDir, 'logs', `${name}.log`),
-    onExit: (reason) => onExit(name, reason),
+    recordFile,
+    onExit,
+    signal,
   });
 }

@@ -42,7 +42,11 @@ export async function stopProcess(pid: number, signals: readonly StopSignal[]): 
   if (identity === undefined) return;
   for (const [signal, waitMs] of signals) {
     const deadline = Date.now() + waitMs;
-    if ((await processIdentity(pid)) === identity) signalProcess(pid, signal);
+    if ((await processIdentity(pid)) === identity) {
+      signalProcess(pid, signal);
+      // One that was suspended would take no notice.
+      signalProcess(pid, 'SIGCONT');
+    }
     while (Date.now() < deadline) {
       if ((await processIdentity(pid)) !== identity) return;
       await sleep(POLL_MS);
@@ -68,6 +72,12 @@ export function stopAtExit(pid: number, signal: NodeJS.Signals): () => void {
   };
 }
 
+/** Kills the children that are still to be stopped, and ends this process. */
+export function exitAtOnce(code: number): never {
+  for (const pid of toStopAtExit.keys()) toStopAtExit.set(pid, 'SIGKILL');
+  process.exit(code);
+}
+
 function stopAll() {
   for (const [pid, signal] of toStopAtExit) signalProcess(pid, signal);
 }
@@ -76,8 +86,14 @@ function signalProcess(pid: number, signal: NodeJS.Signals) {
   try {
     process.kill(pid, signal);
   } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
     // It may end between the look and the signal.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    if (code === 'ESRCH') return;
+    if (code === 'EPERM')
+      throw new Error(`Process ${pid} belongs to another user. Stop it as that user.`, {
+        cause: error,
+      });
+    throw error;
   }
 }
 

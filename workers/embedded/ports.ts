@@ -32,6 +32,15 @@ export async function assertPortFree(port: number, name: string, envVar: string)
   }
 }
 
+/** @param isPatient waits half a second for one that is about to be freed. */
+export async function isPortFree(port: number, isPatient: boolean): Promise<boolean> {
+  for (let attempt = 1; ; attempt++) {
+    if ((await listenError(port)) === undefined) return true;
+    if (!isPatient || attempt === ATTEMPTS) return false;
+    await sleep(ATTEMPT_EVERY_MS);
+  }
+}
+
 async function listenError(port: number): Promise<NodeJS.ErrnoException | undefined> {
   const server = createServer();
   try {

@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmod, chown, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { readOrNothing, writeDurably } from './files.ts';
 import type { PostgresPlace } from './postgres-place.ts';
 
 const PASSWORD_BYTES = 24;
+const UNFINISHED = '.initialising';
 
 /**
  * Makes the data directory if there is none yet. `initdb` works beside it and the result is renamed
@@ -22,7 +24,8 @@ export async function initialiseData(
 ): Promise<string> {
   const { dataDir, major } = place;
   const dataMajor = (await readOrNothing(join(dataDir, 'PG_VERSION')))?.trim();
-  const known = (await readOrNothing(passwordFile))?.trim();
+  // An empty one, which a power cut may have left, tells no more than none.
+  const known = (await readOrNothing(passwordFile))?.trim() || undefined;
   if (dataMajor !== undefined && dataMajor !== major)
     throw new Error(
       `${dataDir} was made by PostgreSQL ${dataMajor}, but this is ${major}, which can't ` +
@@ -41,16 +44,15 @@ export async function initialiseData(
     await rm(dataDir, { recursive: true });
   }
   const password = randomBytes(PASSWORD_BYTES).toString('base64url');
-  await mkdir(dirname(passwordFile), { recursive: true });
-  await writeFile(`${passwordFile}.tmp`, `${password}\n`, { mode: 0o600 });
-  await rename(`${passwordFile}.tmp`, passwordFile);
+  await writeDurably(passwordFile, `${password}\n`, 0o600);
   await runInitdb(place, password);
   return password;
 }
 
 async function runInitdb({ bin, dataDir, account }: PostgresPlace, password: string) {
-  const work = `${dataDir}.initialising`;
-  await rm(work, { recursive: true, force: true });
+  await removeUnfinished(dataDir);
+  // A name of its own: the `initdb` of a killed start may run on for a moment.
+  const work = `${dataDir}${UNFINISHED}-${process.pid}-${Date.now()}`;
   await mkdir(work, { recursive: true, mode: 0o700 });
   const passwordFile = join(work, 'password');
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
@@ -79,6 +81,13 @@ async function runInitdb({ bin, dataDir, account }: PostgresPlace, password: str
   await rm(work, { recursive: true });
 }
 
+async function removeUnfinished(dataDir: string) {
+  const folder = dirname(dataDir);
+  for (const name of await readdir(folder))
+    if (name.startsWith(`${basename(dataDir)}${UNFINISHED}`))
+      await rm(join(folder, name), { recursive: true, force: true, maxRetries: 5 });
+}
+
 async function makeExecutable(path: string) {
   try {
     await chmod(path, 0o755);
@@ -86,14 +95,5 @@ async function makeExecutable(path: string) {
     // Installed by another user or read-only: then it is as executable as it will ever be.
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'EPERM' && code !== 'EROFS') throw error;
-  }
-}
-
-async function readOrNothing(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
   }
 }

@@ -1,23 +1,16 @@
-import { readFile, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
-import type { StopSignal } from './os-process.ts';
 import { assertPortFree } from './ports.ts';
 import { initialiseData } from './postgres-init.ts';
-import { choosePlace, type PostgresPlace } from './postgres-place.ts';
-import { startServer, stopOrphan, type Server } from './server.ts';
+import { STOP_SIGNALS, stopLeftover } from './postgres-leftover.ts';
+import { choosePlace } from './postgres-place.ts';
+import { startServer, type Server } from './server.ts';
 
 const DATABASE = 'parallelix';
 const READY_POLL_MS = 25;
 /** After a crash PostgreSQL first replays its log. */
 const READY_WITHIN_MS = 60_000;
-/** Fast shutdown, immediate shutdown (PostgreSQL manual 18.5), and force. */
-const STOP_SIGNALS: [StopSignal, ...StopSignal[]] = [
-  ['SIGINT', 10_000],
-  ['SIGQUIT', 5_000],
-  ['SIGKILL', 5_000],
-];
 /** Sized for a small machine; `fsync` and `synchronous_commit` stay at their default, on. */
 const SETTINGS = [
   'shared_buffers=64MB',
@@ -39,6 +32,8 @@ export interface PostgresOptions {
   readonly log?: (message: string) => void;
   /** Called if the server ends without being stopped. */
   readonly onExit?: (reason: string) => void;
+  /** Gives up starting. */
+  readonly signal?: AbortSignal;
 }
 
 export interface EmbeddedPostgres {
@@ -77,7 +72,7 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
   const url = (database: string) =>
     `postgresql://postgres:${password}@127.0.0.1:${port}/${database}`;
   try {
-    await createDatabase(url('postgres'), server);
+    await createDatabase(url('postgres'), server, options.signal);
   } catch (error) {
     await server.stop();
     throw error;
@@ -94,23 +89,12 @@ export async function stopLeftoverPostgres(
   await stopLeftover(await choosePlace(full, log), `${full}.server.json`, log);
 }
 
-async function stopLeftover(
-  { dataDir }: PostgresPlace,
-  recordFile: string,
-  log: (message: string) => void,
-) {
-  const pidFile = join(dataDir, 'postmaster.pid');
-  const pid = Number.parseInt(await readFile(pidFile, 'utf8').catch(() => ''), 10);
-  const pids = Number.isNaN(pid) ? [] : [pid];
-  const search = { name: 'PostgreSQL', recordFile, stopSignals: STOP_SIGNALS, path: dataDir };
-  await stopOrphan({ ...search, pids, log });
-  // None runs now. PostgreSQL ignores the file of a dead server, unless a new process has its id,
-  // as is common after a container's restart; then it would refuse to start.
-  await rm(pidFile, { force: true });
-}
-
-async function createDatabase(url: string, server: Server): Promise<void> {
-  const client = await connect(url, server);
+async function createDatabase(
+  url: string,
+  server: Server,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const client = await connect(url, server, signal);
   try {
     const { rowCount } = await client.query('SELECT FROM pg_database WHERE datname = $1', [
       DATABASE,
@@ -121,9 +105,14 @@ async function createDatabase(url: string, server: Server): Promise<void> {
   }
 }
 
-async function connect(url: string, server: Server): Promise<Client> {
+async function connect(
+  url: string,
+  server: Server,
+  signal: AbortSignal | undefined,
+): Promise<Client> {
   const deadline = Date.now() + READY_WITHIN_MS;
   for (;;) {
+    signal?.throwIfAborted();
     const client = new Client({ connectionString: url });
     try {
       await client.connect();

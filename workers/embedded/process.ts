@@ -1,19 +1,24 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream, openSync, closeSync, type WriteStream } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from './files.ts';
 import { stopAtExit, stopProcess, type StopSignal } from './os-process.ts';
+import { isRunning, processRecord, readRecord, recordOf, writeRecord } from './process-record.ts';
 import { lastLogLines } from './server.ts';
 
-export { assertPortFree } from './ports.ts';
-
-const READY_WITHIN_MS = 60_000;
+/** A role that fails ends by itself; this is for a machine that is very busy. */
+const READY_WITHIN_MS = 180_000;
 const STOP_WITHIN_MS = 10_000;
 const KILL_WITHIN_MS = 5_000;
 const LAST_WORDS_WITHIN_MS = 500;
+const LEFTOVER_SIGNALS: readonly StopSignal[] = [
+  ['SIGTERM', STOP_WITHIN_MS],
+  ['SIGKILL', KILL_WITHIN_MS],
+];
 /** What a program needs of its surroundings; a role's own settings come by `env` alone. */
 const INHERITED = ['PATH', 'HOME', 'TMPDIR', 'TZ', 'LANG', 'NODE_EXTRA_CA_CERTS', 'NODE_OPTIONS'];
 
@@ -28,12 +33,16 @@ export interface RoleOptions {
   readonly nodeArgs?: readonly string[];
   /** Both output streams are appended here. */
   readonly logFile: string;
+  /** Says which process it is, so that a later start can stop it; none by default. */
+  readonly recordFile?: string;
   /** Called if it ends after being ready and without being stopped. */
   readonly onExit?: (reason: string) => void;
-  /** How long it may take to get ready; 60,000 by default. */
+  /** How long it may take to get ready; 180,000 by default. */
   readonly readyWithinMs?: number;
   /** How long after SIGTERM it is killed; 10,000 by default. */
   readonly stopWithinMs?: number;
+  /** Gives up starting. */
+  readonly signal?: AbortSignal;
 }
 
 /** A running child process. */
@@ -78,12 +87,16 @@ export async function spawnRole(options: RoleOptions): Promise<Role> {
   const stop = async () => {
     stopping = true;
     if (pid !== undefined) await stopProcess(pid, signals);
+    if (options.recordFile !== undefined) await rm(options.recordFile, { force: true });
   };
-  const timeout = timer(readyWithinMs);
+  if (pid !== undefined && options.recordFile !== undefined)
+    await recordChild(options.recordFile, pid, stop);
+  const timeout = timer(readyWithinMs, options.signal);
   const ready = await Promise.race([readyLine(child, log), ended, timeout.elapsed]);
   timeout.cancel();
   if (pid === undefined || typeof ready !== 'object') {
     await stop();
+    options.signal?.throwIfAborted();
     // Its last words may still be on their way from the pipe to the file.
     await Promise.race([finished(log), sleep(LAST_WORDS_WITHIN_MS)]);
     const why = typeof ready === 'string' ? ready : `not ready in ${readyWithinMs / 1_000} s`;
@@ -91,6 +104,40 @@ export async function spawnRole(options: RoleOptions): Promise<Role> {
   }
   isReady = true;
   return { pid, ready, stop };
+}
+
+async function recordChild(file: string, pid: number, stop: () => Promise<void>): Promise<void> {
+  try {
+    const record = await recordOf(pid).catch(() => undefined);
+    // One that has ended already needs none.
+    if (record) await writeRecord(file, record);
+  } catch (error) {
+    // Without a record the next start couldn't find it.
+    await stop();
+    throw error;
+  }
+}
+
+/** Stops the roles that a killed network left behind, by their records in a directory. */
+export async function stopLeftoverRoles(
+  directory: string,
+  log: (message: string) => void,
+): Promise<void> {
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw error;
+  });
+  const stop = async (name: string) => {
+    const path = join(directory, name);
+    const record = await readRecord(processRecord, path);
+    if (record && (await isRunning(record))) {
+      const role = basename(name, '.json');
+      log(`${role} was left running by an earlier start (process ${record.pid}): stopping it`);
+      await stopProcess(record.pid, LEFTOVER_SIGNALS);
+    }
+    await rm(path, { force: true });
+  };
+  await Promise.all(names.map(stop));
 }
 
 function startChild({ entry, env, logFile, nodeArgs = [] }: RoleOptions): {
@@ -113,7 +160,10 @@ function startChild({ entry, env, logFile, nodeArgs = [] }: RoleOptions): {
     detached: true,
   });
   closeSync(stderr);
-  return { child, log: createWriteStream(logFile, { flags: 'a' }) };
+  const log = createWriteStream(logFile, { flags: 'a' });
+  // A full disk costs lines of the log, not the network.
+  log.on('error', () => undefined);
+  return { child, log };
 }
 
 /** Resolves to the announcement; every other line of stdout goes to the log. */
@@ -142,10 +192,13 @@ function parseReady(line: string): Record<string, unknown> | undefined {
   }
 }
 
-function timer(ms: number): { elapsed: Promise<undefined>; cancel: () => void } {
-  let id: NodeJS.Timeout | undefined;
-  const elapsed = new Promise<undefined>((resolve) => {
-    id = setTimeout(() => resolve(undefined), ms);
-  });
-  return { elapsed, cancel: () => clearTimeout(id) };
+/** Elapses when the time is up or the signal comes. */
+function timer(
+  ms: number,
+  signal: AbortSignal | undefined,
+): { elapsed: Promise<undefined>; cancel: () => void } {
+  const over = new AbortController();
+  const either = AbortSignal.any(signal ? [signal, over.signal] : [over.signal]);
+  const elapsed = sleep(ms, undefined, { signal: either }).catch(() => undefined);
+  return { elapsed, cancel: () => over.abort() };
 }

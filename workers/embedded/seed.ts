@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { inTransaction, type Database } from '../../prisma/client.ts';
 import { deposit, openLedgerAccounts } from '../../prisma/ledger.ts';
+import { readOrNothing, writeDurably } from './files.ts';
 
 /** The account that a new checkout can spend from at once. */
 export const DEMO_ACCOUNT = 'acct_demo';
@@ -53,8 +54,9 @@ export async function seedOperators(database: Database, ids: readonly string[]):
 /** A secret kept in a file that only its owner can read; drawn on first use. */
 export async function secretFile(path: string, prefix = ''): Promise<string> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const known = (await readOrNothing(path))?.trim();
+  if (known) return known;
   const drawn = prefix + randomBytes(24).toString('base64url');
-  // `wx` fails if it is there, so that two starts can't draw two secrets.
-  await writeFile(path, `${drawn}\n`, { flag: 'wx', mode: 0o600 }).catch(() => {});
-  return (await readFile(path, 'utf8')).trim();
+  await writeDurably(path, `${drawn}\n`, 0o600);
+  return drawn;
 }

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { z } from 'zod';
 import {
   commandLine,
   processIdentity,
@@ -9,8 +10,10 @@ import {
   stopProcess,
   type StopSignal,
 } from './os-process.ts';
+import { readRecord, writeRecord } from './process-record.ts';
 
 const LOG_LINES_SHOWN = 12;
+const LOG_BYTES_READ = 16_384;
 
 /** How to start a server program and to recognise it later. */
 export interface ServerOptions {
@@ -37,10 +40,10 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-interface ServerRecord {
-  readonly pid: number;
-  readonly owner: { readonly pid: number; readonly identity: string };
-}
+const serverRecord = z.object({
+  pid: z.int().positive(),
+  owner: z.object({ pid: z.int().positive(), identity: z.string() }),
+});
 
 /**
  * Starts a server in a process group of its own, since a terminal's Ctrl-C goes to the whole group
@@ -85,7 +88,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     await rm(recordFile, { force: true });
   };
   try {
-    await writeRecord(recordFile, pid);
+    const owner = { pid: process.pid, identity: await processIdentity(process.pid) };
+    await writeRecord(recordFile, { pid, owner });
   } catch (error) {
     // Without a record the next start couldn't find it.
     await stop();
@@ -103,8 +107,10 @@ export async function startServer(options: ServerOptions): Promise<Server> {
 
 /** What is known of a server that an earlier process may have left behind. */
 export interface OrphanSearch extends Pick<ServerOptions, 'name' | 'recordFile' | 'stopSignals'> {
-  /** The path that is in the server's command line, so that no stranger is stopped. */
+  /** The files that it serves, for people. */
   readonly path: string;
+  /** The argument before that path in its command line, so that no stranger is stopped. */
+  readonly flag: string;
   /** Process ids known from elsewhere, such as `postmaster.pid`. */
   readonly pids?: readonly number[];
   readonly log: (message: string) => void;
@@ -116,11 +122,11 @@ export interface OrphanSearch extends Pick<ServerOptions, 'name' | 'recordFile' 
  * @throws Error if whoever started it still runs: two must not share the files.
  */
 export async function stopOrphan(search: OrphanSearch): Promise<void> {
-  const { name, recordFile, stopSignals, path, log } = search;
-  const record = await readRecord(recordFile);
+  const { name, recordFile, stopSignals, path, flag, log } = search;
+  const record = await readRecord(serverRecord, recordFile);
   const pids = new Set([...(record ? [record.pid] : []), ...(search.pids ?? [])]);
   for (const pid of pids) {
-    if (!(await commandLine(pid)).includes(path)) continue;
+    if (!`${await commandLine(pid)} `.includes(` ${flag} ${path} `)) continue;
     if (record && (await processIdentity(record.owner.pid)) === record.owner.identity)
       throw new Error(
         `${name} already runs on ${path} (process ${pid}), started by process ` +
@@ -134,24 +140,24 @@ export async function stopOrphan(search: OrphanSearch): Promise<void> {
 }
 
 /** The last lines written to a log since it had `fromByte` bytes, for an error message. */
-export async function lastLogLines(logFile: string, fromByte: number): Promise<string> {
-  const text = (await readFile(logFile)).subarray(fromByte).toString('utf8').trim();
+export async function lastLogLines(logFile: string, fromByte = 0): Promise<string> {
+  const text = await logTail(logFile, fromByte);
   if (text === '') return `It wrote nothing to ${logFile}.`;
   const lines = text.split('\n').slice(-LOG_LINES_SHOWN);
   return `Last lines of ${logFile}:\n${lines.map((line) => `  ${line}`).join('\n')}`;
 }
 
-async function writeRecord(file: string, pid: number): Promise<void> {
-  const identity = await processIdentity(process.pid);
-  await writeFile(`${file}.tmp`, JSON.stringify({ pid, owner: { pid: process.pid, identity } }));
-  await rename(`${file}.tmp`, file);
-}
-
-async function readRecord(file: string): Promise<ServerRecord | undefined> {
+async function logTail(logFile: string, fromByte: number): Promise<string> {
+  const file = await open(logFile, 'r');
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as ServerRecord;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    const { size } = await file.stat();
+    const position = Math.max(fromByte, size - LOG_BYTES_READ);
+    const { buffer, bytesRead } = await file.read({
+      buffer: Buffer.alloc(LOG_BYTES_READ),
+      position,
+    });
+    return buffer.subarray(0, bytesRead).toString('utf8').trim();
+  } finally {
+    await file.close();
   }
 }

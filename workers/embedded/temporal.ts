@@ -57,6 +57,8 @@ export interface TemporalOptions {
   readonly log?: (message: string) => void;
   /** Called if the server ends without being stopped. */
   readonly onExit?: (reason: string) => void;
+  /** Gives up starting. */
+  readonly signal?: AbortSignal;
 }
 
 export interface EmbeddedTemporal {
@@ -94,7 +96,7 @@ export async function startTemporal(options: TemporalOptions): Promise<EmbeddedT
   });
   const address = `127.0.0.1:${port}`;
   try {
-    await waitUntilReady(options.cliPath, port, server);
+    await waitUntilReady(options.cliPath, port, server, options.signal);
   } catch (error) {
     await server.stop();
     throw error;
@@ -115,7 +117,8 @@ export async function stopLeftoverTemporal(
 ): Promise<string> {
   const path = resolve(file);
   const recordFile = `${path}.server.json`;
-  await stopOrphan({ name: 'Temporal', recordFile, stopSignals: STOP_SIGNALS, path, log });
+  const search = { name: 'Temporal', recordFile, stopSignals: STOP_SIGNALS, path, log };
+  await stopOrphan({ ...search, flag: '--db-filename' });
   return recordFile;
 }
 
@@ -144,11 +147,17 @@ function cliEnv(): NodeJS.ProcessEnv {
  * First the port, which costs nothing to ask; then the list of search attributes, which the server
  * registers after it listens: a workflow started in between would be refused.
  */
-async function waitUntilReady(cliPath: string, port: number, server: Server): Promise<void> {
+async function waitUntilReady(
+  cliPath: string,
+  port: number,
+  server: Server,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const deadline = Date.now() + READY_WITHIN_MS;
   let isListening = false;
   let lastAnswer = 'nothing listened on its port';
   while (Date.now() < deadline) {
+    signal?.throwIfAborted();
     const failure = await server.failure();
     if (failure !== undefined) throw new Error(failure);
     isListening ||= await canConnect(port);

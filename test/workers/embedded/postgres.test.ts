@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, chown, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { choosePlace } from '../../../workers/embedded/postgres-place.ts';
 import { processIdentity } from '../../../workers/embedded/os-process.ts';
 import { startPostgres, type EmbeddedPostgres } from '../../../workers/embedded/postgres.ts';
-import { freePort, kill, launchElsewhere, makeFolder } from './support.ts';
+import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
 async function query(url: string, sql: string): Promise<unknown[]> {
   const client = new Client({ connectionString: url });
@@ -15,6 +17,12 @@ async function query(url: string, sql: string): Promise<unknown[]> {
   } finally {
     await client.end();
   }
+}
+
+/** Any of a server's processes; on Linux only. */
+async function childOf(pid: number): Promise<number> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return Number.parseInt(children, 10);
 }
 
 describe('embedded PostgreSQL', () => {
@@ -96,8 +104,41 @@ describe('embedded PostgreSQL', () => {
 
   it('starts when a dead server left its pid file, and a stranger now has that pid', async () => {
     await (await start()).stop();
-    await writeFile(join(dataDir, 'postmaster.pid'), `${process.pid}\n${dataDir}\n`);
+    const { account } = await choosePlace(dataDir, log);
+    // Of the same account, whose processes PostgreSQL takes for a server that still runs.
+    const stranger = spawn('sleep', ['600'], { ...account, cwd: '/' });
+    await once(stranger, 'spawn');
+    const pidFile = join(dataDir, 'postmaster.pid');
+    await writeFile(pidFile, `${stranger.pid}\n${dataDir}\n`);
+    if (account.uid !== undefined && account.gid !== undefined)
+      await chown(pidFile, account.uid, account.gid);
     await start();
+    assert.notEqual(await processIdentity(stranger.pid ?? 0), undefined);
+    await kill(stranger);
+  });
+
+  for (const torn of ['', 'not a number\n'])
+    it(`starts after a power cut left the pid file as ${JSON.stringify(torn)}`, async () => {
+      await (await start()).stop();
+      await writeFile(join(dataDir, 'postmaster.pid'), torn);
+      await writeFile(`${dataDir}.server.json`, torn);
+      await start();
+    });
+
+  it('ends the children of a killed server before the next one touches the data', async function () {
+    if (process.platform !== 'linux') this.skip();
+    const first = await start();
+    const [row] = await query(first.url, 'SELECT 1 AS one');
+    assert.deepEqual(row, { one: 1 });
+    const child = await childOf(first.pid);
+    // A suspended one doesn't notice that its server is gone.
+    process.kill(child, 'SIGSTOP');
+    process.kill(first.pid, 'SIGKILL');
+    assert.equal(await gone(first.pid), true);
+    assert.notEqual(await processIdentity(child), undefined);
+    await start();
+    assert.equal(await processIdentity(child), undefined);
+    assert.match(messages.join('\n'), /A child of a killed PostgreSQL still runs/);
   });
 
   it('starts anew when the first initialisation was killed half way', async () => {

@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { processIdentity } from '../../../workers/embedded/os-process.ts';
-import { assertPortFree, spawnRole } from '../../../workers/embedded/process.ts';
+import { assertPortFree } from '../../../workers/embedded/ports.ts';
+import { recordOf } from '../../../workers/embedded/process-record.ts';
+import { spawnRole, stopLeftoverRoles } from '../../../workers/embedded/process.ts';
 import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
-const entry = fileURLToPath(new URL('./fixtures/role.ts', import.meta.url));
+const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
+const entry = fixture('role.ts');
 
 describe('embedded roles', () => {
   let folder: Awaited<ReturnType<typeof makeFolder>>;
@@ -85,6 +89,53 @@ describe('embedded roles', () => {
       }
       assert.equal(await gone(pid), true);
     });
+
+  it('ends a role whose parent died before the role ran its first line', async () => {
+    const directory = await makeFolder();
+    const script = join(directory.path, 'pid');
+    const parent = spawn(process.execPath, [fixture('dies-at-once.mjs'), script, entry]);
+    await once(parent, 'exit');
+    const pid = Number(await readFile(script, 'utf8'));
+    assert.ok(pid > 0);
+    assert.equal(await gone(pid), true);
+    await directory.remove();
+  });
+
+  it('stops roles that were left running, even suspended ones, by their records', async () => {
+    const recordFile = join(folder.path, 'records', 'role.json');
+    const role = await spawnRole({ name: 'role', entry, env: {}, logFile, recordFile });
+    process.kill(role.pid, 'SIGSTOP');
+    const messages: string[] = [];
+    await stopLeftoverRoles(dirname(recordFile), (message) => messages.push(message));
+    assert.equal(await processIdentity(role.pid), undefined);
+    assert.deepEqual(messages, [
+      `role was left running by an earlier start (process ${role.pid}): stopping it`,
+    ]);
+  });
+
+  it('never stops a stranger for a role, and takes no harm from a torn record', async () => {
+    const stranger = spawn('sleep', ['600']);
+    await once(stranger, 'spawn');
+    const record = await recordOf(stranger.pid ?? 0);
+    const directory = await makeFolder();
+    const write = (name: string, text: string) => writeFile(join(directory.path, name), text);
+    await write('a.json', JSON.stringify({ ...record, identity: 'another time' }));
+    await write('b.json', JSON.stringify({ ...record, command: 'another command ' }));
+    await write('c.json', `{"pid":${record.pid},`);
+    await stopLeftoverRoles(directory.path, () => undefined);
+    assert.notEqual(await processIdentity(record.pid), undefined);
+    assert.deepEqual(await readdir(directory.path), []);
+    await kill(stranger);
+    await directory.remove();
+  });
+
+  it('gives up starting when it is told to', async () => {
+    const stop = new AbortController();
+    const options = { name: 'role', entry, env: { MODE: 'slow' }, logFile, signal: stop.signal };
+    const starting = spawnRole(options);
+    stop.abort(new Error('enough'));
+    await assert.rejects(starting, /enough/);
+  });
 });
 
 describe('assertPortFree', () => {
