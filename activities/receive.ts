@@ -5,8 +5,9 @@ import { assertBound, rewrapRequest } from '../crypto/request.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { reserve, settleReservation } from '../prisma/ledger.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
+import type { RequestStatus } from '../prisma/requests.ts';
 import type { WrappedRequest } from '../protocol/envelope.ts';
-import { CodedError } from '../protocol/errors.ts';
+import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import { formatRequestId, type RequestId } from '../protocol/ids.ts';
 import {
   complexityTokens,
@@ -18,6 +19,20 @@ import { priceWei } from '../protocol/settle.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
 
 const SEED_MAX = 0x1_0000_0000;
+
+/** How a request ends that has no workflow to end it. */
+interface EndWithoutRun {
+  readonly status: 'failed' | 'cancelled';
+  readonly code: ErrorCode;
+  /** It ends only if it is still in one of these. */
+  readonly from: readonly RequestStatus[];
+}
+
+const NOT_STARTED: EndWithoutRun = {
+  status: 'failed',
+  code: 'receive.not_started',
+  from: ['accepted'],
+};
 
 /** What opens a sealed request, and what keeps it from then on. */
 export interface ReceiveKeys {
@@ -38,11 +53,16 @@ interface RequestRow {
   deadline_at: Date;
 }
 
+interface JoinedRow extends RequestRow {
+  failure_code: ErrorCode | null;
+}
+
 /**
  * Step 1 for one inference request: checks it, sets the highest possible price aside, and only then
  * allocates the id (spec step 01). Repeated with the same intake key it returns the same request.
  *
- * @throws CodedError with a `receive.` code; nothing is allocated, reserved or stored then.
+ * @throws CodedError with a `receive.` code; nothing is allocated, reserved or stored then. Or with
+ *   the code that ended the request which it would have joined.
  */
 export async function receive(
   database: Database,
@@ -105,15 +125,14 @@ async function findModel(database: Database, name: string): Promise<ModelRow> {
 }
 
 /** The request that an earlier call with this key made. Two calls at once take turns. */
-async function joined(
-  transaction: Transaction,
-  intakeKey: string,
-): Promise<RequestRow | undefined> {
+async function joined(transaction: Transaction, intakeKey: string): Promise<JoinedRow | undefined> {
   await transaction.$queryRaw`
     SELECT pg_advisory_xact_lock(hashtextextended(${intakeKey}, 1))::text`;
-  const [row] = await transaction.$queryRaw<RequestRow[]>`
-    SELECT id, reserved_wei::text, accepted_at, deadline_at FROM request
+  const [row] = await transaction.$queryRaw<JoinedRow[]>`
+    SELECT id, reserved_wei::text, accepted_at, deadline_at, failure_code FROM request
     WHERE intake_key = ${intakeKey}`;
+  // Its workflow must not be started once it was ended without one.
+  if (row?.failure_code) throw new CodedError(row.failure_code);
   return row;
 }
 
@@ -140,23 +159,29 @@ async function accept(
 }
 
 /**
- * Ends a request whose workflow never started, so that nothing stays reserved.
+ * Ends a request that has no workflow to end it, so that nothing stays reserved; by default because
+ * its workflow never started.
  *
  * @returns false when it has started or ended meanwhile.
  */
-export async function abandon(database: Database, requestId: RequestId): Promise<boolean> {
+export async function abandon(
+  database: Database,
+  requestId: RequestId,
+  { status, code, from }: EndWithoutRun = NOT_STARTED,
+): Promise<boolean> {
+  const { step, recovery } = errorDefinition(code);
   return inTransaction(database, async (transaction) => {
     const [row] = await transaction.$queryRaw<{ account_id: string; reserved_wei: string }[]>`
-      UPDATE request SET status = 'failed', failure_code = 'receive.not_started',
-        finished_at = now()
-      WHERE id = ${requestId} AND status = 'accepted'
+      UPDATE request SET status = ${status}, failure_code = ${code}, finished_at = now()
+      WHERE id = ${requestId} AND status = ANY (${[...from]}::text[])
       RETURNING account_id, reserved_wei::text`;
     if (!row) return false;
     await settleReservation(transaction, requestId, row.account_id, 0n, BigInt(row.reserved_wei));
     await transaction.$executeRaw`
       INSERT INTO failure_event (unit_id, dispatch, step, code, recovery)
-      VALUES (${requestId}, 0, 'receive', 'receive.not_started', 'fail')
+      VALUES (${requestId}, 0, ${step}, ${code}, ${recovery})
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+    await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${requestId}`;
     await announceOutcome(transaction, requestId);
     return true;
   });
