@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedded/network.ts';
-import { showRequest, snippets, type Terminal } from '../workers/embedded/show.ts';
+import type { Terminal } from '../cli/terminal.ts';
+import { showRequest, snippets } from '../workers/embedded/show.ts';
 import { freePort } from './support/servers.ts';
 
 /** The network of `npm start`, with the real model, as an app and an operator meet it. */

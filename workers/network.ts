@@ -3,7 +3,8 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { readConfig } from './config.ts';
 import { resetData, startNetwork, type EmbeddedNode, type Network } from './embedded/network.ts';
-import { showRequest, snippets, terminal } from './embedded/show.ts';
+import { terminal } from '../cli/terminal.ts';
+import { showRequest, snippets } from './embedded/show.ts';
 
 const port = z.coerce.number().int().min(1).max(65_535);
 

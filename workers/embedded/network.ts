@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { digestModelFile } from '../../nodes/backends/llama-engine.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
+import { leaveClientFile } from './client-file.ts';
 import { startPostgres, stopLeftoverPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
 import { secretFile, seed } from './seed.ts';
@@ -82,8 +83,10 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
     // The slowest part of a node's start is its model, so nodes load while the others come up:
     // they wait for a coordinator by themselves.
     await Promise.all([...environments.keys()].map(start));
+    const gatewayUrl = `http://127.0.0.1:${options.ports.gateway}`;
+    stops.push(await leaveClientFile(options.dataDir, gatewayUrl, embedded.apiKey));
     return {
-      gatewayUrl: `http://127.0.0.1:${options.ports.gateway}`,
+      gatewayUrl,
       coordinatorUrl: embedded.coordinatorUrl,
       temporalAddress: embedded.temporalAddress,
       temporalUiUrl: embedded.temporalUiUrl,
