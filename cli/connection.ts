@@ -27,10 +27,12 @@ export async function findConnection(
   options: ConnectionOptions,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Connection> {
+  const givenUrl = options.url ?? env['PLX_GATEWAY_URL'];
+  const givenKey = options.key ?? env['PLX_API_KEY'];
   const file = clientFile(env);
-  const local = await readClientFile(file);
-  const url = withoutSlash(options.url ?? env['PLX_GATEWAY_URL'] ?? local?.url ?? URL_DEFAULT);
-  const key = options.key ?? env['PLX_API_KEY'] ?? (local?.url === url ? local.key : undefined);
+  const local = givenUrl && givenKey ? undefined : await readClientFile(file);
+  const url = withoutSlash(givenUrl ?? local?.url ?? URL_DEFAULT);
+  const key = givenKey ?? (local?.url === url ? local.key : undefined);
   if (!key)
     throw new CliError(
       EXIT.unreachable,

@@ -31,7 +31,7 @@ export interface IdParams {
   Params: { id: string };
 }
 
-/** `GET /v1/requests`, `GET /v1/requests/{id}`, `POST /v1/requests/{id}/cancel`, `GET /v1/models`. */
+/** What became of an account's requests, cancelling them, and `GET /v1/models`. */
 export function requestRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
   app.get('/v1/requests', async (request) => {

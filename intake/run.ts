@@ -48,8 +48,8 @@ export async function liveSteps(
 
 /**
  * Cancels a request, and waits a little for its end. Repeating it changes nothing. A request whose
- * run is only just being started is cancelled once there is one; if none comes, or it was ended from
- * outside, the request is ended here.
+ * run is only just being started is cancelled once there is one. If none comes, or if it was ended
+ * from outside, the request is ended here.
  *
  * @throws CodedError `gateway.request_not_found`
  */
@@ -57,18 +57,19 @@ export async function cancelRun(
   dependencies: RunDependencies,
   requestId: RequestId,
 ): Promise<void> {
-  const { database, log } = dependencies;
+  const { database, client, log } = dependencies;
   const startByMs = Date.now() + START_MS_MAX;
   while ((await known(database, requestId)).finishedAt === null) {
-    if (await askToCancel(dependencies.client, requestId)) {
+    const run = await runState(client, requestId);
+    if (run === 'open') {
       log.info({ request: shortId(requestId) }, 'coordinator // cancellation asked for');
+      await client.workflow.getHandle(requestId).cancel();
       const patience = AbortSignal.timeout(END_MS_MAX);
       await whenRecord(dependencies, requestId, (record) => record.finishedAt !== null, patience);
       return;
     }
-    const exists = await hasRun(dependencies.client, requestId);
-    if (exists || Date.now() > startByMs) {
-      await endWithoutRun(dependencies, requestId, exists);
+    if (run === 'closed' || Date.now() > startByMs) {
+      await endWithoutRun(dependencies, requestId, run);
       return;
     }
     await sleep(START_POLL_MS);
@@ -79,13 +80,13 @@ export async function cancelRun(
 async function endWithoutRun(
   { database, log }: RunDependencies,
   requestId: RequestId,
-  exists: boolean,
+  run: RunState,
 ): Promise<void> {
-  const from: RequestStatus[] = exists ? ['accepted', 'running'] : ['accepted'];
+  const from: RequestStatus[] = run === 'closed' ? ['accepted', 'running'] : ['accepted'];
   const end = { status: 'cancelled', code: 'execute.cancelled', from } as const;
   if (await abandon(database, requestId, end))
     log.warn(
-      { request: shortId(requestId), hadRun: exists },
+      { request: shortId(requestId), run },
       'coordinator // cancelled without a run to cancel',
     );
 }
@@ -96,22 +97,15 @@ async function known(database: RunDependencies['database'], requestId: RequestId
   return record;
 }
 
-/** @returns false when there is no run that could be cancelled. */
-async function askToCancel(client: Client, requestId: RequestId): Promise<boolean> {
-  return found(client.workflow.getHandle(requestId).cancel());
-}
+type RunState = 'none' | 'open' | 'closed';
 
-/** Whether Temporal knows a run of this request, open or closed. */
-export function hasRun(client: Client, requestId: string): Promise<boolean> {
-  return found(client.workflow.getHandle(requestId).describe());
-}
-
-async function found(call: Promise<unknown>): Promise<boolean> {
+/** What Temporal knows of the run of a request. */
+export async function runState(client: Client, requestId: string): Promise<RunState> {
   try {
-    await call;
-    return true;
+    const { status } = await client.workflow.getHandle(requestId).describe();
+    return status.name === 'RUNNING' ? 'open' : 'closed';
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
+    if (error instanceof WorkflowNotFoundError) return 'none';
     throw error;
   }
 }

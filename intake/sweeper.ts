@@ -5,7 +5,7 @@ import { inTransaction, type Database, type Transaction } from '../prisma/client
 import { shortId, type RequestId } from '../protocol/ids.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import type { wakeSignal } from '../workflows/unit.ts';
-import { hasRun } from './run.ts';
+import { runState } from './run.ts';
 
 const SWEEP_MS = 1_000;
 /** Any number that all coordinators share: one of them sweeps at a time. */
@@ -70,7 +70,7 @@ export async function sweep(
   for (const unitId of due.wake) await wake(client, database, unitId, log);
   const abandoned: string[] = [];
   for (const requestId of due.stale) {
-    if (await hasRun(client, requestId)) continue;
+    if ((await runState(client, requestId)) !== 'none') continue;
     if (!(await abandon(database, requestId))) continue;
     log.error({ request: shortId(requestId), code: 'receive.not_started' }, 'sweeper // abandoned');
     abandoned.push(requestId);

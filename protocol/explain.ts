@@ -134,14 +134,14 @@ function idleReasons({ node, waiting, others }: NodeSituation): NodeReason[] {
     return [
       {
         code: 'about_to_be_woken',
-        message: `${waiting.suited} waiting requests suit it; they are woken within seconds.`,
+        message: `Waiting requests that suit it: ${waiting.suited}. They are woken within seconds.`,
       },
     ];
   const reasons: NodeReason[] = [
     waiting.total > 0
       ? {
           code: 'nothing_suited',
-          message: `${waiting.total} requests wait, but for other weights or a higher tier.`,
+          message: `Waiting requests: ${waiting.total}, all for other weights or a higher tier.`,
         }
       : { code: 'nothing_waits', message: 'No request waits: it is ready for the next one.' },
   ];
