@@ -67,7 +67,7 @@ function headline({ status, waiting, error, deadline_at, attempts }: RequestExpl
   if (waiting) {
     const left = Date.parse(deadline_at) - Date.now();
     return (
-      `waits for a node since ${span(Date.now() - Date.parse(waiting.since))}, as number ` +
+      `has waited for a node for ${span(Date.now() - Date.parse(waiting.since))}, as number ` +
       `${waiting.position} of ${waiting.queue_length} in the queue; if none takes it, it fails in ` +
       `${span(left)}.`
     );
@@ -88,7 +88,7 @@ function explainNode(explanation: NodeExplanation, out: Terminal): void {
     : 'none yet that was decided';
   const field = (name: string, text: string) =>
     `${out.style('bold', name.padEnd(9))}${safeText(text)}\n`;
-  out.write(nodePage(explanation, out.style));
+  out.write(nodePage(explanation, out));
   out.write(field('Attempts', attempts));
   out.write(field('Queue', `${waiting.total} wait, ${waiting.suited} of them for such a node`));
   out.write(`\n${out.style('bold', 'Why it has no more work now')}\n`);

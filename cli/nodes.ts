@@ -2,7 +2,7 @@ import { writeJson, type Context } from './context.ts';
 import { EXIT, type ExitCode } from './errors.ts';
 import { ago, short, table } from './format.ts';
 import { findNode } from './ids.ts';
-import { safeText } from './terminal.ts';
+import { safeText, type Terminal } from './terminal.ts';
 import type { ListView, NodeView } from './views.ts';
 
 /** `prlx nodes [id]`: the pool, smallest first, or all that is known of one node. */
@@ -11,7 +11,7 @@ export async function nodes(context: Context, text: string | undefined): Promise
   if (text !== undefined) {
     const node = await findNode(api, text);
     if (json) writeJson(out, node);
-    else out.write(nodePage(node, out.style));
+    else out.write(nodePage(node, out));
     return EXIT.ok;
   }
   const list = await api.get<ListView<NodeView>>('/v1/nodes');
@@ -51,7 +51,7 @@ export function nodeState({ status, online }: NodeView): string {
 }
 
 /** All that is known of a node, a line each. */
-export function nodePage(node: NodeView, style: Context['out']['style']): string {
+export function nodePage(node: NodeView, out: Terminal): string {
   const lines: [string, string][] = [
     ['Node', node.id],
     ['Name', `${node.name}, of ${node.operator}`],
@@ -63,6 +63,6 @@ export function nodePage(node: NodeView, style: Context['out']['style']): string
     ['Flags', `${node.flags} since ${node.registered_at}`],
   ];
   return lines
-    .map(([name, text]) => `${style('bold', name.padEnd(9))}${safeText(text)}\n`)
+    .map(([name, text]) => `${out.style('bold', name.padEnd(9))}${safeText(text)}\n`)
     .join('');
 }

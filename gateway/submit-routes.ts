@@ -18,7 +18,7 @@ export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependen
     if (chat.stream) throw new MalformedRequestError('stream', 'nobody listens: use chat');
     const events = serveChat(dependencies, accountId, chat, closing.signal);
     const { requestId } = await nextEvent(events, 'accepted');
-    void follow(events, requestId, dependencies);
+    void follow(events, requestId, dependencies, closing.signal);
     const id = requestId;
     reply.code(202).header('x-request-id', id).header('location', `/v1/requests/${id}`);
     return {
@@ -43,10 +43,13 @@ async function follow(
   events: AsyncGenerator<ChatEvent>,
   requestId: string,
   { log }: GatewayDependencies,
+  closing: AbortSignal,
 ): Promise<void> {
   try {
-    for await (const _event of events);
+    while (!(await events.next()).done);
   } catch (error) {
+    // The gateway stops; the request doesn't.
+    if (closing.aborted) return;
     const { code } = codedError(error);
     log.info({ request: requestId, code }, 'gateway // a submitted request has no result');
   }

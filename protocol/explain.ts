@@ -73,11 +73,12 @@ function filterMessage(
     case 'no_free_slot':
       return slotsMessage(node);
     case 'too_slow_for_deadline':
-      return (
-        `It would need about ${seconds(estimateSeconds(node, unit))} for ${unit.complexity} ` +
-        `tokens; the deadline allows ${deadlineSeconds} s.`
-      );
+      break;
   }
+  return (
+    `It would need about ${seconds(estimateSeconds(node, unit))} for ${unit.complexity} tokens; ` +
+    `the deadline allows ${deadlineSeconds} s.`
+  );
 }
 
 /** What became of an attempt, for people. */

@@ -56,7 +56,7 @@ describe('cli: nodes, explain', function () {
     const id = submitted.stdout.trimEnd();
     const untilMs = Date.now() + 30_000;
     let text = '';
-    while (!text.includes('waits for a node')) {
+    while (!text.includes('has waited for a node')) {
       assert.ok(Date.now() < untilMs, text);
       text = (await run('explain', id)).stdout;
     }

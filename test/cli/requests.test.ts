@@ -40,7 +40,7 @@ describe('cli: chat, submit, status, cancel', function () {
 
   const run = (args: readonly string[], input = ''): Promise<CliResult> =>
     prlx(args, { gatewayUrl: network.gatewayUrl, input });
-  const json = <Value = RequestJson>({ stdout }: CliResult) => JSON.parse(stdout) as Value;
+  const json = ({ stdout }: CliResult) => JSON.parse(stdout) as RequestJson;
   async function submitted(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await run(['submit', ...args]);
     assert.equal(code, 0, stderr);
@@ -175,8 +175,8 @@ describe('cli: chat, submit, status, cancel', function () {
 
   it('cancel says what it did, twice the same, and refuses what has ended', async () => {
     const id = await submitted(...LONG);
-    for (const _time of ['first', 'second']) {
-      const { code, stdout } = await run(['cancel', id.slice(0, 14)]);
+    for (const name of [id, id.slice(0, 14)]) {
+      const { code, stdout } = await run(['cancel', name]);
       assert.deepEqual([code, stdout], [0, `${id} is cancelled, and free.\n`]);
     }
     assert.equal(json(await run(['cancel', id, '--json'])).status, 'cancelled');
@@ -201,7 +201,7 @@ describe('cli: chat, submit, status, cancel', function () {
     assert.equal(next.code, 0, next.stderr);
     assert.ok(!next.stdout.includes(second.slice(0, 12)));
     const failed = await run(['status', '--status', 'failed', '--json']);
-    const { data } = json<{ data: RequestJson[] }>(failed);
+    const { data } = JSON.parse(failed.stdout) as { data: RequestJson[] };
     assert.ok(data.length > 0 && data.every(({ status }) => status === 'failed'));
   });
 

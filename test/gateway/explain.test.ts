@@ -104,7 +104,7 @@ describe('gateway/explain', () => {
 
   it('lists the pool, and needs a key for it', async () => {
     const { data } = await get<{ data: Record<string, unknown>[] }>('/v1/nodes');
-    const names = data.map(({ name }) => name);
+    const names = data.map(({ name }) => String(name));
     assert.equal(names[0], 'real', 'the smallest comes first');
     assert.deepEqual(names.toSorted(), ['gone', 'other-model', 'real', 'silent']);
     const [first] = data;
