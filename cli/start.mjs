@@ -13,7 +13,8 @@ export async function main(args) {
     console.error('prlx: the packages it needs are missing. Run `npm start` or `npm ci` first.');
     return 1;
   }
-  tsx.register();
+  // The caller's folder may have a tsconfig.json of its own, which is none of our business.
+  tsx.register({ tsconfig: false });
   const commandLine = await import('./main.ts');
   return commandLine.main(args);
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { prlx, type CliResult } from '../support/cli.ts';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ENTRY, prlx, type CliResult } from '../support/cli.ts';
 import { freePort } from '../support/servers.ts';
 
 const COMMANDS = ['chat', 'submit', 'status', 'cancel', 'nodes', 'explain'];
@@ -20,6 +23,15 @@ describe('cli: usage', function () {
       assert.match(help.stdout, new RegExp(`Examples:\n  .*prlx ${command}`), command);
       assert.match(help.stdout, /--json/);
     }
+  });
+
+  it('works from any folder, whatever is in it', async () => {
+    const cwd = await mkdtemp(join(tmpdir(), 'plx-cwd-'));
+    await writeFile(join(cwd, 'tsconfig.json'), 'not even JSON');
+    await symlink(ENTRY, join(cwd, 'prlx'));
+    const linked = await prlx(['--help'], { cwd, entry: join(cwd, 'prlx') });
+    assert.deepEqual([linked.code, linked.stderr], [0, '']);
+    await rm(cwd, { recursive: true });
   });
 
   const wrong: [string, string[]][] = [

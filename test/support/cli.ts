@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { API_KEY } from './seeded.ts';
 
-const ENTRY = fileURLToPath(new URL('../../cli/prlx.mjs', import.meta.url));
+export const ENTRY = fileURLToPath(new URL('../../cli/prlx.mjs', import.meta.url));
 
 export interface CliOptions {
   readonly gatewayUrl?: string;
@@ -11,6 +11,9 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** What comes by stdin; it ends at once by default. */
   readonly input?: string;
+  readonly cwd?: string;
+  /** Another way to the same program, such as a link. */
+  readonly entry?: string;
 }
 
 export interface CliResult {
@@ -40,7 +43,7 @@ export async function prlx(args: readonly string[], options: CliOptions = {}): P
 
 /** Starts `prlx`; its stdin stays open. */
 export function startPrlx(args: readonly string[], options: CliOptions = {}): RunningCli {
-  return start(process.execPath, [ENTRY, ...args], options);
+  return start(process.execPath, [options.entry ?? ENTRY, ...args], options);
 }
 
 /** `prlx` on a terminal of its own: what is written to stdin is typed, `\x03` is Ctrl-C. */
@@ -62,6 +65,7 @@ function start(command: string, args: readonly string[], options: CliOptions): R
       PLX_DATA_DIR: '/nonexistent',
       ...options.env,
     },
+    ...(options.cwd ? { cwd: options.cwd } : {}),
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   const seen = { stdout: '', stderr: '' };

@@ -45,6 +45,8 @@ export async function showRequest(
 /** How to call the network from elsewhere; ready to paste. */
 export function snippets({ gatewayUrl, apiKey }: Pick<Network, 'gatewayUrl' | 'apiKey'>): string {
   return `
+npx prlx chat
+
 curl ${gatewayUrl}/v1/chat/completions \\
   -H 'Authorization: Bearer ${apiKey}' -H 'Content-Type: application/json' \\
   -d '{"model":"${EMBEDDED_MODEL_ID}","messages":[{"role":"user","content":"Hello!"}]}'
