@@ -66,8 +66,9 @@ function nodeLines(nodes: RequestExplanation['nodes'], out: Terminal): string[] 
 function headline({ status, waiting, error, deadline_at, attempts }: RequestExplanation): string {
   if (waiting) {
     const left = Date.parse(deadline_at) - Date.now();
+    const waited = span(Date.now() - Date.parse(waiting.since));
     return (
-      `has waited for a node for ${span(Date.now() - Date.parse(waiting.since))}, as number ` +
+      `has waited for a node for ${waited}, as number ` +
       `${waiting.position} of ${waiting.queue_length} in the queue; if none takes it, it fails in ` +
       `${span(left)}.`
     );

@@ -152,7 +152,7 @@ describe('cli: chat, submit, status, cancel', function () {
     assert.doesNotMatch(stdout, /\p{Cc}(?<!\n)/u, 'it is no terminal');
   });
 
-  it('status --watch --json prints a line for each change, the last one being the end', async () => {
+  it('status --watch --json prints a line for each change, and the end last', async () => {
     const id = await submitted('alpha');
     const { stdout } = await run(['status', id, '--watch', '--json']);
     const lines = stdout.trimEnd().split('\n');
