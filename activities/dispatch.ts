@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
 import { makeChannelToken } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
-import { rsaPublicKeyFromSpki, type Ring, type WrapKey } from '../crypto/keys.ts';
+import { rsaPublicKeyFromBase64, type Ring, type WrapKey } from '../crypto/keys.ts';
 import { dispatchContentKey } from '../crypto/dispatch.ts';
 import { sealTicket } from '../crypto/ticket.ts';
 import type { WrapRecipient } from '../protocol/envelope.ts';
@@ -46,11 +46,11 @@ export async function dispatch(
 ): Promise<DispatchResult> {
   const startedAt = performance.now();
   const { unitId, node, request } = input;
-  const nodeKey = rsaPublicKeyFromSpki(Buffer.from(node.encryptionKey, 'base64'));
+  const nodeKey = rsaPublicKeyFromBase64(node.encryptionKey);
   const attempt = { unitId, dispatch: input.dispatch, nodeId: node.nodeId };
   try {
     const encryptedKey = dispatchContentKey(request.wrappedKey, wrapRing, nodeKey);
-    const ticket = await sealTicket(
+    const ticket = sealTicket(
       {
         ...attempt,
         deadlineSeconds: request.parameters.deadlineSeconds,

@@ -2,8 +2,8 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { EnvelopeError } from '../crypto/errors.ts';
 import type { Ring, WrapKey, X25519Key } from '../crypto/keys.ts';
 import { assertBound, rewrapRequest } from '../crypto/request.ts';
-import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
-import { reserve, settleReservation } from '../prisma/ledger.ts';
+import { inTransaction, isUniqueViolation, type Database } from '../prisma/client.ts';
+import { settleReservation } from '../prisma/ledger.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import type { RequestStatus } from '../prisma/requests.ts';
 import type { WrappedRequest } from '../protocol/envelope.ts';
@@ -51,24 +51,27 @@ interface RequestRow {
   reserved_wei: string;
   accepted_at: Date;
   deadline_at: Date;
+  is_joined: boolean;
 }
 
-interface JoinedRow extends RequestRow {
-  failure_code: ErrorCode | null;
+/** A request that has its id and its reservation. */
+export interface Received {
+  readonly accepted: AcceptedInference;
+  /** Whether an earlier call with the same intake key made it: it may have ended long ago. */
+  readonly isJoined: boolean;
 }
 
 /**
  * Step 1 for one inference request: checks it, sets the highest possible price aside, and only then
  * allocates the id (spec step 01). Repeated with the same intake key it returns the same request.
  *
- * @throws CodedError with a `receive.` code; nothing is allocated, reserved or stored then. Or with
- *   the code that ended the request which it would have joined.
+ * @throws CodedError with a `receive.` code; nothing is allocated, reserved or stored then.
  */
 export async function receive(
   database: Database,
   keys: ReceiveKeys,
   call: IntakeCall,
-): Promise<AcceptedInference> {
+): Promise<Received> {
   const startedAt = performance.now();
   const { parameters, accountId } = call;
   const workloadClass: string = parameters.workloadClass;
@@ -82,12 +85,8 @@ export async function receive(
     { promptTokens: promptTokensMax(payloadBytes), completionTokens: parameters.maxTokens },
     { promptWei: BigInt(price.promptWei), completionWei: BigInt(price.completionWei) },
   );
-  const row = await inTransaction(
-    database,
-    async (transaction) =>
-      (await joined(transaction, call.intakeKey)) ?? (await accept(transaction, call, reservedWei)),
-  );
-  return {
+  const row = await joinOrAccept(database, call, reservedWei);
+  const accepted: AcceptedInference = {
     requestId: row.id,
     accountId,
     parameters,
@@ -103,6 +102,7 @@ export async function receive(
     deadlineAtMs: row.deadline_at.getTime(),
     receiveElapsedMs: performance.now() - startedAt,
   };
+  return { accepted, isJoined: row.is_joined };
 }
 
 /** The payload's content key, rewrapped; the payload itself stays sealed. */
@@ -124,38 +124,44 @@ async function findModel(database: Database, name: string): Promise<ModelRow> {
   return model;
 }
 
-/** The request that an earlier call with this key made. Two calls at once take turns. */
-async function joined(transaction: Transaction, intakeKey: string): Promise<JoinedRow | undefined> {
-  await transaction.$queryRaw`
-    SELECT pg_advisory_xact_lock(hashtextextended(${intakeKey}, 1))::text`;
-  const [row] = await transaction.$queryRaw<JoinedRow[]>`
-    SELECT id, reserved_wei::text, accepted_at, deadline_at, failure_code FROM request
-    WHERE intake_key = ${intakeKey}`;
-  // Its workflow must not be started once it was ended without one.
-  if (row?.failure_code) throw new CodedError(row.failure_code);
-  return row;
-}
-
-async function accept(
-  transaction: Transaction,
+/**
+ * One statement: joins the request that an earlier call with this key made, or else reserves and
+ * stores a new one. Of two calls at once the second fails on the key, and then joins.
+ *
+ * @throws CodedError `receive.insufficient_credit`
+ */
+async function joinOrAccept(
+  database: Database,
   call: IntakeCall,
   reservedWei: bigint,
 ): Promise<RequestRow> {
-  const { parameters, accountId } = call;
+  const { parameters, accountId, intakeKey } = call;
   // The id is the reservation's key, so it is drawn first; without credit it is never stored.
   const id = formatRequestId(randomBytes(32));
-  if (!(await reserve(transaction, id, accountId, reservedWei)))
-    throw new CodedError('receive.insufficient_credit', `Needed: ${reservedWei} wei.`);
-  const [row] = await transaction.$queryRaw<RequestRow[]>`
-    INSERT INTO request (id, intake_key, account_id, status, workload_class, model_id, parameters,
-                         requester_key, reserved_wei, deadline_at)
-    VALUES (${id}, ${call.intakeKey}, ${accountId}, 'accepted', ${parameters.workloadClass},
-            ${parameters.model}, ${JSON.stringify(parameters)}::jsonb,
-            ${JSON.stringify(call.requesterKey)}::jsonb, ${reservedWei.toString()}::numeric,
-            now() + make_interval(secs => ${parameters.deadlineSeconds}::float8))
-    RETURNING id, reserved_wei::text, accepted_at, deadline_at`;
-  if (!row) throw new Error('INSERT … RETURNING returned no row');
-  return row;
+  const wei = reservedWei.toString();
+  const store = () => database.$queryRaw<RequestRow[]>`
+    WITH joined AS (
+      SELECT id, reserved_wei, accepted_at, deadline_at FROM request
+      WHERE intake_key = ${intakeKey}),
+    accepted AS (
+      INSERT INTO request (id, intake_key, account_id, status, workload_class, model_id,
+                           parameters, requester_key, reserved_wei, deadline_at)
+      SELECT ${id}, ${intakeKey}, ${accountId}, 'accepted', ${parameters.workloadClass},
+             ${parameters.model}, ${JSON.stringify(parameters)}::jsonb,
+             ${JSON.stringify(call.requesterKey)}::jsonb, ${wei}::numeric,
+             now() + make_interval(secs => ${parameters.deadlineSeconds}::float8)
+      WHERE CASE WHEN EXISTS (SELECT FROM joined) THEN FALSE
+                 ELSE ledger_reserve(${id}, ${accountId}, ${wei}::numeric) END
+      RETURNING id, reserved_wei, accepted_at, deadline_at)
+    SELECT id, reserved_wei::text, accepted_at, deadline_at, TRUE AS is_joined FROM joined
+    UNION ALL
+    SELECT id, reserved_wei::text, accepted_at, deadline_at, FALSE FROM accepted`;
+  const [row] = await store().catch((error: unknown) => {
+    if (!isUniqueViolation(error)) throw error;
+    return store();
+  });
+  if (row) return row;
+  throw new CodedError('receive.insufficient_credit', `Needed: ${wei} wei.`);
 }
 
 /**

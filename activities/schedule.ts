@@ -1,5 +1,4 @@
-import type { Database, Transaction } from '../prisma/client.ts';
-import { inTransaction } from '../prisma/client.ts';
+import type { Database } from '../prisma/client.ts';
 import { executeLimits } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
@@ -47,10 +46,11 @@ interface CandidateRow {
   tokens_per_second: number;
   encryption_key: Uint8Array;
   signing_key: Uint8Array;
+  is_reserved: boolean;
 }
 
 /**
- * Step 3 for one unit: reserves a slot in one transaction, or holds the unit. Running it again for
+ * Step 3 for one unit: reserves a slot in one statement, or holds the unit. Running it again for
  * the same (unit, dispatch) finds the reservation that the first run made.
  *
  * @param coordinatorUrl where this coordinator takes the stream frames of the attempt.
@@ -61,39 +61,21 @@ export async function schedule(
   input: ScheduleInput,
 ): Promise<ScheduleResult> {
   const startedAt = performance.now();
-  const { unitId, dispatch, request } = input;
-  return inTransaction(database, async (transaction): Promise<ScheduleResult> => {
-    const reserved =
-      (await existing(transaction, unitId, dispatch)) ??
-      (await reserve(transaction, coordinatorUrl, input));
-    if (reserved) {
-      await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
-      return { kind: 'assigned', node: reserved, elapsedMs: performance.now() - startedAt };
-    }
-    if (Date.now() >= request.deadlineAtMs) {
-      await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
-      return { kind: 'elapsed' };
-    }
-    await transaction.$executeRaw`
-      INSERT INTO waiting (unit_id, priority, complexity, model_digest, tier, deadline_at)
-      VALUES (${unitId}, ${PRIORITY_KEYS[request.parameters.priority]}, ${request.complexity},
-              ${request.modelDigest}, ${request.parameters.hardwareTier},
-              ${new Date(request.deadlineAtMs)})
-      ON CONFLICT (unit_id) DO NOTHING`;
-    return { kind: 'waiting' };
-  });
-}
-
-async function existing(
-  transaction: Transaction,
-  unitId: UnitId,
-  dispatch: number,
-): Promise<Assignment | undefined> {
-  const [row] = await transaction.$queryRaw<CandidateRow[]>`
-    SELECT node.id, node.operator_id, node.encryption_key, node.signing_key
-    FROM dispatch JOIN node ON node.id = dispatch.node_id
-    WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
-  return row && assignment(row);
+  const assigned = await reserve(database, coordinatorUrl, input);
+  if (assigned)
+    return { kind: 'assigned', node: assigned, elapsedMs: performance.now() - startedAt };
+  const { unitId, request } = input;
+  if (Date.now() >= request.deadlineAtMs) {
+    await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
+    return { kind: 'elapsed' };
+  }
+  await database.$executeRaw`
+    INSERT INTO waiting (unit_id, priority, complexity, model_digest, tier, deadline_at)
+    VALUES (${unitId}, ${PRIORITY_KEYS[request.parameters.priority]}, ${request.complexity},
+            ${request.modelDigest}, ${request.parameters.hardwareTier},
+            ${new Date(request.deadlineAtMs)})
+    ON CONFLICT (unit_id) DO NOTHING`;
+  return { kind: 'waiting' };
 }
 
 /**
@@ -102,7 +84,7 @@ async function existing(
  * locked, so that units which are scheduled at once don't hide free nodes from each other.
  */
 async function reserve(
-  transaction: Transaction,
+  database: Database,
   coordinatorUrl: string,
   input: ScheduleInput,
 ): Promise<Assignment | null> {
@@ -114,26 +96,36 @@ async function reserve(
     hardwareTier: parameters.hardwareTier,
     complexity,
   };
-  let rows = await qualifying(transaction, input);
+  let rows = await qualifying(database, input);
+  const reserved = rows.find(({ is_reserved }) => is_reserved);
+  if (reserved) return assignment(reserved);
   for (;;) {
     const candidates = rows.map(candidate);
     const chosen = chooseNode(candidates, requirements, usedNodes, parameters.deadlineSeconds);
     const row = chosen && rows.find(({ id }) => id === chosen.nodeId);
     if (!row) return null;
-    if (await take(transaction, coordinatorUrl, input, row.id)) return assignment(row);
+    if (await take(database, coordinatorUrl, input, row.id)) return assignment(row);
     rows = rows.filter(({ id }) => id !== row.id);
   }
 }
 
-/** Nodes that could take the unit now, smallest first, no more than the decision needs to see. */
+/**
+ * The node that an earlier run for this attempt reserved, if there was one, and those that could
+ * take the unit now, smallest first, no more than the decision needs to see.
+ */
 function qualifying(
-  transaction: Transaction,
-  { usedNodes, request }: ScheduleInput,
+  database: Database,
+  { unitId, dispatch, usedNodes, request }: ScheduleInput,
 ): Promise<CandidateRow[]> {
   const { parameters, modelDigest, complexity } = request;
-  return transaction.$queryRaw<CandidateRow[]>`
+  return database.$queryRaw<CandidateRow[]>`
     SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
-           encryption_key, signing_key
+           encryption_key, signing_key, TRUE AS is_reserved
+    FROM dispatch JOIN node ON node.id = dispatch.node_id
+    WHERE unit_id = ${unitId} AND dispatch = ${dispatch}
+    UNION ALL
+    (SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
+            encryption_key, signing_key, FALSE
     FROM node
     WHERE status = 'active'
       AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
@@ -145,17 +137,21 @@ function qualifying(
       AND EXISTS (SELECT FROM slot WHERE slot.node_id = node.id
                   AND (slot.unit_id IS NULL OR slot.lease_until < now()))
     ORDER BY tier, tokens_per_second, id
-    LIMIT ${CANDIDATES_MAX}`;
+    LIMIT ${CANDIDATES_MAX})`;
 }
 
-/** @returns whether the node had a slot that nobody else holds or is just taking. */
+/**
+ * One statement, all of it or nothing: takes a slot and begins the attempt.
+ *
+ * @returns whether the node had a slot that nobody else holds or is just taking.
+ */
 async function take(
-  transaction: Transaction,
+  database: Database,
   coordinatorUrl: string,
   { unitId, dispatch, request }: ScheduleInput,
   nodeId: NodeId,
 ): Promise<boolean> {
-  const inserted = await transaction.$executeRaw`
+  const inserted = await database.$executeRaw`
     WITH free AS (
       SELECT node_id, index FROM slot
       WHERE node_id = ${nodeId} AND (unit_id IS NULL OR lease_until < now())
@@ -167,7 +163,9 @@ async function take(
       RETURNING slot.node_id),
     started AS (
       UPDATE request SET status = 'running'
-      WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken))
+      WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken)),
+    waited AS (
+      DELETE FROM waiting WHERE unit_id = ${unitId} AND EXISTS (SELECT FROM taken))
     INSERT INTO dispatch (unit_id, dispatch, node_id, coordinator)
     SELECT ${unitId}, ${dispatch}, node_id, ${coordinatorUrl} FROM taken`;
   return inserted === 1;

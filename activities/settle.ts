@@ -1,10 +1,9 @@
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
-import { settleReservation } from '../prisma/ledger.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
-import { priceWei, settlement, type TokenUsage } from '../protocol/settle.ts';
+import { priceWei, settlement, type Settlement, type TokenUsage } from '../protocol/settle.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import { LOST_LEASE_SECONDS } from './report-failure.ts';
 
@@ -38,36 +37,56 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
         completionWei: BigInt(input.price.completionWei),
       })
     : 0n;
-  const { captureWei, releaseWei } = settlement(state, BigInt(input.reservedWei), usedWei);
-  const chargedWei = await inTransaction(database, async (transaction) => {
-    const [open] = await transaction.$queryRaw<{ finished: boolean; charged_wei: string }[]>`
-      SELECT finished_at IS NOT NULL AS finished, charged_wei::text
-      FROM request WHERE id = ${requestId} FOR UPDATE`;
-    if (!open) throw new Error(`${requestId} has a workflow but no record`);
-    if (open.finished) return open.charged_wei;
-    await settleReservation(transaction, requestId, input.accountId, captureWei, releaseWei);
-    const elapsedMs = performance.now() - startedAt;
-    const timeline = input.timeline.map((record) =>
-      record.step === 'settle' ? { ...record, state: 'done', elapsedMs } : record,
-    );
-    await transaction.$executeRaw`
+  const due = settlement(state, BigInt(input.reservedWei), usedWei);
+  const chargedWei =
+    state === 'completed'
+      ? await end(database, input, due, startedAt)
+      : await inTransaction(database, async (transaction) => {
+          // What is still leased was given up in the middle: a cancellation, or a step that failed.
+          await transaction.$executeRaw`
+            UPDATE slot SET lease_until = least(lease_until,
+              now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
+            WHERE unit_id = ${requestId}`;
+          if (code !== null) await reportEnd(transaction, requestId, code);
+          // Nobody has been told yet; a completed request was announced when it was validated.
+          await announceOutcome(transaction, requestId);
+          return end(transaction, input, due, startedAt);
+        });
+  return { chargedWei, elapsedMs: performance.now() - startedAt };
+}
+
+/**
+ * One statement: moves the money and writes the final state, unless that was done before.
+ *
+ * @returns what the request was charged.
+ */
+async function end(
+  transaction: Transaction,
+  { requestId, accountId, state, code, timeline }: SettleInput,
+  { captureWei, releaseWei }: Settlement,
+  startedAt: number,
+): Promise<string> {
+  const elapsedMs = performance.now() - startedAt;
+  const records = timeline.map((record) =>
+    record.step === 'settle' ? { ...record, state: 'done', elapsedMs } : record,
+  );
+  const [row] = await transaction.$queryRaw<{ charged_wei: string }[]>`
+    WITH open AS (
+      SELECT id, ledger_settle(id, ${accountId}, ${captureWei.toString()}::numeric,
+                               ${releaseWei.toString()}::numeric)::text AS settled
+      FROM (SELECT id FROM request WHERE id = ${requestId} AND finished_at IS NULL FOR UPDATE)
+           AS unsettled),
+    ended AS (
       UPDATE request SET status = ${state}, failure_code = ${code}, finished_at = now(),
         charged_wei = ${captureWei.toString()}::numeric,
-        timeline = ${JSON.stringify(timeline)}::jsonb
-      WHERE id = ${requestId}`;
-    await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${requestId}`;
-    // What is still leased was given up in the middle: a cancellation, or a step that failed.
-    // A completed request has given its slot back already: no statement on the fast path.
-    if (state !== 'completed')
-      await transaction.$executeRaw`
-        UPDATE slot SET lease_until = least(lease_until,
-          now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
-        WHERE unit_id = ${requestId}`;
-    if (code !== null) await reportEnd(transaction, requestId, code);
-    await announceOutcome(transaction, requestId);
-    return captureWei.toString();
-  });
-  return { chargedWei, elapsedMs: performance.now() - startedAt };
+        timeline = ${JSON.stringify(records)}::jsonb
+      FROM open WHERE request.id = open.id AND open.settled IS NOT NULL
+      RETURNING request.charged_wei),
+    waited AS (DELETE FROM waiting WHERE unit_id = ${requestId})
+    SELECT coalesce((SELECT charged_wei FROM ended), charged_wei)::text AS charged_wei
+    FROM request WHERE id = ${requestId}`;
+  if (!row) throw new Error(`${requestId} has a workflow but no record`);
+  return row.charged_wei;
 }
 
 /** The event of an end that belongs to no attempt; those of attempts are written as they fail. */

@@ -11,18 +11,21 @@ export interface StepDependencies extends DispatchDependencies, ValidateDependen
   readonly coordinatorUrl: string;
   /** Called when a slot may have become free, after the transaction that freed it. */
   readonly onCapacity: () => void;
+  /** Called when a unit begins to wait for capacity. */
+  readonly onWaiting: () => void;
   readonly log: Logger;
 }
 
 /** The coordinator's local activities, one per step, over what each of them needs. */
 export function createSteps(dependencies: StepDependencies) {
-  const { database, coordinatorUrl, onCapacity, log } = dependencies;
+  const { database, coordinatorUrl, onCapacity, onWaiting, log } = dependencies;
   return {
     async schedule(input: ScheduleInput) {
       const result = await schedule(database, coordinatorUrl, input);
       const node = result.kind === 'assigned' ? shortId(result.node.nodeId) : null;
       const at = { unit: shortId(input.unitId), dispatch: input.dispatch, node };
       log.info(at, `scheduler // match: ${result.kind}`);
+      if (result.kind === 'waiting') onWaiting();
       return result;
     },
 

@@ -1,10 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
-import { rsaPublicKeyFromSpki } from '../crypto/keys.ts';
+import { rsaPublicKeyFromBase64 } from '../crypto/keys.ts';
 import { verifyProof } from '../crypto/prove.ts';
 import { openReturn, readdressReturn } from '../crypto/return.ts';
-import { inTransaction, type Database } from '../prisma/client.ts';
-import { announceOutcome } from '../prisma/outcomes.ts';
+import type { Database } from '../prisma/client.ts';
+import { OUTCOME_CHANNEL } from '../prisma/outcomes.ts';
 import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { nodeReturnSchema } from '../protocol/execute-schema.ts';
@@ -104,7 +104,7 @@ async function open(sealedResult: unknown, returnRing: Ring<X25519Key>) {
 }
 
 function signingKey(node: Assignment): KeyObject {
-  return rsaPublicKeyFromSpki(Buffer.from(node.signingKey, 'base64'));
+  return rsaPublicKeyFromBase64(node.signingKey);
 }
 
 async function store(
@@ -116,19 +116,18 @@ async function store(
   const { unitId, dispatch, node } = input;
   const { scheme, poe, signature, decryptedAtMs, finishedAtMs } = checked.returned;
   const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
-  await inTransaction(database, async (transaction) => {
-    await transaction.$executeRaw`
-      WITH decided AS (
-        UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
-          decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
-        WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL),
-      freed AS (
-        UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL
-        WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
+  await database.$queryRaw`
+    WITH decided AS (
+      UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
+        decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
+      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL),
+    freed AS (
+      UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL
+      WHERE unit_id = ${unitId} AND dispatch = ${dispatch}),
+    validated AS (
       UPDATE request SET status = 'validated', validated_at = now(),
         sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
         proof = ${JSON.stringify(proof)}::jsonb
-      WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
-    await announceOutcome(transaction, unitId);
-  });
+      WHERE id = ${unitId} AND status IN ('accepted', 'running'))
+    SELECT pg_notify(${OUTCOME_CHANNEL}, ${unitId})::text`;
 }

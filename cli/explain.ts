@@ -65,13 +65,10 @@ function nodeLines(nodes: RequestExplanation['nodes'], out: Terminal): string[] 
 
 function headline({ status, waiting, error, deadline_at, attempts }: RequestExplanation): string {
   if (waiting) {
-    const left = Date.parse(deadline_at) - Date.now();
+    const left = span(Date.parse(deadline_at) - Date.now());
     const waited = span(Date.now() - Date.parse(waiting.since));
-    return (
-      `has waited for a node for ${waited}, as number ` +
-      `${waiting.position} of ${waiting.queue_length} in the queue; if none takes it, it fails in ` +
-      `${span(left)}.`
-    );
+    const place = `number ${waiting.position} of ${waiting.queue_length} in the queue`;
+    return `has waited for a node for ${waited}, as ${place}; if none takes it, it fails in ${left}.`;
   }
   if (error) return `is ${status}: ${error.message} (${error.code})`;
   if (status === 'running') return `is running: attempt ${attempts.at(-1)?.dispatch ?? 1}.`;

@@ -17,9 +17,14 @@ export function dispatchContentKey(
   nodeEncryptionPublicKey: KeyObject,
 ): string {
   const contentKey = unwrapForRing(recipient, wrapRing);
-  const padding = constants.RSA_PKCS1_OAEP_PADDING;
-  const key = { key: nodeEncryptionPublicKey, padding, oaepHash: 'sha256' };
-  const encrypted = publicEncrypt(key, contentKey);
+  const encryptedKey = encryptContentKey(nodeEncryptionPublicKey, contentKey);
   contentKey.fill(0);
-  return encrypted.toString('base64url');
+  return encryptedKey;
+}
+
+/** `alg: RSA-OAEP-256` (RFC 7518 §4.3): a content key that only one node can decrypt, base64url. */
+export function encryptContentKey(nodePublicKey: KeyObject, contentKey: Uint8Array): string {
+  const padding = constants.RSA_PKCS1_OAEP_PADDING;
+  const key = { key: nodePublicKey, padding, oaepHash: 'sha256' };
+  return publicEncrypt(key, contentKey).toString('base64url');
 }

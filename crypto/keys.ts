@@ -99,9 +99,9 @@ export async function x25519KeyOf(privateKey: KeyObject): Promise<X25519Key> {
   return { kid: await thumbprint(publicJwk), publicJwk, privateKey };
 }
 
-/** The `kid` of a public X25519 key: its RFC 7638 thumbprint. */
+/** The `kid` of a public X25519 key: its RFC 7638 thumbprint. The last few are remembered. */
 export function thumbprint(key: RequesterKey): Promise<string> {
-  return calculateJwkThumbprint(key, 'sha256');
+  return remembered(thumbprints, key.x, () => calculateJwkThumbprint(key, 'sha256'));
 }
 
 /** A new key for a wrap ring. */
@@ -112,6 +112,30 @@ export function generateWrapKey(): WrapKey {
 /** A wrap key from its 32 bytes. */
 export function wrapKeyOf(kid: string, bytes: Uint8Array): WrapKey {
   return { kid, key: createSecretKey(bytes) };
+}
+
+/**
+ * `rsaPublicKeyFromSpki` for the base64 text that the database has. The last keys are remembered:
+ * checking one takes as long as using it.
+ */
+export function rsaPublicKeyFromBase64(spki: string): KeyObject {
+  return remembered(rsaKeys, spki, () => rsaPublicKeyFromSpki(Buffer.from(spki, 'base64')));
+}
+
+/** About a kilobyte each; more nodes than that only cost time. */
+const REMEMBERED_MAX = 1_000;
+const rsaKeys = new Map<string, KeyObject>();
+const thumbprints = new Map<string, Promise<string>>();
+
+/** A pure function's answer, from the map if it is there; the oldest makes room. */
+function remembered<Value>(known: Map<string, Value>, key: string, make: () => Value): Value {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  const value = make();
+  const [oldest] = known.size < REMEMBERED_MAX ? [] : known.keys();
+  if (oldest !== undefined) known.delete(oldest);
+  known.set(key, value);
+  return value;
 }
 
 /** Makes `key` current; of the older keys only the newest stay, `keysMax` in all. */

@@ -1,11 +1,20 @@
 import { createHash, randomBytes, type KeyObject } from 'node:crypto';
-import { GeneralEncrypt, generalDecrypt } from 'jose';
+import { generalDecrypt } from 'jose';
 import { canonicalBytes } from '../protocol/canonical.ts';
-import type { SealedRequest, WrappedRequest } from '../protocol/envelope.ts';
+import {
+  REQUEST_PROTECTED,
+  type SealedRequest,
+  type WrappedRequest,
+} from '../protocol/envelope.ts';
 import { dispatchEnvelopeSchema, sealedRequestSchema } from '../protocol/envelope-schema.ts';
-import type { RequesterKey, RequestParameters } from '../protocol/receive.ts';
-import { agreeForRing, wrapContentKey } from './content-key.ts';
+import {
+  PAYLOAD_BYTES_MAX,
+  type RequesterKey,
+  type RequestParameters,
+} from '../protocol/receive.ts';
+import { agreeForRing, sealForKey, wrapContentKey } from './content-key.ts';
 import { EnvelopeError } from './errors.ts';
+import { sealGcm } from './gcm.ts';
 import { thumbprint, type Ring, type WrapKey, type X25519Key } from './keys.ts';
 import { parseEnvelope, undecryptable } from './parse.ts';
 
@@ -49,20 +58,14 @@ export interface RequestToSeal {
 /** Seals a request to the coordinator. Throws `envelope.oversize` for a payload too large. */
 export async function sealRequest(request: RequestToSeal): Promise<SealedRequest> {
   const { plaintext, parameters, requesterKey, intakeKey } = request;
-  const header = { alg: 'ECDH-ES+A256KW', kid: await thumbprint(intakeKey) };
-  // jose puts the `epk` of a lone recipient in the protected header, which would then fix the
-  // recipient for good. With a second one it stays beside its recipient; that second one, whose
-  // key exists nowhere else, is dropped again: recipients aren't authenticated.
-  const jwe = await new GeneralEncrypt(plaintext)
-    .setProtectedHeader({ enc: 'A256GCM' })
-    .setAdditionalAuthenticatedData(requestDigest(parameters, requesterKey))
-    .addRecipient({ ...intakeKey })
-    .setUnprotectedHeader(header)
-    .addRecipient(randomBytes(32))
-    .setUnprotectedHeader({ alg: 'A256KW' })
-    .encrypt();
-  const sealed = { ...jwe, recipients: jwe.recipients.slice(0, 1) };
-  return parseEnvelope(sealedRequestSchema, sealed, 'sealed request');
+  if (plaintext.length > PAYLOAD_BYTES_MAX)
+    throw new EnvelopeError('envelope.oversize', 'The payload of the request is too long.');
+  const contentKey = randomBytes(32);
+  const aad = requestDigest(parameters, requesterKey).toString('base64url');
+  const content = sealGcm(contentKey, `${REQUEST_PROTECTED}.${aad}`, plaintext);
+  const recipient = sealForKey(intakeKey, await thumbprint(intakeKey), contentKey);
+  contentKey.fill(0);
+  return { protected: REQUEST_PROTECTED, recipients: [recipient], aad, ...content };
 }
 
 /**

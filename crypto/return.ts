@@ -1,12 +1,13 @@
-import { GeneralEncrypt, generalDecrypt } from 'jose';
+import { randomBytes } from 'node:crypto';
 import type { ReturnEnvelope, X25519Recipient } from '../protocol/envelope.ts';
 import { returnEnvelopeSchema, returnHeaderSchema } from '../protocol/envelope-schema.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import type { DispatchContext } from './channel.ts';
 import { agreeForRing, sealForKey } from './content-key.ts';
 import { EnvelopeError } from './errors.ts';
-import { keyOf, thumbprint, type Ring, type X25519Key } from './keys.ts';
-import { parseEnvelope, parseHeader, undecryptable } from './parse.ts';
+import { encodeHeader, openGcm, sealGcm } from './gcm.ts';
+import { thumbprint, type Ring, type X25519Key } from './keys.ts';
+import { parseEnvelope, parseHeader } from './parse.ts';
 
 /** The two parties that a result and its stream are sealed to. */
 export interface ReturnKeys {
@@ -42,19 +43,11 @@ export async function openReturn(
   const sealed = parseEnvelope(returnEnvelopeSchema, jwe, 'return');
   const header = parseHeader(returnHeaderSchema, sealed.protected, 'return');
   const recipient = recipientFor(sealed, privateKeyRing);
-  const { privateKey } = keyOf(privateKeyRing, recipient.header.kid);
-  // With one recipient jose tries one key, and a forged second recipient costs nothing.
-  const forOne = { ...sealed, recipients: [recipient] };
-  try {
-    const { plaintext } = await generalDecrypt(forOne, privateKey, {
-      keyManagementAlgorithms: ['ECDH-ES+A256KW'],
-      contentEncryptionAlgorithms: ['A256GCM'],
-    });
-    const { unit, dispatch, node } = header;
-    return { resultBytes: plaintext, unitId: unit, dispatch, nodeId: node };
-  } catch (cause) {
-    throw undecryptable('return', cause);
-  }
+  const contentKey = agreeForRing(recipient, privateKeyRing);
+  const resultBytes = openGcm(contentKey, sealed.protected, sealed, 'return');
+  contentKey.fill(0);
+  const { unit, dispatch, node } = header;
+  return { resultBytes, unitId: unit, dispatch, nodeId: node };
 }
 
 /** A JWE to the requester and the coordinator, in this order, under the given header. */
@@ -67,13 +60,17 @@ export async function sealToBoth(
     thumbprint(requesterKey),
     thumbprint(returnKey),
   ]);
-  const jwe = await new GeneralEncrypt(plaintext)
-    .setProtectedHeader({ ...protectedHeader })
-    .addRecipient({ ...requesterKey })
-    .setUnprotectedHeader({ alg: 'ECDH-ES+A256KW', kid: requester })
-    .addRecipient({ ...returnKey })
-    .setUnprotectedHeader({ alg: 'ECDH-ES+A256KW', kid: coordinator })
-    .encrypt();
+  const contentKey = randomBytes(32);
+  const header = encodeHeader(protectedHeader);
+  const jwe = {
+    protected: header,
+    recipients: [
+      sealForKey(requesterKey, requester, contentKey),
+      sealForKey(returnKey, coordinator, contentKey),
+    ],
+    ...sealGcm(contentKey, header, plaintext),
+  };
+  contentKey.fill(0);
   return parseEnvelope(returnEnvelopeSchema, jwe, 'return');
 }
 

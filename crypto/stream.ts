@@ -7,7 +7,8 @@ import {
 } from '../protocol/envelope-schema.ts';
 import type { DispatchContext } from './channel.ts';
 import { agreeForRing } from './content-key.ts';
-import { openDir, openGcm, sealDir } from './dir.ts';
+import { openDir, sealDir } from './dir.ts';
+import { openGcm } from './gcm.ts';
 import { EnvelopeError } from './errors.ts';
 import type { Ring, X25519Key } from './keys.ts';
 import { parseEnvelope, parseHeader, parseJsonBytes, undecryptable } from './parse.ts';

@@ -1,8 +1,10 @@
-import type { KeyObject } from 'node:crypto';
-import { CompactEncrypt, compactDecrypt } from 'jose';
+import { randomBytes, type KeyObject } from 'node:crypto';
+import { compactDecrypt } from 'jose';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { ticketSchema, type Ticket } from '../protocol/envelope-schema.ts';
+import { encryptContentKey } from './dispatch.ts';
 import { EnvelopeError } from './errors.ts';
+import { encodeHeader, sealGcm } from './gcm.ts';
 import { parseJsonBytes, undecryptable } from './parse.ts';
 
 /** A ticket is under 1 KB; more is no ticket. */
@@ -13,15 +15,15 @@ const TICKET_CHARACTERS_MAX = 4096;
  * Throws `envelope.malformed` if the ticket breaks a limit. It costs the node a second RSA private
  * operation, some milliseconds on another thread; docs/decisions/0003-envelopes.md says why.
  */
-export async function sealTicket(
-  ticket: Ticket,
-  nodeEncryptionPublicKey: KeyObject,
-): Promise<string> {
+export function sealTicket(ticket: Ticket, nodeEncryptionPublicKey: KeyObject): string {
   const plaintext = canonicalBytes(ticket);
   parseJsonBytes(ticketSchema, plaintext, 'ticket');
-  return new CompactEncrypt(plaintext)
-    .setProtectedHeader({ alg: 'RSA-OAEP-256', enc: 'A256GCM' })
-    .encrypt(nodeEncryptionPublicKey);
+  const contentKey = randomBytes(32);
+  const header = encodeHeader({ alg: 'RSA-OAEP-256', enc: 'A256GCM' });
+  const encryptedKey = encryptContentKey(nodeEncryptionPublicKey, contentKey);
+  const { iv, ciphertext, tag } = sealGcm(contentKey, header, plaintext);
+  contentKey.fill(0);
+  return [header, encryptedKey, iv, ciphertext, tag].join('.');
 }
 
 /** Opens a ticket, on the node. Throws `EnvelopeError` with an `envelope.…` code. */

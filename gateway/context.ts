@@ -23,9 +23,10 @@ export async function authenticate(database: Database, request: FastifyRequest):
   const key = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1];
   if (!key) throw new CodedError('receive.unauthorized', 'Send it as: Authorization: Bearer KEY.');
   const keyHash = createHash('sha256').update(key).digest('hex');
-  const found = await database.apiKey.findUnique({ where: { keyHash } });
+  const [found] = await database.$queryRaw<{ account_id: string }[]>`
+    SELECT account_id FROM api_key WHERE key_hash = ${keyHash}`;
   if (!found) throw new CodedError('receive.unauthorized');
-  return found.accountId;
+  return found.account_id;
 }
 
 /** The failure as the API tells it; what has no code is a bug or an outage of ours. */

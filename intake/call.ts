@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client';
 import { receive, type ReceiveKeys } from '../activities/receive.ts';
-import { isAnswerable, type RequestRecord } from '../prisma/requests.ts';
+import { isAnswerable, readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { shortId } from '../protocol/ids.ts';
 import type { IntakeEvent, IntakeOutcome } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
@@ -30,17 +30,23 @@ export async function serveIntakeCall(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, keys, client, relay, log } = dependencies;
-  const accepted = await receive(database, keys, call);
+  const { accepted, isJoined } = await receive(database, keys, call);
   const { requestId } = accepted;
   log.info(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
     'coordinator // receive: accepted',
   );
   emit({ type: 'accepted', requestId });
+  const known = isJoined ? await readRequest(database, requestId) : undefined;
+  // Also one that was ended without a run: none must be started for it any more.
+  if (known && isAnswerable(known)) {
+    emit(outcomeOf(known));
+    return;
+  }
   // Subscribed before the start, so that no frame and no outcome can come too early.
   const unsubscribe = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
   try {
-    const answerable = whenRecord(dependencies, requestId, isAnswerable, signal);
+    const answerable = whenRecord(dependencies, requestId, isAnswerable, signal, isJoined);
     await startInference(client, accepted);
     const record = await answerable;
     if (record) emit(outcomeOf(record));

@@ -17,8 +17,10 @@ const START_GRACE_SECONDS = 300;
 const WAKE: (typeof wakeSignal)['name'] = 'wake';
 
 export interface Sweeper {
-  /** Sweeps soon: capacity may have appeared. */
+  /** Sweeps soon: capacity may have appeared. Without effect while nothing is known to wait. */
   hint(): void;
+  /** A unit begins to wait. */
+  expect(): void;
   stop(): Promise<void>;
 }
 
@@ -29,11 +31,17 @@ export interface Sweeper {
 export function startSweeper(database: Database, client: Client, log: Logger): Sweeper {
   const stopped = new AbortController();
   let hinted: (() => void) | undefined;
+  // What waits for another coordinator is seen within a second; here every request gives a hint.
+  let anyWaiting = true;
   const loop = (async () => {
     while (!stopped.signal.aborted) {
-      await sweep(database, client, log).catch((error: unknown) =>
-        log.error({ error: String(error) }, 'sweeper // failed, will sweep again'),
-      );
+      anyWaiting = false;
+      try {
+        const swept = await sweep(database, client, log);
+        anyWaiting ||= swept.waiting > 0;
+      } catch (error) {
+        log.error({ error: String(error) }, 'sweeper // failed, will sweep again');
+      }
       if (stopped.signal.aborted) break;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, SWEEP_MS);
@@ -46,7 +54,12 @@ export function startSweeper(database: Database, client: Client, log: Logger): S
     }
   })();
   return {
-    hint: () => hinted?.(),
+    hint() {
+      if (anyWaiting) hinted?.();
+    },
+    expect() {
+      anyWaiting = true;
+    },
     async stop() {
       stopped.abort();
       hinted?.();
@@ -55,17 +68,25 @@ export function startSweeper(database: Database, client: Client, log: Logger): S
   };
 }
 
-/** One round. @returns the units woken and the requests ended. */
-export async function sweep(
-  database: Database,
-  client: Client,
-  log: Logger,
-): Promise<{ readonly woken: readonly string[]; readonly abandoned: readonly string[] }> {
+/** What one round found and did. */
+export interface Swept {
+  readonly woken: readonly string[];
+  /** Units that waited; 0 as well when another coordinator was sweeping. */
+  readonly waiting: number;
+  readonly abandoned: readonly string[];
+}
+
+/** One round. @returns the units woken, how many wait, and the requests ended. */
+export async function sweep(database: Database, client: Client, log: Logger): Promise<Swept> {
   const due = await inTransaction(database, async (transaction) => {
     const [lock] = await transaction.$queryRaw<{ held: boolean }[]>`
       SELECT pg_try_advisory_xact_lock(${SWEEP_LOCK}::bigint) AS held`;
-    if (!lock?.held) return { wake: [], stale: [] };
-    return { wake: await wakeable(transaction), stale: await stale(transaction) };
+    if (!lock?.held) return { wake: [], stale: [], waiting: 0 };
+    const [row] = await transaction.$queryRaw<{ waiting: number }[]>`
+      SELECT count(*)::int AS waiting FROM waiting`;
+    const waiting = row?.waiting ?? 0;
+    const wake = waiting > 0 ? await wakeable(transaction) : [];
+    return { wake, stale: await stale(transaction), waiting };
   });
   for (const unitId of due.wake) await wake(client, database, unitId, log);
   const abandoned: string[] = [];
@@ -75,7 +96,7 @@ export async function sweep(
     log.error({ request: shortId(requestId), code: 'receive.not_started' }, 'sweeper // abandoned');
     abandoned.push(requestId);
   }
-  return { woken: due.wake, abandoned };
+  return { woken: due.wake, waiting: due.waiting, abandoned };
 }
 
 /**

@@ -15,8 +15,9 @@ export interface RecordSource {
 /**
  * Waits until one request's record is as wanted; nothing is polled.
  *
- * @param isWanted looked at now, and again each time the record says something new.
+ * @param isWanted asked each time the record says something new.
  * @param signal ends the wait.
+ * @param lookNow whether it may have come to that before; a look that is saved is a statement less.
  * @returns undefined when the wait was ended first.
  */
 export function whenRecord(
@@ -24,6 +25,7 @@ export function whenRecord(
   requestId: string,
   isWanted: (record: RequestRecord) => boolean,
   signal: AbortSignal,
+  lookNow = true,
 ): Promise<RequestRecord | undefined> {
   return new Promise((resolve) => {
     const end = (record?: RequestRecord) => {
@@ -47,7 +49,6 @@ export function whenRecord(
     };
     const unsubscribe = outcomes.subscribe(requestId, look);
     signal.addEventListener('abort', onAbort);
-    // It may have come to that long ago.
-    look();
+    if (lookNow) look();
   });
 }

@@ -9,8 +9,15 @@ import type { Ticket } from '../protocol/envelope-schema.ts';
 import type { ExecuteInput, NODE_REPORTED_CODES, NodeReturn } from '../protocol/execute.ts';
 import { POE_SCHEME, proofOfExecution } from '../protocol/prove.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
-import { emptyStreamDigest, extendStreamDigest, resultBytes } from '../protocol/result.ts';
 import {
+  emptyStreamDigest,
+  extendStreamDigest,
+  resultBytes,
+  type InferenceResult,
+} from '../protocol/result.ts';
+import { checkResult, returnBytesMax } from '../protocol/validate.ts';
+import {
+  BackendFailedError,
   ContextExceededError,
   InvalidRequestError,
   type Backend,
@@ -25,6 +32,11 @@ export interface ExecuteDependencies {
   /** The coordinator's current return key. */
   readonly returnKey: () => RequesterKey;
   readonly openStream: (ticket: Ticket) => FrameStream;
+  /**
+   * Told why the backend failed, for the operator's log: the coordinator only learns that it did.
+   * No message of this error quotes a prompt or an answer.
+   */
+  readonly onBackendFailed?: (error: BackendFailedError) => void;
 }
 
 /** The deadline and cancellation of one execution, and its sign of life. */
@@ -36,6 +48,7 @@ export interface ExecutionContext {
 interface Opened {
   readonly ticket: Ticket;
   readonly payload: InferencePayload;
+  readonly payloadBytes: number;
 }
 
 const HEARTBEAT_MS = 2_000;
@@ -51,7 +64,6 @@ export async function execute(
   input: ExecuteInput,
   context: ExecutionContext,
 ): Promise<NodeReturn> {
-  const { backend } = dependencies;
   const alive = setInterval(context.heartbeat, HEARTBEAT_MS);
   let stream: OutgoingStream | undefined;
   try {
@@ -61,7 +73,7 @@ export async function execute(
     const outgoing = await startStream(dependencies, input, opened.ticket);
     stream = outgoing;
     const generation = await generate(
-      backend,
+      dependencies,
       input,
       opened,
       (delta) => outgoing.send(delta),
@@ -71,24 +83,7 @@ export async function execute(
     context.cancelled.throwIfAborted();
     await outgoing.end();
     const finishedAtMs = Date.now();
-    const bytes = resultBytes({
-      v: 1,
-      modelDigest: backend.model.digest,
-      engine: backend.engine,
-      seed: opened.ticket.seed,
-      choices: [
-        {
-          text: generation.text,
-          tokenIds: [...generation.tokenIds],
-          finishReason: generation.finishReason,
-        },
-      ],
-      usage: {
-        promptTokens: generation.promptTokens,
-        completionTokens: generation.completionTokens,
-      },
-      streamDigest: outgoing.digest(),
-    });
+    const bytes = commit(dependencies, input, opened, generation, outgoing.digest());
     return await prove(dependencies, input, opened.ticket, bytes, { decryptedAtMs, finishedAtMs });
   } finally {
     clearInterval(alive);
@@ -105,14 +100,14 @@ async function openInput({ keys }: ExecuteDependencies, input: ExecuteInput): Pr
       openRequest(input.envelope, input.parameters, input.requesterKey, privateKey),
     ]);
     if (ticket.nodeId !== keys.nodeId) throw new Error('the ticket is for another node');
-    return { ticket, payload: parsePayload(payload) };
+    return { ticket, payload: parsePayload(payload), payloadBytes: payload.length };
   } catch (error) {
     throw failure('dispatch.envelope_rejected', error);
   }
 }
 
 async function generate(
-  backend: Backend,
+  { backend, onBackendFailed }: ExecuteDependencies,
   { parameters }: ExecuteInput,
   { ticket, payload }: Opened,
   onText: (delta: string) => void,
@@ -124,8 +119,44 @@ async function generate(
   } catch (error) {
     if (error instanceof ContextExceededError) throw failure('execute.context_exceeded', error);
     if (error instanceof InvalidRequestError) throw failure('execute.invalid_request', error);
+    if (error instanceof BackendFailedError) onBackendFailed?.(error);
     throw failure('execute.backend_failed', error);
   }
+}
+
+/**
+ * The result's bytes, once they are what Validate takes. A backend that counts wrongly is told from
+ * a node that lies only here, where it is not too late.
+ */
+function commit(
+  { backend, onBackendFailed }: ExecuteDependencies,
+  { parameters }: ExecuteInput,
+  { ticket, payloadBytes }: Opened,
+  { text, tokenIds, promptTokens, completionTokens, finishReason }: Generation,
+  streamDigest: string,
+): Uint8Array {
+  const { seed } = ticket;
+  const modelDigest = backend.model.digest;
+  const result: InferenceResult = {
+    v: 1,
+    modelDigest,
+    engine: backend.engine,
+    seed,
+    choices: [{ text, ...(tokenIds ? { tokenIds: [...tokenIds] } : {}), finishReason }],
+    usage: { promptTokens, completionTokens },
+    streamDigest,
+  };
+  const bytes = resultBytes(result);
+  const fits = (bytes.length * 4) / 3 <= returnBytesMax(parameters.maxTokens);
+  if (fits && checkResult(result, { parameters, modelDigest, seed, payloadBytes }) === null)
+    return bytes;
+  const error = new BackendFailedError(
+    `The backend counted ${promptTokens} prompt tokens of ${payloadBytes} bytes and ` +
+      `${completionTokens} of at most ${parameters.maxTokens} completion tokens, for a result of ` +
+      `${bytes.length} bytes that ended with ${finishReason}. Nobody would take that.`,
+  );
+  onBackendFailed?.(error);
+  throw failure('execute.backend_failed', error);
 }
 
 interface OutgoingStream {

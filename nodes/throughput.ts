@@ -1,10 +1,13 @@
-import type { Backend } from './backends/backend.ts';
+import { BackendFailedError, type Backend } from './backends/backend.ts';
 
 const TOKENS = 24;
 
 /**
  * Tokens per second of one short generation, prompt included, so that a scheduler errs towards
- * "slower". It is a claim: what the network relies on it measures itself.
+ * "slower". It is a claim: what the network relies on it measures itself. It is a trial too: a
+ * backend that fails it fails every request.
+ *
+ * @throws BackendFailedError also for an answer without a token.
  */
 export async function measureThroughput(backend: Backend): Promise<number> {
   const request = {
@@ -21,5 +24,7 @@ export async function measureThroughput(backend: Backend): Promise<number> {
     () => {},
     new AbortController().signal,
   );
+  if (completionTokens === 0)
+    throw new BackendFailedError('The backend answered a trial request with no token at all.');
   return (completionTokens * 1_000) / (performance.now() - startedAt);
 }

@@ -1,5 +1,5 @@
 import { PrismaPg } from '@prisma/adapter-pg';
-import { PrismaClient } from './generated/client.ts';
+import { Prisma, PrismaClient } from './generated/client.ts';
 
 export type Database = PrismaClient;
 /** What statements may be run on: the client, or the transaction that the caller is in. */
@@ -12,8 +12,29 @@ export type Transaction = Pick<PrismaClient, '$queryRaw' | '$executeRaw'>;
  * @param connectionsMax pool size, 8 by default: two cores are busy well below that.
  */
 export function openDatabase(url: string, connectionsMax = 8): Database {
-  const adapter = new PrismaPg({ connectionString: url, max: connectionsMax });
+  const adapter = new PrismaPg(
+    { connectionString: url, max: connectionsMax },
+    { statementNameGenerator: ({ sql }) => statementName(sql) },
+  );
   return new PrismaClient({ adapter });
+}
+
+/** Statements are templates, so there are few; what isn't must not fill the server's memory. */
+const NAMED_STATEMENTS_MAX = 200;
+const statementNames = new Map<string, string>();
+
+/**
+ * A statement that has a name is parsed and planned once for each connection, not each time. So a
+ * pooler between here and PostgreSQL must support prepared statements (PgBouncer ≥ 1.21 does).
+ */
+function statementName(sql: string): string {
+  const known = statementNames.get(sql);
+  if (known !== undefined) return known;
+  // The empty name is PostgreSQL's unnamed statement.
+  if (statementNames.size >= NAMED_STATEMENTS_MAX) return '';
+  const name = `plx_${statementNames.size}`;
+  statementNames.set(sql, name);
+  return name;
 }
 
 /**
@@ -25,4 +46,13 @@ export function inTransaction<T>(
   work: (transaction: Transaction) => Promise<T>,
 ): Promise<T> {
   return database.$transaction(work, { maxWait: 5_000, timeout: 10_000 });
+}
+
+/** Whether a statement failed because there is a row of that key (SQLSTATE 23505). */
+export function isUniqueViolation(error: unknown): boolean {
+  if (!(error instanceof Prisma.PrismaClientKnownRequestError)) return false;
+  const { driverAdapterError } = (error.meta ?? {}) as {
+    driverAdapterError?: { cause?: { originalCode?: string } };
+  };
+  return driverAdapterError?.cause?.originalCode === '23505';
 }

@@ -2,8 +2,6 @@ import type { Transaction } from './client.ts';
 
 /** What came in from outside; the only account that runs below zero. */
 const FUNDING = 'funding';
-/** What was captured for delivered work. */
-const USAGE = 'usage';
 
 /** Ledger accounts of one payer. */
 function availableOf(accountId: string): string {
@@ -33,7 +31,13 @@ export async function deposit(
   accountId: string,
   amountWei: bigint,
 ): Promise<boolean> {
-  return post(transaction, `${key}:deposit`, 'deposit', FUNDING, availableOf(accountId), amountWei);
+  if (amountWei === 0n) return false;
+  const inserted = await transaction.$executeRaw`
+    INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
+    VALUES (${`${key}:deposit`}, 'deposit', ${FUNDING}, ${availableOf(accountId)},
+            ${amountWei.toString()}::numeric)
+    ON CONFLICT (key) DO NOTHING`;
+  return inserted === 1;
 }
 
 /**
@@ -47,20 +51,9 @@ export async function reserve(
   accountId: string,
   amountWei: bigint,
 ): Promise<boolean> {
-  // The row lock makes check and transfer one decision among concurrent requests of one payer.
-  const [balance] = await transaction.$queryRaw<{ enough: boolean }[]>`
-    SELECT balance_wei >= ${amountWei.toString()}::numeric AS enough
-    FROM ledger_account WHERE id = ${availableOf(accountId)} FOR UPDATE`;
-  if (!balance?.enough) return false;
-  await post(
-    transaction,
-    `${unitId}:reserve`,
-    'reserve',
-    availableOf(accountId),
-    reservedOf(accountId),
-    amountWei,
-  );
-  return true;
+  const [row] = await transaction.$queryRaw<{ granted: boolean }[]>`
+    SELECT ledger_reserve(${unitId}, ${accountId}, ${amountWei.toString()}::numeric) AS granted`;
+  return row?.granted ?? false;
 }
 
 /** Ends a reservation: `captureWei` is paid for delivered work, `releaseWei` goes back. */
@@ -71,31 +64,7 @@ export async function settleReservation(
   captureWei: bigint,
   releaseWei: bigint,
 ): Promise<void> {
-  const reserved = reservedOf(accountId);
-  await post(transaction, `${unitId}:capture`, 'capture', reserved, USAGE, captureWei);
-  await post(
-    transaction,
-    `${unitId}:release`,
-    'release',
-    reserved,
-    availableOf(accountId),
-    releaseWei,
-  );
-}
-
-/** A transfer; a trigger moves the balances. Nothing happens for an amount of zero. */
-async function post(
-  transaction: Transaction,
-  key: string,
-  purpose: string,
-  debitId: string,
-  creditId: string,
-  amountWei: bigint,
-): Promise<boolean> {
-  if (amountWei === 0n) return false;
-  const inserted = await transaction.$executeRaw`
-    INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
-    VALUES (${key}, ${purpose}, ${debitId}, ${creditId}, ${amountWei.toString()}::numeric)
-    ON CONFLICT (key) DO NOTHING`;
-  return inserted === 1;
+  await transaction.$queryRaw`
+    SELECT ledger_settle(${unitId}, ${accountId}, ${captureWei.toString()}::numeric,
+                         ${releaseWei.toString()}::numeric)::text`;
 }

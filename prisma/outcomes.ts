@@ -1,12 +1,13 @@
 import { Client } from 'pg';
 import type { Transaction } from './client.ts';
 
-const CHANNEL = 'plx_outcome';
+/** Notifications on it carry a request's id: its row says something new. */
+export const OUTCOME_CHANNEL = 'plx_outcome';
 const RECONNECT_MS = 500;
 
 /** Tells every coordinator and gateway that a request's row says something new. */
 export async function announceOutcome(transaction: Transaction, requestId: string): Promise<void> {
-  await transaction.$queryRaw`SELECT pg_notify(${CHANNEL}, ${requestId})::text`;
+  await transaction.$queryRaw`SELECT pg_notify(${OUTCOME_CHANNEL}, ${requestId})::text`;
 }
 
 export interface OutcomeListener {
@@ -40,7 +41,7 @@ export async function listenForOutcomes(
       void reconnect(connection);
     });
     await connection.connect();
-    await connection.query(`LISTEN ${CHANNEL}`);
+    await connection.query(`LISTEN ${OUTCOME_CHANNEL}`);
     return connection;
   }
 

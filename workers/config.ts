@@ -50,8 +50,8 @@ export const gatewayEnv = z.object({
   PLX_LOG_LEVEL: logLevel,
 });
 
-/** Environment of `workers/node.ts`: what an operator sets. */
-export const nodeEnv = z.object({
+const modelId = z.string().regex(/^[\w.:/+-]{1,120}$/);
+const commonNodeEnv = z.object({
   TEMPORAL_ADDRESS: hostPort,
   TEMPORAL_NAMESPACE: namespace,
   PLX_COORDINATOR_URL: url,
@@ -60,10 +60,64 @@ export const nodeEnv = z.object({
   PLX_NODE_KEYS: z.string().min(1),
   PLX_NODE_TIER: z.coerce.number().int().min(1).max(5),
   PLX_NODE_SLOTS: z.coerce.number().int().min(1).max(256).default(1),
-  MODEL_PATH: z.string().min(1),
-  PLX_MODEL_ID: z.string().regex(/^[\w.:/+-]{1,120}$/),
+  PLX_MODEL_ID: modelId,
   PLX_LOG_LEVEL: logLevel,
 });
+
+/** The model runs within the node's process. */
+const llamaNodeEnv = commonNodeEnv.extend({
+  PLX_BACKEND: z
+    .literal('llama')
+    .optional()
+    .transform(() => 'llama' as const),
+  MODEL_PATH: z.string().min(1),
+});
+
+/** The model runs in a server that the operator started (docs/operator-backends.md). */
+const openaiNodeEnv = commonNodeEnv
+  .extend({
+    PLX_BACKEND: z.literal('openai'),
+    /** The base URL as OpenAI clients take it. */
+    PLX_OPENAI_URL: url.refine(
+      (text) => !/[@?#]/.test(text),
+      'must have no user, password, query or fragment; keys go into PLX_OPENAI_API_KEY',
+    ),
+    /** A header that isn't visible ASCII would be refused by an error that quotes it. */
+    PLX_OPENAI_API_KEY: z
+      .string()
+      .regex(/^[\x21-\x7e]+$/, 'must be visible ASCII characters')
+      .optional(),
+    /** The server's name of the model; by default PLX_MODEL_ID. */
+    PLX_OPENAI_MODEL: z
+      .string()
+      .regex(/^[\x21-\x7e]{1,200}$/, 'must be 1 to 200 visible ASCII characters')
+      .optional(),
+    /** What the operator vouches for; a server can't be asked. */
+    PLX_MODEL_DIGEST: z
+      .templateLiteral(['sha256:', z.string().regex(/^[0-9a-f]{64}$/)], {
+        error: 'must be sha256: and 64 lower-case hex digits',
+      })
+      .optional(),
+    /** The weights file that the server loaded, if it is on this machine: its digest is taken. */
+    MODEL_PATH: z.string().min(1).optional(),
+    PLX_CONTEXT_TOKENS: z
+      .string()
+      .regex(/^[1-9]\d{0,8}$/, 'must be a whole number of tokens')
+      .transform(Number)
+      .optional(),
+  })
+  .refine((env) => env.PLX_MODEL_DIGEST !== undefined || env.MODEL_PATH !== undefined, {
+    path: ['PLX_MODEL_DIGEST'],
+    error: 'set it, or MODEL_PATH to the weights file that the server loaded',
+    // Also when another variable is wrong: all of them are named at once.
+    when: ({ value }) => typeof value === 'object' && value !== null,
+  });
+
+/** Environment of `workers/node.ts`: what an operator sets. */
+export const nodeEnv = z.discriminatedUnion('PLX_BACKEND', [llamaNodeEnv, openaiNodeEnv], {
+  error: 'must be llama or openai',
+});
+export type NodeConfig = z.infer<typeof nodeEnv>;
 
 /**
  * Reads a role's environment once, at its start.
@@ -79,7 +133,8 @@ export function readConfig<Schema extends z.ZodType>(
   if (parsed.success) return parsed.data;
   const lines = parsed.error.issues.map((issue) => {
     const name = issue.path.join('.');
-    return `  ${name}: ${env[name] === undefined ? 'is not set' : issue.message}`;
+    const isMissing = env[name] === undefined && issue.code !== 'custom';
+    return `  ${name}: ${isMissing ? 'is not set' : issue.message}`;
   });
   throw new ConfigError(`The ${role} can't start with this environment:\n${lines.join('\n')}`);
 }

@@ -25,6 +25,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   Runtime.install({
+    // The role stops its parts in order; the SDK must not stop the worker on its own.
+    shutdownSignals: [],
     logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
   });
   const database = openDatabase(config.DATABASE_URL);
@@ -56,6 +58,7 @@ async function startCoordinator(): Promise<RunningRole> {
       coordinatorUrl,
       relayed: (unitId, dispatch) => relay.relayed(unitId, dispatch),
       onCapacity: hint,
+      onWaiting: () => sweeper.expect(),
       log,
     }),
   });

@@ -1,16 +1,15 @@
 import { Context } from '@temporalio/activity';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import type { z } from 'zod';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
-import { createLlamaBackend } from '../nodes/backends/llama.ts';
 import { Channel, type NodeClaims } from '../nodes/channel.ts';
 import { execute } from '../nodes/execute.ts';
+import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
-import { measureThroughput } from '../nodes/throughput.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
-import { nodeEnv, readConfig } from './config.ts';
+import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
+import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 
 /** A node: a Temporal activity worker on its own queue, with its own keys and one backend. */
@@ -18,15 +17,12 @@ async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   Runtime.install({
+    // The role stops its parts in order; the SDK must not stop the worker on its own.
+    shutdownSignals: [],
     logger: new DefaultLogger('WARN', (entry) => log.warn(entry, 'temporal sdk')),
   });
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
-  const backend: Backend = await createLlamaBackend({
-    modelPath: config.MODEL_PATH,
-    modelId: config.PLX_MODEL_ID,
-    slots: config.PLX_NODE_SLOTS,
-  });
-  const tokensPerSecond = await measureThroughput(backend);
+  const { backend, tokensPerSecond } = await startBackend(config, log);
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
 
@@ -43,6 +39,8 @@ async function startNode(): Promise<RunningRole> {
             channel.openStream(ticket, ticket.channelToken, (error) =>
               log.warn({ error: error.message }, 'node // stream lost, the work goes on'),
             ),
+          onBackendFailed: (error) =>
+            log.error({ error: error.message }, 'node // the backend failed a request'),
         },
         input,
         { cancelled, heartbeat: () => heartbeat() },
@@ -59,12 +57,19 @@ async function startNode(): Promise<RunningRole> {
     shutdownGraceTime: '30s',
   });
   const running = worker.run();
-  const membership = await joinNetwork(channel, claims(config, backend, tokensPerSecond), log);
+  const health = watchHealth(backend, log);
+  const membership = await joinNetwork(
+    channel,
+    () => claims(config, backend, tokensPerSecond),
+    log,
+    () => health.isHealthy(),
+  );
 
   return {
     ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },
     async stop() {
       await membership.leave();
+      await health.stop();
       worker.shutdown();
       await running;
       await connection.close();
@@ -74,11 +79,7 @@ async function startNode(): Promise<RunningRole> {
 }
 
 /** What the node says of itself; the network measures what it relies on. */
-function claims(
-  config: z.infer<typeof nodeEnv>,
-  backend: Backend,
-  tokensPerSecond: number,
-): NodeClaims {
+function claims(config: NodeConfig, backend: Backend, tokensPerSecond: number): NodeClaims {
   return {
     name: config.PLX_NODE_NAME,
     operatorId: config.PLX_OPERATOR,

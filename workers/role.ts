@@ -11,6 +11,7 @@ export interface RunningRole {
 const SECRET_PATHS = [
   'authorization',
   'apiKey',
+  'PLX_OPENAI_API_KEY',
   'plaintext',
   'messages',
   'text',

@@ -8,7 +8,8 @@ export interface ChatMessage {
 
 /**
  * One generation. The same request on the same engine and weights gives the same token ids,
- * whatever runs beside it; that is tested on CPUs only.
+ * whatever runs beside it; that is tested on CPUs only, and with the embedded engine only. What a
+ * server behind `openai.ts` does with a seed is up to that server.
  */
 export interface GenerateRequest {
   /** At least one. The model always answers with a new assistant turn. */
@@ -35,11 +36,21 @@ export interface Generation {
   /**
    * Every token as sampled, in order. It includes the end-of-generation token and the tokens of a
    * stop string: with them a checker can tell that the model, not the node, ended the answer.
+   *
+   * Null when the engine doesn't tell them, as OpenAI's API doesn't. Such an answer can only be
+   * checked by its text and its counts.
    */
-  readonly tokenIds: readonly number[];
-  /** Tokens of the conversation in the model's chat template. */
+  readonly tokenIds: readonly number[] | null;
+  /**
+   * Tokens of the conversation in the model's chat template. 0 in a cancelled generation of an
+   * engine that counts at the end.
+   */
   readonly promptTokens: number;
-  /** Always `tokenIds.length`, so a `length` finish has exactly `maxTokens`. */
+  /**
+   * `tokenIds.length` where there are ids; a `length` finish always has exactly `maxTokens`. It may
+   * count tokens that aren't part of the text, as those of a reasoning that the engine holds back.
+   * In a cancelled generation of an engine that counts at the end: pieces of text.
+   */
   readonly completionTokens: number;
   readonly finishReason: 'stop' | 'length' | 'cancelled';
 }
@@ -48,9 +59,10 @@ export interface Generation {
 export interface ModelDescription {
   /** The name that requests ask for. */
   readonly id: string;
-  /** SHA-256 of the weights file, in lower-case hex. */
+  /** SHA-256 of the weights file, in lower-case hex; as the operator declares it where the engine
+   * can't be asked. */
   readonly digest: `sha256:${string}`;
-  /** As the weights file declares it, such as `Q4_1`. */
+  /** As the weights file declares it, such as `Q4_1`; `unknown` where the engine doesn't tell. */
   readonly quantisation: string;
   /** Bounds prompt and output of one generation together. */
   readonly contextTokens: number;
@@ -59,7 +71,8 @@ export interface ModelDescription {
 /** An inference engine with one model loaded. */
 export interface Backend {
   /** Engine, version, build and hardware, at most `ENGINE_LENGTH_MAX` characters: nodes with the
-   * same engine and model digest are expected to sample the same tokens. */
+   * same engine and model digest are expected to sample the same tokens. An engine behind a
+   * network may be another one after an outage; it doesn't change while it is healthy. */
   readonly engine: string;
   readonly model: ModelDescription;
   /** Concurrent generations; further ones wait in order. */
@@ -76,6 +89,11 @@ export interface Backend {
     onText: (delta: string) => void,
     signal: AbortSignal,
   ): Promise<Generation>;
+  /**
+   * Resolves when the engine can be expected to serve, without generating. Throws
+   * `BackendFailedError`; it may be healthy again later.
+   */
+  health(): Promise<void>;
   /** Frees everything. Generations under way fail with `BackendFailedError`. Idempotent. */
   close(): Promise<void>;
 }

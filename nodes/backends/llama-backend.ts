@@ -4,7 +4,7 @@ import { assertGenerateRequest, BackendFailedError } from './backend.ts';
 import type { Backend, GenerateRequest, Generation, ModelDescription } from './backend.ts';
 import type { PromptEncoder } from './llama-prompt.ts';
 import { LlamaRun } from './llama-run.ts';
-import { SlotPool } from './llama-slots.ts';
+import { SlotPool } from './slot-pool.ts';
 
 /** What the backend is put together from; it owns `llama` and all within it. */
 export interface LlamaParts {
@@ -63,6 +63,11 @@ export class LlamaBackend implements Backend {
     // Only the caller may cut an answer short.
     if (generation.finishReason === 'cancelled' && !signal.aborted) this.#assertOpen();
     return generation;
+  }
+
+  /** It is in this process: it serves unless it was closed, or a slot couldn't be emptied. */
+  async health(): Promise<void> {
+    this.#pool.assertOpen();
   }
 
   close(): Promise<void> {

@@ -1,7 +1,8 @@
 import type { LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
 import { BackendFailedError } from './backend.ts';
 import type { GenerateRequest, Generation } from './backend.ts';
-import { StopScanner, TokenDecoder } from './llama-text.ts';
+import { TokenDecoder } from './llama-text.ts';
+import { StopScanner } from './stop-scanner.ts';
 
 /** One generation, ready to run. */
 export interface RunInput {

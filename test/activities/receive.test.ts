@@ -23,7 +23,7 @@ describe('activities/receive', () => {
 
   it('reserves the highest possible price, and then allocates the id', async () => {
     const before = await balances(db.database);
-    const accepted = await receive(db.database, receiveKeys, await intakeCall());
+    const { accepted } = await receive(db.database, receiveKeys, await intakeCall());
     assert.match(accepted.requestId, /^req_[0-9a-f]{64}$/);
     const after = await balances(db.database);
     const reserved = BigInt(accepted.reservedWei);
@@ -36,13 +36,14 @@ describe('activities/receive', () => {
 
   it('joins the request of the same intake key, also when two calls come at once', async () => {
     const call = await intakeCall();
-    const accepted = await Promise.all(
+    const received = await Promise.all(
       Array.from({ length: 6 }, () => receive(db.database, receiveKeys, call)),
     );
-    assert.equal(new Set(accepted.map(({ requestId }) => requestId)).size, 1);
+    assert.equal(new Set(received.map(({ accepted }) => accepted.requestId)).size, 1);
+    assert.equal(received.filter(({ isJoined }) => !isJoined).length, 1);
     assert.equal(await count(db.database, 'request'), 1);
     const after = await balances(db.database);
-    assert.equal(after[`${ACCOUNT}:reserved`], BigInt(accepted[0]?.reservedWei ?? -1));
+    assert.equal(after[`${ACCOUNT}:reserved`], BigInt(received[0]?.accepted.reservedWei ?? -1));
   });
 
   const refusals: [string, ErrorCode, (call: IntakeCall) => IntakeCall | Promise<IntakeCall>][] = [
@@ -82,7 +83,9 @@ describe('activities/receive', () => {
 
   it('refuses the request that credit no longer covers, however many come at once', async () => {
     const call = await intakeCall();
-    const { reservedWei } = await receive(db.database, receiveKeys, call);
+    const {
+      accepted: { reservedWei },
+    } = await receive(db.database, receiveKeys, call);
     // Leave room for exactly three more.
     const room = 3n * BigInt(reservedWei);
     const available = (await balances(db.database))[`${ACCOUNT}:available`] ?? 0n;
@@ -105,7 +108,9 @@ describe('activities/receive', () => {
 
   it('gives everything back, once, when the workflow never starts', async () => {
     const before = await balances(db.database);
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const {
+      accepted: { requestId },
+    } = await receive(db.database, receiveKeys, await intakeCall());
     assert.equal(await abandon(db.database, requestId), true);
     assert.equal(await abandon(db.database, requestId), false);
     assert.deepEqual(await balances(db.database), before);

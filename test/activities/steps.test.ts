@@ -20,7 +20,7 @@ describe('activities: run twice, count once', () => {
   beforeEach(async () => {
     db = await freshDatabase();
     await seedInstant(db.database);
-    accepted = await receive(db.database, receiveKeys, await intakeCall());
+    ({ accepted } = await receive(db.database, receiveKeys, await intakeCall()));
   });
   afterEach(() => db.close());
 

@@ -7,7 +7,7 @@ import { receive } from '../../activities/receive.ts';
 import { Relay } from '../../intake/relay.ts';
 import { createIntakeServer } from '../../intake/server.ts';
 import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.ts';
-import { CodedError } from '../../protocol/errors.ts';
+import type { IntakeCall } from '../../protocol/receive.ts';
 import { balances, intakeCall, receiveKeys, requester, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 
@@ -49,6 +49,11 @@ describe('intake/run', () => {
     await connection.close();
   });
 
+  async function received(made?: IntakeCall) {
+    const { accepted } = await receive(db.database, receiveKeys, made ?? (await intakeCall()));
+    return accepted;
+  }
+
   async function call(method: 'GET' | 'POST', path: string, token = TOKEN) {
     const headers = { authorization: `Bearer ${token}` };
     const response = await app.inject({ method, url: `/v1/intake/requests/${path}`, headers });
@@ -68,7 +73,7 @@ describe('intake/run', () => {
   });
 
   it('tells the steps of a request that has no run yet', async () => {
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const { requestId } = await received();
     const { status, body } = await call('GET', `${requestId}/steps`);
     assert.equal(status, 200);
     assert.deepEqual(body, {
@@ -86,7 +91,7 @@ describe('intake/run', () => {
   });
 
   it('says so when the run does not answer', async () => {
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const { requestId } = await received();
     // Nobody works on this queue.
     await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
     const { code } = await call('GET', `${requestId}/steps`);
@@ -97,21 +102,35 @@ describe('intake/run', () => {
   it('cancels a request whose run never starts: paid back, and not started later', async () => {
     const before = await balances(db.database);
     const made = await intakeCall();
-    const { requestId } = await receive(db.database, receiveKeys, made);
+    const { requestId } = await received(made);
     assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
     const row = await db.database.request.findUniqueOrThrow({ where: { id: requestId } });
     assert.deepEqual([row.status, row.failureCode], ['cancelled', 'execute.cancelled']);
     assert.deepEqual(await balances(db.database), before);
     assert.equal((await call('POST', `${requestId}/cancel`)).status, 204, 'again');
     // The gateway repeats its call when the connection breaks: it must not start the run.
-    await assert.rejects(
-      receive(db.database, receiveKeys, made),
-      (error) => error instanceof CodedError && error.code === 'execute.cancelled',
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const repeated = await app.inject({
+      method: 'POST',
+      url: '/v1/intake',
+      headers,
+      payload: { ...made },
+    });
+    assert.deepEqual(
+      repeated.body
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as unknown),
+      [
+        { type: 'accepted', requestId },
+        { type: 'outcome', state: 'failed', code: 'execute.cancelled' },
+      ],
     );
+    await assert.rejects(client.workflow.getHandle(requestId).describe(), /not found/);
   });
 
   it('cancels the run that starts while it waits for one', async () => {
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const { requestId } = await received();
     const answer = call('POST', `${requestId}/cancel`);
     await new Promise((resolve) => setTimeout(resolve, 300));
     await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
@@ -123,7 +142,7 @@ describe('intake/run', () => {
 
   it('ends a request whose run was terminated from outside', async () => {
     const before = await balances(db.database);
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const { requestId } = await received();
     await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
     await client.workflow.getHandle(requestId).terminate();
     await db.database.request.update({ where: { id: requestId }, data: { status: 'running' } });

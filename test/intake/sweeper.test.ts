@@ -94,7 +94,9 @@ describe('intake/sweeper', () => {
 
   it('ends, and pays back, a request that was accepted but never started', async () => {
     const before = await balances(db.database);
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const {
+      accepted: { requestId },
+    } = await receive(db.database, receiveKeys, await intakeCall());
     assert.deepEqual((await sweep(db.database, client, log)).abandoned, []);
     const longAgo = new Date(Date.now() - 3_600_000);
     await db.database.request.updateMany({ data: { acceptedAt: longAgo } });
@@ -103,7 +105,9 @@ describe('intake/sweeper', () => {
   });
 
   it('leaves alone a request whose workflow runs, however old', async () => {
-    const { requestId } = await receive(db.database, receiveKeys, await intakeCall());
+    const {
+      accepted: { requestId },
+    } = await receive(db.database, receiveKeys, await intakeCall());
     await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
     await db.database.request.updateMany({ data: { acceptedAt: new Date(0) } });
     assert.deepEqual((await sweep(db.database, client, log)).abandoned, []);

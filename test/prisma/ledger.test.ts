@@ -53,6 +53,26 @@ describe('prisma/ledger', () => {
     );
   });
 
+  it('reserves and settles for one payer at once, without a deadlock', async () => {
+    const account = 'acct_busy';
+    const units = Array.from({ length: 60 }, (_, index) => `busy_${index}`);
+    await inTransaction(db.database, async (transaction) => {
+      await openLedgerAccounts(transaction, account);
+      await deposit(transaction, account, account, 1_000n);
+    });
+    await Promise.all(
+      units.map(async (unit) => {
+        await inTransaction(db.database, (transaction) => reserve(transaction, unit, account, 10n));
+        await inTransaction(db.database, (transaction) =>
+          settleReservation(transaction, unit, account, 4n, 6n),
+        );
+      }),
+    );
+    const now = await balances(db.database);
+    assert.equal(now[`${account}:available`], 1_000n - 60n * 4n);
+    assert.equal(now[`${account}:reserved`], 0n);
+  });
+
   it('has balances that follow from its transfers alone', async () => {
     const rows = await db.database.$queryRaw<{ id: string }[]>`
       SELECT account.id FROM ledger_account AS account WHERE balance_wei <>

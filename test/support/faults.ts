@@ -5,13 +5,14 @@ import { generateNodeKeys, generateX25519Key, type NodeKeys } from '../../crypto
 import { signProof } from '../../crypto/prove.ts';
 import { sealReturn } from '../../crypto/return.ts';
 import { openTicket } from '../../crypto/ticket.ts';
+import type { Generation } from '../../nodes/backends/backend.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import { formatRequestId, type RequestId } from '../../protocol/ids.ts';
 import { proofOfExecution } from '../../protocol/prove.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { emptyStreamDigest, resultBytes, type InferenceResult } from '../../protocol/result.ts';
-import { INSTANT_MODEL } from './instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from './instant-backend.ts';
 import { type Behaviour } from './test-node.ts';
 
 /** One way of a node to be wrong, and the code that it ends with. */
@@ -81,6 +82,19 @@ const commits = (
   tampered((honest, input, keys, returnKey) =>
     committed(input, keys, returnKey, honest, change, unitId),
   );
+
+/** Has the node run a backend that works, but counts or ends wrongly. */
+const miscounting =
+  (change: Partial<Generation>): Behaviour =>
+  (honest) => {
+    const backend = instantBackend();
+    return honest({
+      backend: {
+        ...backend,
+        generate: async (...call) => ({ ...(await backend.generate(...call)), ...change }),
+      },
+    });
+  };
 
 /** Every fault of a return that Validate must notice, and failures that nodes report. */
 export const FAULTS: readonly Fault[] = [
@@ -228,6 +242,24 @@ export const FAULTS: readonly Fault[] = [
     behaviour: async () => {
       throw new Error('segmentation fault');
     },
+  },
+  {
+    name: 'has a backend that counts more of the prompt than there is',
+    code: 'execute.backend_failed',
+    blameless: true,
+    behaviour: miscounting({ promptTokens: 100_000 }),
+  },
+  {
+    name: 'has a backend that cuts answers short',
+    code: 'execute.backend_failed',
+    blameless: true,
+    behaviour: miscounting({ finishReason: 'length' }),
+  },
+  {
+    name: 'has a backend that says far more than was asked for',
+    code: 'execute.backend_failed',
+    blameless: true,
+    behaviour: miscounting({ text: 'x'.repeat(200_000) }),
   },
   {
     name: 'claims that it missed the deadline',

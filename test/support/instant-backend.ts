@@ -45,6 +45,7 @@ export function instantBackend({
             : 'stop',
       };
     },
+    health: async () => {},
     close: async () => {},
   };
 }

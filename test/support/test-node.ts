@@ -73,7 +73,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const running = worker.run();
   const membership = await joinNetwork(
     channel,
-    {
+    () => ({
       name: options.name,
       operatorId: `operator-${options.name}`,
       tier: options.tier,
@@ -83,7 +83,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       engine: backend.engine,
       tokensPerSecond: 1_000,
       slots: backend.slots,
-    },
+    }),
     { info: () => {}, warn: () => {} },
   );
   return {

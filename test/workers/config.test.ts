@@ -30,6 +30,13 @@ const node = {
   MODEL_PATH: 'model.gguf',
   PLX_MODEL_ID: 'smollm2-135m-instruct',
 };
+const openaiNode = {
+  ...node,
+  MODEL_PATH: undefined,
+  PLX_BACKEND: 'openai',
+  PLX_OPENAI_URL: 'http://127.0.0.1:8000/v1/',
+  PLX_MODEL_DIGEST: `sha256:${'0a'.repeat(32)}`,
+};
 const roles = [
   { role: 'coordinator', schema: coordinatorEnv, env: coordinator },
   { role: 'gateway', schema: gatewayEnv, env: gateway },
@@ -96,6 +103,56 @@ describe('workers/config readConfig', () => {
       '  PLX_INTAKE_TOKEN: must have at least 16 characters',
     ]);
   });
+
+  it('takes the embedded backend unless it is told otherwise', () => {
+    const config = readConfig('node', nodeEnv, node);
+    assert.equal(config.PLX_BACKEND, 'llama');
+    assert.ok(config.PLX_BACKEND === 'llama' && config.MODEL_PATH === 'model.gguf');
+    assert.deepEqual(readConfig('node', nodeEnv, { ...node, PLX_BACKEND: 'llama' }), config);
+    assert.match(complaint(roles[2], { PLX_BACKEND: 'vllm' }), /: must be llama or openai$/);
+  });
+
+  it('reads what the openai backend needs', () => {
+    const config = readConfig('node', nodeEnv, { ...openaiNode, PLX_CONTEXT_TOKENS: '4096' });
+    assert.ok(config.PLX_BACKEND === 'openai');
+    assert.deepEqual(
+      [config.PLX_OPENAI_URL, config.PLX_MODEL_DIGEST, config.PLX_CONTEXT_TOKENS],
+      ['http://127.0.0.1:8000/v1', openaiNode.PLX_MODEL_DIGEST, 4_096],
+    );
+    const digest = { MODEL_PATH: 'model.gguf', PLX_MODEL_DIGEST: undefined };
+    readConfig('node', nodeEnv, { ...openaiNode, ...digest });
+  });
+
+  it('lists all that the openai backend misses', () => {
+    const missing = { PLX_OPENAI_URL: undefined, PLX_MODEL_DIGEST: undefined };
+    const env = { ...openaiNode, ...missing, PLX_NODE_NAME: undefined };
+    const lines = complaint(roles[2], env).split('\n').slice(1);
+    assert.deepEqual(lines.toSorted(), [
+      '  PLX_MODEL_DIGEST: set it, or MODEL_PATH to the weights file that the server loaded',
+      '  PLX_NODE_NAME: is not set',
+      '  PLX_OPENAI_URL: is not set',
+    ]);
+  });
+
+  const wrongServers: [string, string, RegExp][] = [
+    ['PLX_OPENAI_URL', 'http://user:secret@127.0.0.1/v1', /no user, password/],
+    ['PLX_OPENAI_URL', 'http://127.0.0.1/v1?key=secret', /no user, password, query/],
+    ['PLX_OPENAI_URL', 'localhost:8000', /URL/],
+    ['PLX_OPENAI_API_KEY', 'two secrets', /visible ASCII/],
+    ['PLX_OPENAI_API_KEY', '', /visible ASCII/],
+    ['PLX_OPENAI_MODEL', '', /visible ASCII/],
+    ['PLX_MODEL_DIGEST', `sha256:${'0A'.repeat(32)}`, /sha256: and 64 lower-case/],
+    ['PLX_MODEL_DIGEST', '0a'.repeat(32), /sha256: and 64 lower-case/],
+    ['PLX_CONTEXT_TOKENS', '0', /whole number of tokens/],
+    ['PLX_CONTEXT_TOKENS', '4k', /whole number of tokens/],
+  ];
+  for (const [name, value, rule] of wrongServers)
+    it(`refuses ${JSON.stringify(value)} as ${name}`, () => {
+      const [, line, ...others] = complaint(roles[2], { ...openaiNode, [name]: value }).split('\n');
+      assert.match(line ?? '', new RegExp(`^  ${name}: .*${rule.source}`));
+      assert.equal(others.length, 0);
+      assert.ok(!line?.includes('secret'));
+    });
 
   const wrongPorts = ['', ' ', '-1', '65536', '8.5', '0x50', '1e3', 'http'];
   for (const port of wrongPorts)

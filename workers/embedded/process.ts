@@ -24,6 +24,8 @@ export interface RoleOptions {
   readonly entry: string;
   /** Its whole configuration: besides PATH and the like it inherits nothing. */
   readonly env: Readonly<Record<string, string>>;
+  /** Further arguments of Node itself, such as `--cpu-prof`; none by default. */
+  readonly nodeArgs?: readonly string[];
   /** Both output streams are appended here. */
   readonly logFile: string;
   /** Called if it ends after being ready and without being stopped. */
@@ -91,7 +93,7 @@ export async function spawnRole(options: RoleOptions): Promise<Role> {
   return { pid, ready, stop };
 }
 
-function startChild({ entry, env, logFile }: RoleOptions): {
+function startChild({ entry, env, logFile, nodeArgs = [] }: RoleOptions): {
   child: ChildProcess;
   log: WriteStream;
 } {
@@ -102,7 +104,7 @@ function startChild({ entry, env, logFile }: RoleOptions): {
   const stderr = openSync(logFile, 'a');
   const preload = [import.meta.resolve('tsx'), import.meta.resolve('./follow-parent.mjs')];
   const imports = preload.flatMap((url) => ['--import', url]);
-  const child = spawn(process.execPath, [...imports, entry], {
+  const child = spawn(process.execPath, [...nodeArgs, ...imports, entry], {
     env: { ...Object.fromEntries(inherited), ...env, PLX_PARENT_PID: String(process.pid) },
     stdio: ['ignore', 'pipe', stderr, 'ipc'],
     detached: true,

@@ -5,7 +5,7 @@ import { inTransaction, type Database } from '../../prisma/client.ts';
 import { deposit, openLedgerAccounts } from '../../prisma/ledger.ts';
 
 /** The account that a new checkout can spend from at once. */
-const DEMO_ACCOUNT = 'acct_demo';
+export const DEMO_ACCOUNT = 'acct_demo';
 const WEI_PER_PRLX = 10n ** 18n;
 const DEMO_DEPOSIT_WEI = 100n * WEI_PER_PRLX;
 

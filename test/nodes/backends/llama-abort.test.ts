@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { BackendFailedError, ContextExceededError } from '../../../nodes/backends/backend.ts';
+import { ContextExceededError } from '../../../nodes/backends/backend.ts';
 import type { Backend } from '../../../nodes/backends/backend.ts';
 import { ask, LONG_TEXT, run, startBackend } from './support.ts';
 
@@ -12,23 +12,6 @@ describe('a slot of the llama backend', () => {
 
   const next = ask('What is the word? Answer with it alone.', { maxTokens: 12 });
 
-  it('carries nothing over from one request to the next on the same slot', async () => {
-    const before = await run(backend, next);
-    await run(backend, ask('The secret word is XYLOPHONE. Remember it!', { maxTokens: 8 }));
-    assert.deepEqual((await run(backend, next)).tokenIds, before.tokenIds);
-  });
-
-  it('lets requests wait for the slot, in order', async () => {
-    const order: number[] = [];
-    await Promise.all(
-      [0, 1, 2].map(async (index) => {
-        await run(backend, { ...next, maxTokens: 2 });
-        order.push(index);
-      }),
-    );
-    assert.deepEqual(order, [0, 1, 2]);
-  });
-
   it('makes nothing for a request that is aborted already', async () => {
     const answer = await run(backend, next, AbortSignal.abort());
     assert.deepEqual(
@@ -36,15 +19,6 @@ describe('a slot of the llama backend', () => {
       ['cancelled', '', 0],
     );
     assert.ok(answer.promptTokens > 10);
-  });
-
-  it('lets a request leave while it waits for the slot', async () => {
-    const abort = new AbortController();
-    const running = run(backend, next);
-    const waiting = run(backend, next, abort.signal);
-    abort.abort();
-    assert.equal((await waiting).finishReason, 'cancelled');
-    assert.equal((await running).finishReason === 'cancelled', false);
   });
 
   it('returns what there is soon after an abort', async () => {
@@ -64,7 +38,7 @@ describe('a slot of the llama backend', () => {
     assert.ok(performance.now() - abortedAtMs < 100, `${performance.now() - abortedAtMs} ms`);
     assert.equal(answer.finishReason, 'cancelled');
     assert.equal(answer.text, deltas.join(''));
-    assert.equal(answer.completionTokens, answer.tokenIds.length);
+    assert.equal(answer.completionTokens, answer.tokenIds?.length);
     const whole = await run(backend, { ...request, maxTokens: answer.completionTokens });
     assert.deepEqual(answer.tokenIds, whole.tokenIds);
     assert.equal(answer.text, whole.text);
@@ -110,23 +84,5 @@ describe('the end of the llama backend', () => {
     } finally {
       await backend.close();
     }
-  });
-
-  it('fails all requests when it is closed, and never calls them cancelled', async () => {
-    const backend = await startBackend();
-    const request = ask('Tell a long story.', { maxTokens: 200 });
-    const running = backend.generate(
-      request,
-      () => void backend.close(),
-      new AbortController().signal,
-    );
-    const waiting = run(backend, request);
-    const results = await Promise.allSettled([running, waiting]);
-    for (const result of results) {
-      assert.equal(result.status, 'rejected');
-      assert.ok(result.status === 'rejected' && result.reason instanceof BackendFailedError);
-    }
-    await assert.rejects(run(backend, request), BackendFailedError);
-    await backend.close();
   });
 });

@@ -41,3 +41,8 @@ export async function run(
   const generation = await backend.generate(request, (delta) => deltas.push(delta), signal);
   return { ...generation, deltas };
 }
+
+/** What two equal answers have in common: token ids where there are any, otherwise the text. */
+export function fingerprint({ completionTokens, finishReason, text, tokenIds }: Generation) {
+  return { completionTokens, finishReason, tokens: tokenIds ?? text };
+}

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { SlotPool } from '../../../nodes/backends/llama-slots.ts';
+import { SlotPool } from '../../../nodes/backends/slot-pool.ts';
 
 const never = new AbortController().signal;
 

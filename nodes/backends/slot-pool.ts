@@ -18,9 +18,14 @@ export class SlotPool<T> {
    * pool is closed.
    */
   async take(signal: AbortSignal): Promise<T | undefined> {
-    if (this.#closedBy) throw this.#closedBy;
+    this.assertOpen();
     if (signal.aborted) return undefined;
     return this.#free.pop() ?? (await this.#wait(signal));
+  }
+
+  /** Throws the pool's reason once it is closed. */
+  assertOpen(): void {
+    if (this.#closedBy) throw this.#closedBy;
   }
 
   /** Hands a slot to the next in line. */

@@ -1,0 +1,164 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Client } from 'pg';
+import { openDatabase, inTransaction } from '../prisma/client.ts';
+import { deposit } from '../prisma/ledger.ts';
+import { migrate } from '../prisma/migrate.ts';
+import { DEMO_ACCOUNT, seed } from '../workers/embedded/seed.ts';
+import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgres.ts';
+import { startTemporal } from '../workers/embedded/temporal.ts';
+import { spawnRole } from '../workers/embedded/process.ts';
+import { INSTANT_MODEL } from './instant-backend.ts';
+import { freePort } from './ports.ts';
+
+/** Enough for millions of benchmark requests. */
+const DEPOSIT_WEI = 10n ** 24n;
+
+/** Everything that is measured, as processes of their own over the same two servers. */
+export interface Cluster {
+  readonly gatewayUrl: string;
+  readonly floorUrl: string;
+  readonly databaseUrl: string;
+  readonly temporalAddress: string;
+  readonly apiKey: string;
+  readonly postgresVersion: string;
+  /** By what they are called in the report. */
+  readonly pids: Readonly<Record<string, number>>;
+  stop(): Promise<void>;
+}
+
+/** @param profileDir where the Node processes leave CPU profiles when they stop; none by default. */
+export async function startCluster(profileDir?: string): Promise<Cluster> {
+  const directory = await mkdtemp(join(tmpdir(), 'plx-bench-'));
+  // Private by default; PostgreSQL's account must be able to pass through.
+  await chmod(directory, 0o755);
+  const stops: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
+  const stop = async () => {
+    for (const each of stops.splice(0).toReversed()) await each();
+  };
+  try {
+    return { ...(await startParts(directory, stops, profileDir)), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(
+  directory: string,
+  stops: (() => Promise<unknown>)[],
+  profileDir: string | undefined,
+): Promise<Omit<Cluster, 'stop'>> {
+  const logs = join(directory, 'logs');
+  const temporal = await startTemporal({
+    cliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
+    dbFile: join(directory, 'temporal.db'),
+    port: await freePort(),
+    uiPort: await freePort(),
+    logFile: join(logs, 'temporal.log'),
+  });
+  stops.push(() => temporal.stop());
+  const postgres = await startPostgresWithStatistics(directory);
+  stops.push(() => postgres.stop());
+  const apiKey = `plx-${randomBytes(24).toString('base64url')}`;
+  await prepareDatabase(postgres.url, apiKey);
+  const [version] = await query<{ server_version: string }>(postgres.url, 'SHOW server_version');
+
+  const [coordinatorPort, gatewayPort, floorPort] = [
+    await freePort(),
+    await freePort(),
+    await freePort(),
+  ];
+  const coordinatorUrl = `http://127.0.0.1:${coordinatorPort}`;
+  const spawn = async (name: string, file: string, env: Record<string, string>) => {
+    const role = await spawnRole({
+      name,
+      entry: fileURLToPath(import.meta.resolve(file)),
+      env,
+      nodeArgs: profiling(profileDir, name),
+      logFile: join(logs, `${name}.log`),
+    });
+    stops.push(() => role.stop());
+    return role;
+  };
+  const shared = {
+    DATABASE_URL: postgres.url,
+    TEMPORAL_ADDRESS: temporal.address,
+    PLX_COORDINATOR_URL: coordinatorUrl,
+    PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_OPERATOR: 'operator-a',
+  };
+  const coordinator = await spawn('coordinator', '../workers/coordinator.ts', {
+    ...shared,
+    PLX_COORDINATOR_PORT: String(coordinatorPort),
+    PLX_COORDINATOR_KEYS: join(directory, 'coordinator-keys'),
+  });
+  const gateway = await spawn('gateway', '../workers/gateway.ts', {
+    ...shared,
+    PLX_GATEWAY_PORT: String(gatewayPort),
+    PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
+  });
+  const node = await spawn('node', './node.ts', shared);
+  const floor = await spawn('floor', './floor.ts', {
+    ...shared,
+    BENCH_PORT: String(floorPort),
+    BENCH_NODE_QUEUE: String(node.ready['floorQueue']),
+    BENCH_NODE_KEY: String(node.ready['publicKey']),
+  });
+  return {
+    gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
+    floorUrl: `http://127.0.0.1:${floorPort}`,
+    databaseUrl: postgres.url,
+    temporalAddress: temporal.address,
+    apiKey,
+    postgresVersion: version?.server_version ?? 'unknown',
+    pids: {
+      'floor client and worker': floor.pid,
+      coordinator: coordinator.pid,
+      gateway: gateway.pid,
+      node: node.pid,
+      Temporal: temporal.pid,
+      PostgreSQL: postgres.pid,
+    },
+  };
+}
+
+/** Its extension that counts statements has to be loaded when it starts, so it starts twice. */
+async function startPostgresWithStatistics(directory: string): Promise<EmbeddedPostgres> {
+  const options = {
+    dataDir: join(directory, 'postgres'),
+    port: await freePort(),
+    logFile: join(directory, 'logs', 'postgresql.log'),
+  };
+  const first = await startPostgres(options);
+  await query(first.url, `ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'`);
+  await first.stop();
+  const postgres = await startPostgres(options);
+  await query(postgres.url, 'CREATE EXTENSION IF NOT EXISTS pg_stat_statements');
+  return postgres;
+}
+
+async function query<Row extends object>(url: string, sql: string): Promise<Row[]> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  const { rows } = await client.query<Row>(sql);
+  await client.end();
+  return rows;
+}
+
+async function prepareDatabase(url: string, apiKey: string): Promise<void> {
+  await migrate(url);
+  const database = openDatabase(url, 1);
+  await seed(database, apiKey, INSTANT_MODEL);
+  await inTransaction(database, (transaction) =>
+    deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),
+  );
+  await database.$disconnect();
+}
+
+function profiling(directory: string | undefined, name: string): string[] {
+  return directory === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(directory, name)}`];
+}

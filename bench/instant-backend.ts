@@ -1,0 +1,54 @@
+import type { Backend, GenerateRequest, Generation } from '../nodes/backends/backend.ts';
+
+export const INSTANT_MODEL = {
+  id: 'instant',
+  digest: `sha256:${'1'.repeat(64)}`,
+  quantisation: 'none',
+  contextTokens: 1_024,
+} as const;
+
+export interface InstantOptions {
+  /** Between two pieces of the answer. */
+  readonly pieceMs?: number;
+  readonly slots?: number;
+  /** What it says; by default it repeats the last message word by word. */
+  readonly answer?: (request: GenerateRequest) => readonly string[];
+}
+
+/** A backend without a model, for tests of everything around one. */
+export function instantBackend({
+  pieceMs = 0,
+  slots = 4,
+  answer = echo,
+}: InstantOptions = {}): Backend {
+  return {
+    engine: 'instant/1',
+    model: INSTANT_MODEL,
+    slots,
+    async generate(request, onText, signal): Promise<Generation> {
+      const pieces: string[] = [];
+      for (const piece of answer(request).slice(0, request.maxTokens)) {
+        if (signal.aborted) break;
+        if (pieceMs > 0) await new Promise((resolve) => setTimeout(resolve, pieceMs));
+        pieces.push(piece);
+        onText(piece);
+      }
+      return {
+        text: pieces.join(''),
+        tokenIds: pieces.map((_piece, index) => index),
+        promptTokens: request.messages.length,
+        completionTokens: pieces.length,
+        finishReason: signal.aborted
+          ? 'cancelled'
+          : pieces.length === request.maxTokens
+            ? 'length'
+            : 'stop',
+      };
+    },
+    close: async () => {},
+  };
+}
+
+function echo({ messages }: GenerateRequest): readonly string[] {
+  return (messages.at(-1)?.content ?? '').split(/(?<= )/);
+}

@@ -1,0 +1,114 @@
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { format, resolveConfig } from 'prettier';
+import { historyEventsOf } from './history.ts';
+import { startCluster } from './cluster.ts';
+import { measureAll, measureStatements, type Plan } from './measure.ts';
+import { plotRuns } from './plot.ts';
+import { renderFindings, type Findings } from './report.ts';
+
+const ROOT = dirname(import.meta.dirname);
+const REPORT = join(ROOT, 'docs', 'performance.md');
+const PLOT = join('images', 'performance.svg');
+/** What is between these lines is written anew; the rest of the report is written by people. */
+const MARKS = { begin: '<!-- measured: begin -->', end: '<!-- measured: end -->' } as const;
+
+const HELP = `Usage: npm run bench -- [options]
+
+Measures a request through gateway, coordinator and node, on a backend that answers at once, against
+the least that Temporal allows on the same server: a workflow of one activity, without and with the
+two RSA operations of a node. Then start time and memory of the whole network. About 8 minutes.
+
+Options
+  --write            put what was measured into docs/performance.md
+  --quick            one short repetition: whether it works, not how fast it is
+  --profile DIR      leave a CPU profile (.cpuprofile) of each Node process there
+  --help             show this text
+`;
+
+const PLAN: Plan = {
+  inFlightLevels: [1, 16, 64],
+  repetitions: 5,
+  secondsPerRun: 4,
+  warmUpSeconds: 10,
+};
+const QUICK: Plan = {
+  inFlightLevels: [1, 4],
+  repetitions: 1,
+  secondsPerRun: 1,
+  warmUpSeconds: 1,
+};
+
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      write: { type: 'boolean', default: false },
+      quick: { type: 'boolean', default: false },
+      profile: { type: 'string' },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (values.help) {
+    say(HELP);
+    return 0;
+  }
+  const { report, plot } = await measure(values.quick ? QUICK : PLAN, values.profile);
+  say(`\n${report}\n`);
+  if (values.write) await write(report, plot);
+  return 0;
+}
+
+async function measure(
+  plan: Plan,
+  profileDir: string | undefined,
+): Promise<{ readonly report: string; readonly plot: string }> {
+  say('Starting PostgreSQL, Temporal, coordinator, gateway, node and the floor …');
+  const cluster = await startCluster(profileDir);
+  let findings: Findings;
+  try {
+    const runs = await measureAll(cluster, plan, say);
+    findings = {
+      runs,
+      statements: await measureStatements(cluster, plan.secondsPerRun),
+      historyEvents: await historyEventsOf(cluster),
+      environment: await environment(cluster.postgresVersion),
+      plotPath: PLOT.replaceAll('\\', '/'),
+    };
+  } finally {
+    await cluster.stop();
+  }
+  return { report: renderFindings(findings), plot: await plotRuns(findings.runs) };
+}
+
+/** Nothing of it names the machine or its user. */
+async function environment(postgresVersion: string): Promise<[string, string][]> {
+  const cli = process.env['TEMPORAL_CLI_PATH'] ?? '';
+  const { stdout } = await promisify(execFile)(cli, ['--version']);
+  return [
+    ['processor', `${cpus()[0]?.model.trim() ?? 'unknown'}, ${availableParallelism()} cores`],
+    ['memory', `${(totalmem() / 2 ** 30).toFixed(0)} GiB`],
+    ['system', `${process.platform} ${process.arch}, Node ${process.versions.node}`],
+    ['servers', `PostgreSQL ${postgresVersion}, ${stdout.trim()}`],
+  ];
+}
+
+async function write(report: string, plot: string): Promise<void> {
+  const text = await readFile(REPORT, 'utf8');
+  const [before, rest] = text.split(MARKS.begin);
+  const after = rest?.split(MARKS.end)[1];
+  if (before === undefined || after === undefined)
+    throw new Error(`${REPORT} lacks the lines ${MARKS.begin} and ${MARKS.end}`);
+  const marked = `${before}${MARKS.begin}\n\n${report}\n\n${MARKS.end}${after}`;
+  const options = await resolveConfig(REPORT);
+  await writeFile(REPORT, await format(marked, { ...options, filepath: REPORT }));
+  await mkdir(join(dirname(REPORT), 'images'), { recursive: true });
+  await writeFile(join(dirname(REPORT), PLOT), `${plot}\n`);
+  say(`Written to ${REPORT}.`);
+}
+
+process.exitCode = await main();

@@ -1,0 +1,107 @@
+import { constants, privateDecrypt, sign } from 'node:crypto';
+import { Context } from '@temporalio/activity';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { z } from 'zod';
+import { exportSpki, generateNodeKeys, type NodeKeys } from '../crypto/keys.ts';
+import { Channel } from '../nodes/channel.ts';
+import { execute } from '../nodes/execute.ts';
+import { joinNetwork } from '../nodes/membership.ts';
+import type { ExecuteInput } from '../protocol/execute.ts';
+import { nodeQueue } from '../protocol/queues.ts';
+import { readConfig } from '../workers/config.ts';
+import { runRole, type RunningRole } from '../workers/role.ts';
+import type { FloorActivities } from './floor-workflows.ts';
+import { instantBackend } from './instant-backend.ts';
+
+const SLOTS = 128;
+
+const benchNodeEnv = z.object({
+  TEMPORAL_ADDRESS: z.string(),
+  PLX_COORDINATOR_URL: z.string(),
+  PLX_OPERATOR: z.string(),
+});
+
+/** One process with both: a real node over an instant backend, and the floor's activities. */
+async function startBenchNode(): Promise<RunningRole> {
+  const config = readConfig('bench node', benchNodeEnv);
+  Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
+  const keys = await generateNodeKeys();
+  const backend = instantBackend({ slots: SLOTS });
+  const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
+  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const dependencies = {
+    keys,
+    backend,
+    returnKey: () => membership.returnKey(),
+    openStream: () => {
+      throw new Error('The benchmark asks for no streams.');
+    },
+  };
+  const floorQueue = `floor.${keys.nodeId}`;
+  const queues: [string, object][] = [
+    [
+      nodeQueue(keys.nodeId),
+      {
+        execute: (input: ExecuteInput) => {
+          const { cancellationSignal: cancelled, heartbeat } = Context.current();
+          return execute(dependencies, input, { cancelled, heartbeat: () => heartbeat() });
+        },
+      },
+    ],
+    [floorQueue, floorActivities(keys)],
+  ];
+  const workers = await Promise.all(
+    queues.map(([taskQueue, activities]) =>
+      Worker.create({
+        connection,
+        taskQueue,
+        activities,
+        maxConcurrentActivityTaskExecutions: SLOTS,
+        maxConcurrentActivityTaskPolls: 1,
+      }),
+    ),
+  );
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  const membership = await joinNetwork(
+    channel,
+    {
+      name: 'bench',
+      operatorId: config.PLX_OPERATOR,
+      tier: 1,
+      workloadClasses: ['ai.inference'],
+      modelId: backend.model.id,
+      modelDigest: backend.model.digest,
+      engine: backend.engine,
+      tokensPerSecond: 1_000,
+      slots: backend.slots,
+    },
+    { info: () => {}, warn: () => {} },
+  );
+  const publicKey = exportSpki(keys.encryption.publicKey).toString('base64');
+  return {
+    ready: { floorQueue, publicKey },
+    async stop() {
+      await membership.leave();
+      for (const worker of workers) worker.shutdown();
+      await running;
+      await connection.close();
+    },
+  };
+}
+
+function floorActivities({ encryption, signing }: NodeKeys): FloorActivities {
+  const padding = constants.RSA_PKCS1_OAEP_PADDING;
+  return {
+    plain: async ({ payload }) => payload,
+    async rsa({ encryptedKey, payload }) {
+      const key = { key: encryption.privateKey, padding, oaepHash: 'sha256' };
+      const contentKey = privateDecrypt(key, Buffer.from(encryptedKey, 'base64'));
+      const signature = sign('sha256', Buffer.concat([contentKey, Buffer.from(payload)]), {
+        key: signing.privateKey,
+      });
+      return payload.slice(signature.length) + signature.toString('base64');
+    },
+  };
+}
+
+await runRole(startBenchNode);

@@ -1,0 +1,143 @@
+import { levelsOf, runsOf, type Run, type StatementUse } from './measure.ts';
+import { SCENARIO_TITLES, SCENARIOS, type Scenario } from './scenarios.ts';
+import { ratios, spread } from './statistics.ts';
+
+/** Everything that one run of the benchmark found. */
+export interface Findings {
+  readonly runs: readonly Run[];
+  readonly statements: StatementUse;
+  readonly historyEvents: Readonly<Record<Scenario, number>>;
+  /** Of the machine and what ran on it, for people: name and value. */
+  readonly environment: readonly (readonly [string, string])[];
+  /** Path of the plot, relative to the report. */
+  readonly plotPath: string;
+}
+
+/** The level at which CPU time is told: enough to keep both cores busy, without a queue. */
+const CPU_LEVEL = 16;
+
+/** What was measured, as Markdown, ratios first: absolute numbers are those of one machine. */
+export function renderFindings(findings: Findings): string {
+  const { runs, plotPath } = findings;
+  return [
+    '### Full path by fair floor',
+    '',
+    ratioTable(runs, 'rsa'),
+    '',
+    '### Full path by one-activity workflow without RSA',
+    '',
+    ratioTable(runs, 'plain'),
+    '',
+    `![Throughput and latency](${plotPath})`,
+    '',
+    '### Requests per second and latency',
+    '',
+    absoluteTable(runs),
+    '',
+    '### CPU time per request, in ms',
+    '',
+    cpuTable(runs),
+    '',
+    '### What one request costs the servers',
+    '',
+    costs(findings),
+    '',
+    '### Measured on',
+    '',
+    ...findings.environment.map(([name, value]) => `- ${name}: ${value}`),
+  ].join('\n');
+}
+
+/** Ratios of runs that were measured one after the other, median and min–max of them. */
+function ratioTable(runs: readonly Run[], floor: Scenario): string {
+  const rows = levelsOf(runs).map((inFlight) => {
+    const full = runsOf(runs, 'full', inFlight);
+    const base = runsOf(runs, floor, inFlight);
+    const ratio = (of: (run: Run) => number) => range(ratios(full.map(of), base.map(of)), 2);
+    return [
+      String(inFlight),
+      ratio((run) => run.requestsPerSecond),
+      ratio((run) => run.p50Ms),
+      ratio((run) => run.p95Ms),
+      ratio((run) => cpuTotalMs(run)),
+    ];
+  });
+  return table(['in flight', 'throughput', 'p50', 'p95', 'CPU time'], rows);
+}
+
+function absoluteTable(runs: readonly Run[]): string {
+  const rows = levelsOf(runs).flatMap((inFlight) =>
+    SCENARIOS.map((scenario) => {
+      const group = runsOf(runs, scenario, inFlight);
+      return [
+        String(inFlight),
+        SCENARIO_TITLES[scenario],
+        range(
+          group.map((run) => run.requestsPerSecond),
+          1,
+        ),
+        ...(['p50Ms', 'p95Ms', 'p99Ms'] as const).map((key) =>
+          range(
+            group.map((run) => run[key]),
+            0,
+          ),
+        ),
+      ];
+    }),
+  );
+  return table(['in flight', '', 'requests/s', 'p50 ms', 'p95 ms', 'p99 ms'], rows);
+}
+
+function cpuTable(runs: readonly Run[]): string {
+  const levels = levelsOf(runs);
+  const level = levels.includes(CPU_LEVEL) ? CPU_LEVEL : (levels[0] ?? 0);
+  const names = [...new Set(runs.flatMap(({ cpuMs }) => Object.keys(cpuMs)))];
+  const column = (name: string, scenario: Scenario) =>
+    range(
+      runsOf(runs, scenario, level).map(({ cpuMs }) => cpuMs[name] ?? 0),
+      1,
+    );
+  const rows = names.map((name) => [name, ...SCENARIOS.map((scenario) => column(name, scenario))]);
+  const sums = SCENARIOS.map((scenario) => range(runsOf(runs, scenario, level).map(cpuTotalMs), 1));
+  const head = [`${level} in flight`, ...SCENARIOS.map((scenario) => SCENARIO_TITLES[scenario])];
+  return table(head, [...rows, ['**all**', ...sums]]);
+}
+
+function costs({ statements, historyEvents }: Findings): string {
+  const { perRequest, backgroundPerSecond, requests } = statements;
+  const events = SCENARIOS.map((scenario) => [
+    `history events, ${SCENARIO_TITLES[scenario]}`,
+    String(historyEvents[scenario]),
+  ]);
+  const each = statements.statements
+    .filter(({ calls }) => calls >= requests / 2)
+    .map(({ text, calls, totalMs }) => [
+      `\`${text.slice(0, 70).replaceAll('|', '\\|')}…\``,
+      `${(calls / requests).toFixed(2)} × ${(totalMs / calls).toFixed(2)} ms`,
+    ]);
+  return table(
+    ['', 'per request'],
+    [
+      ...events,
+      ['SQL statements, full path', perRequest.toFixed(1)],
+      ['SQL statements with nothing to do', `${backgroundPerSecond.toFixed(1)} a second`],
+      ...each,
+    ],
+  );
+}
+
+/** CPU time per request of all processes together. */
+export function cpuTotalMs({ cpuMs }: Run): number {
+  return Object.values(cpuMs).reduce((sum, ms) => sum + ms, 0);
+}
+
+function range(values: readonly number[], digits: number): string {
+  const { min, median, max } = spread(values);
+  const [low, middle, high] = [min, median, max].map((value) => value.toFixed(digits));
+  return `**${middle}** (${low}–${high})`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}

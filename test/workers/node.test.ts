@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ONLINE_SECONDS } from '../../protocol/schedule.ts';
+import { spawnRole, type Role } from '../../workers/embedded/process.ts';
+import { startCoordination, type Coordination } from '../support/coordination.ts';
+import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
+import { endsWithoutFinishReason } from '../support/openai-faults.ts';
+import { honest, startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
+import { freePort, testServers } from '../support/servers.ts';
+import { startTestNode, type TestNode } from '../support/test-node.ts';
+import { until } from '../support/until.ts';
+
+const API_KEY = 'key-of-the-model-server';
+const PROMPT = 'one two three';
+
+/** A node as an operator runs it, in front of a server that comes, fails and goes. */
+describe('workers/node with the openai backend', () => {
+  let network: Coordination;
+  let other: TestNode;
+  let server: OpenAiServer;
+  let node: Role;
+  let port: number;
+  let logFile: string;
+
+  before(async function () {
+    this.timeout(120_000);
+    network = await startCoordination();
+    const { directory } = await testServers();
+    port = await freePort();
+    logFile = join(directory, `node-${port}.log`);
+    const starting = spawnRole({
+      name: 'node',
+      entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
+      logFile,
+      env: {
+        TEMPORAL_ADDRESS: network.temporalAddress,
+        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        PLX_NODE_NAME: 'in-front',
+        PLX_OPERATOR: 'operator',
+        PLX_NODE_KEYS: join(directory, `keys-node-${port}`),
+        PLX_NODE_TIER: '1',
+        PLX_BACKEND: 'openai',
+        PLX_MODEL_ID: INSTANT_MODEL.id,
+        PLX_MODEL_DIGEST: INSTANT_MODEL.digest,
+        PLX_OPENAI_URL: `http://127.0.0.1:${port}/v1`,
+        PLX_OPENAI_API_KEY: API_KEY,
+      },
+    });
+    const waiting = /the backend is not ready, waiting for it/;
+    await Promise.race([starting, until(() => waiting.test(log()), 'it waits for its server')]);
+    server = await startOpenAiServer(instantBackend(), port);
+    node = await starting;
+    const { temporalAddress, coordinatorUrl } = network;
+    const backend = instantBackend();
+    const where = { temporalAddress, coordinatorUrl };
+    other = await startTestNode({ ...where, backend, name: 'other', tier: 2 });
+  });
+  after(async function () {
+    this.timeout(60_000);
+    await node?.stop();
+    await other?.stop();
+    await server?.stop();
+    await network?.stop();
+  });
+
+  const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
+
+  /** Sends a request; the smaller node is asked first. */
+  async function chat(stream = false) {
+    const response = await network.chat({
+      model: INSTANT_MODEL.id,
+      messages: [{ role: 'user', content: PROMPT }],
+      max_tokens: 16,
+      stream,
+    });
+    const text = await response.text();
+    assert.equal(response.status, 200, text);
+    const view = await network.ended(response.headers.get('x-request-id') ?? '');
+    assert.equal(view.status, 'completed');
+    assert.equal(view.result?.choices[0]?.message.content, PROMPT);
+    const { node: nodeId, dispatch } = view.proof_of_execution ?? {};
+    const by = nodeId === node.ready['nodeId'] ? 'node' : 'other';
+    return { id: view.id, text, by, dispatch };
+  }
+
+  const lastSeenSeconds = async () => {
+    const id = String(node.ready['nodeId']);
+    const row = await network.database.node.findUniqueOrThrow({ where: { id } });
+    return (Date.now() - row.lastSeenAt.getTime()) / 1_000;
+  };
+
+  it('waited for its server, and names its engine', () => {
+    assert.match(log(), /"error":"The connection to \S+ failed \(ECONNREFUSED\)/);
+    assert.equal(node.ready['engine'], 'vllm/0.10.1');
+  });
+
+  it('serves requests whose PoE is accepted, whole and streamed', async () => {
+    const whole = await chat();
+    assert.deepEqual([whole.by, whole.dispatch], ['node', 1]);
+    const streamed = await chat(true);
+    assert.deepEqual([streamed.by, streamed.dispatch], ['node', 1]);
+    const events = streamed.text.split('\n').filter((line) => line.startsWith('data: {'));
+    const deltas = events.map(
+      (line) =>
+        (JSON.parse(line.slice(6)) as { choices: { delta: { content?: string } }[] }).choices[0]
+          ?.delta.content ?? '',
+    );
+    assert.equal(deltas.join(''), PROMPT);
+    assert.equal(server.headers.at(-1)?.authorization, `Bearer ${API_KEY}`);
+  });
+
+  it('reports a stream without finish_reason, and another node serves the request', async () => {
+    server.serve = endsWithoutFinishReason;
+    const { id, by, dispatch } = await chat();
+    server.serve = honest;
+    assert.deepEqual([by, dispatch], ['other', 2]);
+    const events = await network.database.failureEvent.findMany({ where: { unitId: id } });
+    assert.deepEqual(
+      events.map((event) => [event.code, event.dispatch, event.nodeId, event.recovery]),
+      [['execute.backend_failed', 1, node.ready['nodeId'], 'redispatch']],
+    );
+    assert.deepEqual(await network.database.nodeEvent.findMany({ where: { unitId: id } }), []);
+    await until(() => /the backend failed a request/.test(log()), 'a line for the operator');
+    assert.match(log(), /"error":"The stream ended without a finish_reason/);
+  });
+
+  it('gets no work while its server is away, and comes back with it', async function () {
+    this.timeout(120_000);
+    await server.stop();
+    await until(async () => (await lastSeenSeconds()) > ONLINE_SECONDS + 1, 'it is offline');
+    const away = await chat();
+    assert.deepEqual([away.by, away.dispatch], ['other', 1]);
+    server = await startOpenAiServer(instantBackend(), port);
+    await until(async () => (await lastSeenSeconds()) < ONLINE_SECONDS / 2, 'it is online');
+    const back = await chat();
+    assert.deepEqual([back.by, back.dispatch], ['node', 1]);
+    assert.match(log(), /the backend is not healthy: no heartbeats/);
+    assert.match(log(), /the backend is back/);
+  });
+
+  it('logs neither texts nor keys', () => {
+    assert.ok(log().includes('node // registered'));
+    for (const secret of [PROMPT, 'three', API_KEY]) assert.ok(!log().includes(secret), secret);
+  });
+});
