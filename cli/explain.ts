@@ -68,7 +68,7 @@ function headline({ status, waiting, error, deadline_at, attempts }: RequestExpl
     const left = span(Date.parse(deadline_at) - Date.now());
     const waited = span(Date.now() - Date.parse(waiting.since));
     const place = `number ${waiting.position} of ${waiting.queue_length} in the queue`;
-    return `has waited for a node for ${waited}, as ${place}; if none takes it, it fails in ${left}.`;
+    return `has waited for a node for ${waited}, as ${place}; it fails in ${left} without one.`;
   }
   if (error) return `is ${status}: ${error.message} (${error.code})`;
   if (status === 'running') return `is running: attempt ${attempts.at(-1)?.dispatch ?? 1}.`;
