@@ -5,8 +5,9 @@ import { assertBound, rewrapRequest } from '../crypto/request.ts';
 import { inTransaction, isUniqueViolation, type Database } from '../prisma/client.ts';
 import { settleReservation } from '../prisma/ledger.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
+import type { RequestStatus } from '../prisma/requests.ts';
 import type { WrappedRequest } from '../protocol/envelope.ts';
-import { CodedError } from '../protocol/errors.ts';
+import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import { formatRequestId, type RequestId } from '../protocol/ids.ts';
 import {
   complexityTokens,
@@ -18,6 +19,20 @@ import { priceWei } from '../protocol/settle.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
 
 const SEED_MAX = 0x1_0000_0000;
+
+/** How a request ends that has no workflow to end it. */
+interface EndWithoutRun {
+  readonly status: 'failed' | 'cancelled';
+  readonly code: ErrorCode;
+  /** It ends only if it is still in one of these. */
+  readonly from: readonly RequestStatus[];
+}
+
+const NOT_STARTED: EndWithoutRun = {
+  status: 'failed',
+  code: 'receive.not_started',
+  from: ['accepted'],
+};
 
 /** What opens a sealed request, and what keeps it from then on. */
 export interface ReceiveKeys {
@@ -150,23 +165,29 @@ async function joinOrAccept(
 }
 
 /**
- * Ends a request whose workflow never started, so that nothing stays reserved.
+ * Ends a request that has no workflow to end it, so that nothing stays reserved; by default because
+ * its workflow never started.
  *
  * @returns false when it has started or ended meanwhile.
  */
-export async function abandon(database: Database, requestId: RequestId): Promise<boolean> {
+export async function abandon(
+  database: Database,
+  requestId: RequestId,
+  { status, code, from }: EndWithoutRun = NOT_STARTED,
+): Promise<boolean> {
+  const { step, recovery } = errorDefinition(code);
   return inTransaction(database, async (transaction) => {
     const [row] = await transaction.$queryRaw<{ account_id: string; reserved_wei: string }[]>`
-      UPDATE request SET status = 'failed', failure_code = 'receive.not_started',
-        finished_at = now()
-      WHERE id = ${requestId} AND status = 'accepted'
+      UPDATE request SET status = ${status}, failure_code = ${code}, finished_at = now()
+      WHERE id = ${requestId} AND status = ANY (${[...from]}::text[])
       RETURNING account_id, reserved_wei::text`;
     if (!row) return false;
     await settleReservation(transaction, requestId, row.account_id, 0n, BigInt(row.reserved_wei));
     await transaction.$executeRaw`
       INSERT INTO failure_event (unit_id, dispatch, step, code, recovery)
-      VALUES (${requestId}, 0, 'receive', 'receive.not_started', 'fail')
+      VALUES (${requestId}, 0, ${step}, ${code}, ${recovery})
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+    await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${requestId}`;
     await announceOutcome(transaction, requestId);
     return true;
   });

@@ -2,7 +2,12 @@ import type { Database } from '../prisma/client.ts';
 import { executeLimits } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
-import { chooseNode, type Candidate, type Requirements } from '../protocol/schedule.ts';
+import {
+  chooseNode,
+  ONLINE_SECONDS,
+  type Candidate,
+  type Requirements,
+} from '../protocol/schedule.ts';
 
 /** A node that has a slot reserved for one attempt. Its keys are public: SPKI DER in base64. */
 export interface Assignment {
@@ -27,8 +32,6 @@ export type ScheduleResult =
   | { readonly kind: 'waiting' }
   | { readonly kind: 'elapsed' };
 
-/** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
-export const ONLINE_SECONDS = 8;
 /** How many qualifying nodes are shown to the pure decision (design §6). */
 const CANDIDATES_MAX = 16;
 /** After an execution's outer limit, until its slot is taken back from a node that said nothing. */

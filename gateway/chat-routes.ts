@@ -18,8 +18,7 @@ export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependenci
     reply.raw.on('close', () => gone.abort());
     const events = serveChat(dependencies, accountId, chat, gone.signal);
     // Refusals come before anything is sent, so they still get their status.
-    const accepted = await nextEvent(events);
-    if (accepted.kind !== 'accepted') throw new CodedError('coordinator.internal');
+    const accepted = await nextEvent(events, 'accepted');
     const head: CompletionHead = {
       id: accepted.requestId,
       created: Math.floor(Date.now() / 1_000),
@@ -33,10 +32,14 @@ export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependenci
   });
 }
 
-async function nextEvent(events: AsyncGenerator<ChatEvent>): Promise<ChatEvent> {
+/** @throws CodedError `coordinator.internal` if something else comes, or nothing more. */
+export async function nextEvent<Kind extends ChatEvent['kind']>(
+  events: AsyncGenerator<ChatEvent>,
+  kind: Kind,
+): Promise<Extract<ChatEvent, { kind: Kind }>> {
   const next = await events.next();
-  if (next.done) throw new CodedError('coordinator.internal');
-  return next.value;
+  if (next.done || next.value.kind !== kind) throw new CodedError('coordinator.internal');
+  return next.value as Extract<ChatEvent, { kind: Kind }>;
 }
 
 /** Sends events as they come. A failure after the first byte is an event too, then the end. */

@@ -76,7 +76,8 @@ async function* oneCall(
       yield JSON.parse(line) as IntakeEvent;
 }
 
-async function errorOf(response: Response): Promise<Error> {
+/** The failure that a coordinator answered with. */
+export async function errorOf(response: Response): Promise<Error> {
   const body = (await response.json().catch(() => undefined)) as
     { error?: { code?: string; message?: string } } | undefined;
   const code = body?.error?.code ?? '';

@@ -1,23 +1,67 @@
-import type { FastifyInstance } from 'fastify';
-import { openReturn } from '../crypto/return.ts';
-import { readRequest, type RequestRecord } from '../prisma/requests.ts';
-import { CodedError, errorDefinition } from '../protocol/errors.ts';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { listRequests, readRequest, type RequestRecord } from '../prisma/requests.ts';
+import { CodedError } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
-import { stepNamed } from '../protocol/lifecycle.ts';
-import { parseResult } from '../protocol/result.ts';
-import { completion } from './completion.ts';
+import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
+import { parseQuery } from './query.ts';
+import { describeRequest, summariseRequest } from './request-view.ts';
+import { cancelRequest } from './run-client.ts';
 
-/** `GET /v1/requests/{id}` and `GET /v1/models`. */
+const LIMIT_DEFAULT = 20;
+const LIMIT_MAX = 100;
+
+/** Of a route that takes no parameters besides its path. */
+export const noParameters = z.strictObject({});
+
+const listQuery = z.strictObject({
+  // Only digits: a conversion would take an empty text for 0.
+  limit: z
+    .string()
+    .regex(/^\d{1,3}$/, 'is not a whole number')
+    .transform(Number)
+    .pipe(z.int().min(1).max(LIMIT_MAX))
+    .default(LIMIT_DEFAULT),
+  status: z.enum(['accepted', 'running', 'validated', ...FINAL_STATES]).optional(),
+  after: z.string().refine(isRequestId, 'is not a request id').optional(),
+});
+
+export interface IdParams {
+  Params: { id: string };
+}
+
+/** What became of an account's requests, cancelling them, and `GET /v1/models`. */
 export function requestRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
-  app.get<{ Params: { id: string } }>('/v1/requests/:id', async (request) => {
+  app.get('/v1/requests', async (request) => {
     const accountId = await authenticate(database, request);
-    const { id } = request.params;
-    const record = isRequestId(id) ? await readRequest(database, id) : undefined;
-    // Another account's request is as unknown as none at all.
-    if (record?.accountId !== accountId) throw new CodedError('gateway.request_not_found');
+    const { limit, status, after } = parseQuery(listQuery, request.query);
+    if (after) await ownRequest(dependencies, accountId, after);
+    // One more than asked for tells whether there are more.
+    const rows = await listRequests(database, {
+      accountId,
+      status: status ?? null,
+      after: after ?? null,
+      limit: limit + 1,
+    });
+    const data = rows.slice(0, limit).map(summariseRequest);
+    return {
+      object: 'list',
+      data,
+      first_id: data.at(0)?.id ?? null,
+      last_id: data.at(-1)?.id ?? null,
+      has_more: rows.length > limit,
+    };
+  });
+  app.get<IdParams>('/v1/requests/:id', async (request) => {
+    const record = await authorisedRequest(dependencies, request);
     return describeRequest(record, dependencies);
+  });
+  app.post<IdParams>('/v1/requests/:id/cancel', async (request, reply) => {
+    const record = await authorisedRequest(dependencies, request);
+    parseQuery(noParameters, request.body ?? {});
+    return cancelled(record, reply, dependencies);
   });
   app.get('/v1/models', async () => {
     const models = await database.model.findMany({ orderBy: { id: 'asc' } });
@@ -37,47 +81,46 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
   });
 }
 
-/** What the API says of a request. The result is opened for its own account only. */
-async function describeRequest(record: RequestRecord, dependencies: GatewayDependencies) {
-  const { id, parameters, failureCode, timeline, proof } = record;
-  const head = {
-    id,
-    created: Math.floor(record.acceptedAt.getTime() / 1_000),
-    model: parameters.model,
-  };
-  return {
-    id,
-    object: 'request',
-    status: record.status,
-    workload_class: parameters.workloadClass,
-    model: parameters.model,
-    hardware_tier: parameters.hardwareTier,
-    priority: parameters.priority,
-    deadline_seconds: parameters.deadlineSeconds,
-    accepted_at: record.acceptedAt.toISOString(),
-    finished_at: record.finishedAt?.toISOString() ?? null,
-    reserved_wei: record.reservedWei,
-    charged_wei: record.chargedWei,
-    error: failureCode && { code: failureCode, message: errorDefinition(failureCode).message },
-    steps: timeline?.map(({ step, elapsedMs, ...rest }) => ({
-      number: stepNamed(step).number,
-      step,
-      plane: stepNamed(step).plane,
-      elapsed_ms: elapsedMs ?? null,
-      ...rest,
-    })),
-    proof_of_execution: proof,
-    result: record.sealedResult && completion(head, await openedResult(record, dependencies)),
-    temporal_url: temporalUrl(id, dependencies),
-  };
+/**
+ * The request that a path names, for a caller who may see it.
+ *
+ * @throws CodedError `receive.unauthorized`, `receive.malformed_request` for a query that the route
+ *   doesn't have, `gateway.request_not_found`.
+ */
+export async function authorisedRequest(
+  dependencies: GatewayDependencies,
+  request: FastifyRequest<IdParams>,
+): Promise<RequestRecord> {
+  const accountId = await authenticate(dependencies.database, request);
+  parseQuery(noParameters, request.query);
+  return ownRequest(dependencies, accountId, request.params.id);
 }
 
-async function openedResult({ sealedResult }: RequestRecord, dependencies: GatewayDependencies) {
-  const { resultBytes } = await openReturn(sealedResult, dependencies.requesterRing);
-  return parseResult(resultBytes);
+async function ownRequest(
+  { database }: GatewayDependencies,
+  accountId: string,
+  id: string,
+): Promise<RequestRecord> {
+  const record = isRequestId(id) ? await readRequest(database, id) : undefined;
+  // Another account's request is as unknown as none at all.
+  if (record?.accountId !== accountId) throw new CodedError('gateway.request_not_found');
+  return record;
 }
 
-function temporalUrl(id: string, dependencies: GatewayDependencies): string | null {
-  const { temporalUiUrl, temporalNamespace } = dependencies;
-  return temporalUiUrl && `${temporalUiUrl}/namespaces/${temporalNamespace}/workflows/${id}`;
+/** Cancels, once: 200 when it is cancelled, now or before; 202 while it is still ending. */
+async function cancelled(
+  record: RequestRecord,
+  reply: FastifyReply,
+  dependencies: GatewayDependencies,
+) {
+  const { id, accountId } = record;
+  let current = record;
+  if (!record.finishedAt && isRequestId(id)) {
+    await cancelRequest(dependencies, id);
+    current = await ownRequest(dependencies, accountId, id);
+  }
+  if (current.finishedAt && current.status !== 'cancelled')
+    throw new CodedError('gateway.request_ended', `It is ${current.status}.`);
+  reply.code(current.finishedAt ? 200 : 202);
+  return describeRequest(current, dependencies);
 }

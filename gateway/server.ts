@@ -5,7 +5,10 @@ import { PAYLOAD_BYTES_MAX } from '../protocol/receive.ts';
 import { chatRoutes } from './chat-routes.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { errorResponse } from './openai.ts';
+import { explainRoutes } from './explain-routes.ts';
+import { nodeRoutes } from './node-routes.ts';
 import { requestRoutes } from './request-routes.ts';
+import { submitRoutes } from './submit-routes.ts';
 
 /** Room for JSON's escapes around the largest payload. */
 const BODY_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
@@ -44,7 +47,10 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   });
   app.get('/healthz', (_request, reply) => health(dependencies, reply));
   chatRoutes(app, dependencies);
+  submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);
+  nodeRoutes(app, dependencies);
+  explainRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }

@@ -1,25 +1,17 @@
 import type { Client } from '@temporalio/client';
-import type { Logger } from 'pino';
 import { receive, type ReceiveKeys } from '../activities/receive.ts';
-import type { Database } from '../prisma/client.ts';
-import type { OutcomeListener } from '../prisma/outcomes.ts';
 import { isAnswerable, readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { shortId } from '../protocol/ids.ts';
 import type { IntakeEvent, IntakeOutcome } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
 import type { Relay } from './relay.ts';
 import { startInference } from './start.ts';
+import { whenRecord, type RecordSource } from './when-record.ts';
 
-/** After the database didn't answer. */
-const LOOK_AGAIN_MS = 1_000;
-
-export interface IntakeDependencies {
-  readonly database: Database;
+export interface IntakeDependencies extends RecordSource {
   readonly keys: ReceiveKeys;
   readonly client: Client;
-  readonly outcomes: OutcomeListener;
   readonly relay: Relay;
-  readonly log: Logger;
 }
 
 /**
@@ -45,10 +37,16 @@ export async function serveIntakeCall(
     'coordinator // receive: accepted',
   );
   emit({ type: 'accepted', requestId });
+  const known = isJoined ? await readRequest(database, requestId) : undefined;
+  // Also one that was ended without a run: none must be started for it any more.
+  if (known && isAnswerable(known)) {
+    emit(outcomeOf(known));
+    return;
+  }
   // Subscribed before the start, so that no frame and no outcome can come too early.
   const unsubscribe = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
   try {
-    const answerable = whenAnswerable(dependencies, requestId, isJoined, signal);
+    const answerable = whenRecord(dependencies, requestId, isAnswerable, signal, isJoined);
     await startInference(client, accepted);
     const record = await answerable;
     if (record) emit(outcomeOf(record));
@@ -69,41 +67,4 @@ function outcomeOf(record: RequestRecord): IntakeOutcome {
       dispatch: proof.dispatch,
     };
   return { type: 'outcome', state: 'failed', code: failureCode ?? 'coordinator.internal' };
-}
-
-/**
- * Waits for news of one request; nothing is polled. Undefined when the caller has gone.
- *
- * @param isJoined whether there may have been news before.
- */
-function whenAnswerable(
-  { database, outcomes, log }: IntakeDependencies,
-  requestId: string,
-  isJoined: boolean,
-  signal: AbortSignal,
-): Promise<RequestRecord | undefined> {
-  return new Promise((resolve) => {
-    const end = (record?: RequestRecord) => {
-      unsubscribe();
-      signal.removeEventListener('abort', onAbort);
-      resolve(record);
-    };
-    const onAbort = () => end();
-    const look = () => {
-      readRequest(database, requestId).then(
-        (record) => record && isAnswerable(record) && end(record),
-        (error: unknown) => {
-          // The request goes on whether or not its row can be read just now.
-          log.warn(
-            { error: String(error) },
-            'coordinator // outcome not readable, will look again',
-          );
-          if (!signal.aborted) setTimeout(look, LOOK_AGAIN_MS);
-        },
-      );
-    };
-    const unsubscribe = outcomes.subscribe(requestId, look);
-    signal.addEventListener('abort', onAbort);
-    if (isJoined) look();
-  });
 }

@@ -7,12 +7,20 @@ import { EnvelopeError } from '../crypto/errors.ts';
 import { STREAM_FRAME_CHARACTERS_MAX } from '../crypto/stream.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import { CodedError, errorDefinition } from '../protocol/errors.ts';
-import { isNodeId, isUnitId, type NodeId, type UnitId } from '../protocol/ids.ts';
+import {
+  isNodeId,
+  isRequestId,
+  isUnitId,
+  type NodeId,
+  type RequestId,
+  type UnitId,
+} from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
 import { heartbeat, registerNode } from './nodes.ts';
+import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
 const BODY_BYTES_MAX = 1024 * 1024;
@@ -38,6 +46,7 @@ export function createIntakeServer(dependencies: ServerDependencies): FastifyIns
   );
   app.get('/healthz', () => ({ status: 'ok' }));
   gatewayRoutes(app, dependencies);
+  runRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
   return app;
 }
@@ -46,7 +55,7 @@ function gatewayRoutes(app: FastifyInstance, dependencies: ServerDependencies): 
   const { intakeToken, intakeKey } = dependencies;
   app.get('/v1/intake/key', () => intakeKey);
   app.post('/v1/intake', async (request, reply) => {
-    if (!sameSecret(bearer(request), intakeToken)) throw new CodedError('receive.unauthorized');
+    assertGateway(request, intakeToken);
     const call = intakeCallSchema.safeParse(request.body);
     if (!call.success) {
       const [issue] = call.error.issues;
@@ -66,6 +75,29 @@ function gatewayRoutes(app: FastifyInstance, dependencies: ServerDependencies): 
       });
     return reply.type('application/x-ndjson').send(lines);
   });
+}
+
+/** What gateways ask about a request that was accepted; they check whose it is. */
+function runRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
+  const { intakeToken } = dependencies;
+  app.get<{ Params: { id: string } }>('/v1/intake/requests/:id/steps', async (request) => {
+    assertGateway(request, intakeToken);
+    return { steps: await liveSteps(dependencies, requestIdOf(request.params.id)) };
+  });
+  app.post<{ Params: { id: string } }>('/v1/intake/requests/:id/cancel', async (request, reply) => {
+    assertGateway(request, intakeToken);
+    await cancelRun(dependencies, requestIdOf(request.params.id));
+    return reply.code(204).send();
+  });
+}
+
+function assertGateway(request: FastifyRequest, intakeToken: string): void {
+  if (!sameSecret(bearer(request), intakeToken)) throw new CodedError('receive.unauthorized');
+}
+
+function requestIdOf(text: string): RequestId {
+  if (!isRequestId(text)) throw new CodedError('gateway.request_not_found');
+  return text;
 }
 
 function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {

@@ -1,10 +1,11 @@
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { abandon } from '../activities/receive.ts';
-import { ONLINE_SECONDS } from '../activities/schedule.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { shortId, type RequestId } from '../protocol/ids.ts';
+import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import type { wakeSignal } from '../workflows/unit.ts';
+import { runState } from './run.ts';
 
 const SWEEP_MS = 1_000;
 /** Any number that all coordinators share: one of them sweeps at a time. */
@@ -90,7 +91,7 @@ export async function sweep(database: Database, client: Client, log: Logger): Pr
   for (const unitId of due.wake) await wake(client, database, unitId, log);
   const abandoned: string[] = [];
   for (const requestId of due.stale) {
-    if (await hasWorkflow(client, requestId)) continue;
+    if ((await runState(client, requestId)) !== 'none') continue;
     if (!(await abandon(database, requestId))) continue;
     log.error({ request: shortId(requestId), code: 'receive.not_started' }, 'sweeper // abandoned');
     abandoned.push(requestId);
@@ -142,15 +143,5 @@ async function wake(client: Client, database: Database, unitId: string, log: Log
     // Its workflow has ended without Schedule having the last word: it waits for nothing.
     await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
     log.warn({ unit: unitId }, 'sweeper // a waiting unit had no workflow');
-  }
-}
-
-async function hasWorkflow(client: Client, requestId: string): Promise<boolean> {
-  try {
-    await client.workflow.getHandle(requestId).describe();
-    return true;
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
-    throw error;
   }
 }

@@ -13,11 +13,14 @@ export interface StoredProof {
   readonly dispatch: number;
 }
 
+/** Where a request is: the first three on its way, the others at its end. */
+export type RequestStatus = 'accepted' | 'running' | 'validated' | FinalState;
+
 /** A request's row. Amounts are decimal wei; the result is sealed. */
 export interface RequestRecord {
   readonly id: string;
   readonly accountId: string;
-  readonly status: 'accepted' | 'running' | 'validated' | FinalState;
+  readonly status: RequestStatus;
   readonly parameters: RequestParameters;
   readonly reservedWei: string;
   readonly chargedWei: string;
@@ -42,6 +45,39 @@ export async function readRequest(
            deadline_at AS "deadlineAt", finished_at AS "finishedAt"
     FROM request WHERE id = ${id}`;
   return row;
+}
+
+/** Which requests of an account to list. */
+export interface RequestFilter {
+  readonly accountId: string;
+  readonly status: RequestStatus | null;
+  /** Only those that came before this request, which is of the same account. */
+  readonly after: string | null;
+  readonly limit: number;
+}
+
+/** A request without what only its own page shows. */
+export type RequestSummary = Omit<
+  RequestRecord,
+  'accountId' | 'sealedResult' | 'timeline' | 'deadlineAt'
+>;
+
+/** Requests of one account, newest first; equal times are told apart by id. */
+export function listRequests(
+  database: Pick<Transaction, '$queryRaw'>,
+  { accountId, status, after, limit }: RequestFilter,
+): Promise<RequestSummary[]> {
+  return database.$queryRaw<RequestSummary[]>`
+    SELECT id, status, parameters, reserved_wei::text AS "reservedWei",
+           charged_wei::text AS "chargedWei", proof, failure_code AS "failureCode",
+           accepted_at AS "acceptedAt", finished_at AS "finishedAt"
+    FROM request
+    WHERE account_id = ${accountId}
+      AND (${status}::text IS NULL OR status = ${status})
+      AND (${after}::text IS NULL OR (accepted_at, id) <
+           (SELECT accepted_at, id FROM request WHERE id = ${after}))
+    ORDER BY accepted_at DESC, id DESC
+    LIMIT ${limit}`;
 }
 
 /** Whether the requester can be answered: there is a validated result, or there will be none. */

@@ -98,6 +98,9 @@ export const ERRORS = {
   'coordinator.internal': row('receive', 'fail', 500, 'The coordinator failed unexpectedly.'),
   'gateway.coordinator_unreachable': gateway(503, 'No coordinator can be reached.'),
   'gateway.request_not_found': gateway(404, 'No such request in this account.'),
+  'gateway.request_ended': gateway(409, 'The request has ended: there is nothing to cancel.'),
+  'gateway.node_not_found': gateway(404, 'No such node is in the pool.'),
+  'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),
   'gateway.route_not_found': gateway(404, 'No such route.'),
   'gateway.stream_superseded': gateway(
     502,

@@ -96,6 +96,25 @@ export interface StepRecord {
   readonly note?: string;
 }
 
+/** What is said of a step that nothing is known of yet. */
+export function unseenStep(step: StepName, path: Path): StepRecord {
+  return isOnPath(step, path) ? { step, state: 'pending' } : { step, state: 'skipped', note: path };
+}
+
+/**
+ * The nine steps of a request that was received and has no run: its run is just being started, or
+ * its start was lost.
+ *
+ * @param failureCode what ended it; null while it may still start.
+ */
+export function stepsWithoutRun(path: Path, failureCode: string | null): StepRecord[] {
+  return STEPS.map(({ name }) => {
+    if (name !== 'receive') return unseenStep(name, path);
+    if (failureCode !== null) return { step: name, state: 'failed', note: failureCode };
+    return { step: name, state: 'done' };
+  });
+}
+
 function step<Name extends string>(
   number: number,
   name: Name,

@@ -1,6 +1,9 @@
 import type { NodeId } from './ids.ts';
 import type { WorkloadClassName } from './workload.ts';
 
+/** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
+export const ONLINE_SECONDS = 8;
+
 /** What a unit asks of a node. */
 export interface Requirements {
   readonly workloadClass: WorkloadClassName;

@@ -47,6 +47,11 @@ const TABLE: Table = {
     packages: ['@temporalio/worker', '@temporalio/activity', 'node-llama-cpp', 'zod', 'node:*'],
   },
   prisma: { folders: [], typesOf: ['protocol'], packages: ['pg', '@prisma/*', 'node:*'] },
+  // It talks to the gateway and to nothing else: no database, no Temporal, no key of a role.
+  cli: {
+    folders: ['protocol', 'bootstrap'],
+    packages: ['commander', 'tsx/esm/api', 'node:*'],
+  },
   workers: { folders: 'any but test', packages: 'any' },
   bench: { folders: 'any but test', packages: 'any' },
   // It runs before anything is installed, and loads its own commands once Node's version is known;

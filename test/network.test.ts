@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { openDatabase } from '../prisma/client.ts';
 import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedded/network.ts';
-import { showRequest, snippets, type Terminal } from '../workers/embedded/show.ts';
+import type { Terminal } from '../cli/terminal.ts';
+import { showRequest, snippets } from '../workers/embedded/show.ts';
 import { freePort } from './support/servers.ts';
 
 /** The network of `npm start`, with the real model, as an app and an operator meet it. */

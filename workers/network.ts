@@ -2,11 +2,12 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { readConfig } from './config.ts';
+import { terminal } from '../cli/terminal.ts';
 import { watchDisk } from './embedded/disk.ts';
 import { startNetwork, type EmbeddedNode, type Network } from './embedded/network.ts';
 import { exitAtOnce } from './embedded/os-process.ts';
 import type { NetworkPorts } from './embedded/port-block.ts';
-import { showRequest, snippets, terminal } from './embedded/show.ts';
+import { showRequest, snippets } from './embedded/show.ts';
 
 const port = z.coerce.number().int().min(1).max(65_535).optional();
 

@@ -1,8 +1,14 @@
 import { defineSearchAttributeKey } from '@temporalio/common';
-import { CancellationScope, isCancellation, upsertSearchAttributes } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  defineQuery,
+  isCancellation,
+  setHandler,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
 import type { ErrorCode } from '../protocol/errors.ts';
 import { aggregate } from '../protocol/aggregate.ts';
-import type { FinalState } from '../protocol/lifecycle.ts';
+import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { segment } from '../protocol/segment.ts';
 import { steps } from './activities.ts';
@@ -24,6 +30,9 @@ const NODE = defineSearchAttributeKey('plxNode', 'KEYWORD');
 const OPERATOR = defineSearchAttributeKey('plxOperator', 'KEYWORD');
 const DISPATCHES = defineSearchAttributeKey('plxDispatches', 'INT');
 
+/** The nine steps as they are at this moment; asking leaves no trace in the history. */
+export const stepsQuery = defineQuery<StepRecord[]>('steps');
+
 /**
  * One inference request, from the moment Receive accepted it (spec §3.0). It is served whole by one
  * node, so Segment and Aggregate are skipped.
@@ -31,13 +40,14 @@ const DISPATCHES = defineSearchAttributeKey('plxDispatches', 'INT');
 export async function inference(request: AcceptedInference): Promise<InferenceOutcome> {
   const { requestId, parameters } = request;
   const progress = new Progress(request);
+  setHandler(stepsQuery, () => progress.records());
   // 1 Receive happened at intake: credit is reserved and the id allocated.
   progress.done('receive', request.receiveElapsedMs);
   // 2 Segment
   const [unitId] = segment(requestId, parameters.workloadClass).units;
   progress.skipped('segment');
   // 3 Schedule, 4 Dispatch, 5 Execute, 6 Proof-of-Execution, 7 Validate
-  const unit = await ended(() => serveUnit(unitId, request, progress));
+  const unit = await ended(progress, () => serveUnit(unitId, request, progress));
   // 8 Aggregate
   const result = aggregate(parameters.workloadClass, [unit]);
   progress.skipped('aggregate');
@@ -46,13 +56,14 @@ export async function inference(request: AcceptedInference): Promise<InferenceOu
 }
 
 /** Whatever happens to a unit, it ends in a named state. */
-async function ended(serve: () => Promise<UnitOutcome>): Promise<UnitOutcome> {
+async function ended(progress: Progress, serve: () => Promise<UnitOutcome>): Promise<UnitOutcome> {
   try {
     return await serve();
   } catch (error) {
-    if (isCancellation(error))
-      return { state: 'cancelled', code: 'execute.cancelled', dispatches: 0 };
-    return { state: 'failed', code: stepFailureCode(error), dispatches: 0 };
+    const cancelled = isCancellation(error);
+    const code = cancelled ? 'execute.cancelled' : stepFailureCode(error);
+    progress.stopped(code);
+    return { state: cancelled ? 'cancelled' : 'failed', code, dispatches: 0 };
   }
 }
 

@@ -1,6 +1,6 @@
 import { setCurrentDetails } from '@temporalio/workflow';
 import { shortId } from '../protocol/ids.ts';
-import { isOnPath, STEPS, type StepName, type StepRecord } from '../protocol/lifecycle.ts';
+import { STEPS, unseenStep, type StepName, type StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
 
@@ -42,6 +42,13 @@ export class Progress {
     this.#set(record);
   }
 
+  /** The unit was given up: a step in the middle of which that happened doesn't go on. */
+  stopped(note: string): void {
+    for (const record of this.#records.values())
+      if (record.state === 'running' || record.state === 'waiting')
+        this.#set({ ...record, state: 'failed', note });
+  }
+
   /** One record per step, in canonical order, and before them the attempts that were lost. */
   records(): StepRecord[] {
     const last = STEPS.map(({ name }) => this.#records.get(name) ?? this.#unseen(name));
@@ -49,8 +56,7 @@ export class Progress {
   }
 
   #unseen(step: StepName): StepRecord {
-    const skipped = !isOnPath(step, this.#path());
-    return skipped ? { step, state: 'skipped', note: this.#path() } : { step, state: 'pending' };
+    return unseenStep(step, this.#path());
   }
 
   #path() {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ONLINE_SECONDS } from '../../activities/schedule.ts';
+import { ONLINE_SECONDS } from '../../protocol/schedule.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';

@@ -3,6 +3,7 @@ import { digestModelFile } from '../../nodes/backends/model-file.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
 import { moduleFile } from '../module-file.ts';
+import { leaveClientFile } from './client-file.ts';
 import { openDataDir, type OpenDataDir } from './data-dir.ts';
 import { explained } from './disk.ts';
 import { Keeper } from './keeper.ts';
@@ -117,8 +118,10 @@ async function startParts(
   // The slowest part of a node's start is its model, so nodes load while the others come up:
   // they wait for a coordinator by themselves.
   await keeper.allOrNone([...environments.keys()].map(start));
+  const gatewayUrl = `http://127.0.0.1:${options.ports.gateway}`;
+  stops.push(await leaveClientFile(options.dataDir, gatewayUrl, embedded.apiKey));
   return {
-    gatewayUrl: `http://127.0.0.1:${options.ports.gateway}`,
+    gatewayUrl,
     coordinatorUrl: embedded.coordinatorUrl,
     temporalAddress: embedded.temporalAddress,
     temporalUiUrl: embedded.temporalUiUrl,

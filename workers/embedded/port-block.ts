@@ -30,7 +30,7 @@ const USES: readonly PortUse[] = [
   { key: 'temporalUi', name: 'Temporal UI', envVar: 'PLX_TEMPORAL_UI_PORT' },
 ];
 
-export const DEFAULT_BLOCK = 8_420;
+const DEFAULT_BLOCK = 8_420;
 const BLOCK_PORTS = 10;
 const BLOCKS_MAX = 50;
 /** Held while the network runs: whoever listens here has the block, though its ports be free. */

@@ -1,0 +1,82 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { CliError, EXIT } from './errors.ts';
+
+/** Where the gateway is, and what to present to it. */
+export interface Connection {
+  /** Without a trailing slash. */
+  readonly url: string;
+  readonly key: string;
+}
+
+export interface ConnectionOptions {
+  readonly url?: string;
+  readonly key?: string;
+}
+
+const URL_DEFAULT = 'http://127.0.0.1:8420';
+const ROOT = dirname(import.meta.dirname);
+
+/**
+ * The connection from the options, else the environment, else the file that a running `npm start`
+ * leaves in its data directory. The file's key goes to the file's gateway and to no other.
+ *
+ * @throws CliError that says what to do when there is no key, or the URL is none.
+ */
+export async function findConnection(
+  options: ConnectionOptions,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Connection> {
+  const givenUrl = options.url ?? env['PLX_GATEWAY_URL'];
+  const givenKey = options.key ?? env['PLX_API_KEY'];
+  const file = clientFile(env);
+  const local = givenUrl && givenKey ? undefined : await readClientFile(file);
+  const url = withoutSlash(givenUrl ?? local?.url ?? URL_DEFAULT);
+  const key = givenKey ?? (local?.url === url ? local.key : undefined);
+  if (!key)
+    throw new CliError(
+      EXIT.unreachable,
+      'cli.no_api_key',
+      `No API key for ${url}: neither --key nor PLX_API_KEY is set, and ${file} ` +
+        `${local ? `is for ${local.url}` : "doesn't exist"}.\n` +
+        'Start a network on this machine (`npm start`, in another terminal), or pass a key.',
+    );
+  return { url, key };
+}
+
+/** A relative data directory is the checkout's, as it is for `npm start`. */
+function clientFile(env: NodeJS.ProcessEnv): string {
+  return join(resolve(ROOT, env['PLX_DATA_DIR'] ?? '.data'), 'client.json');
+}
+
+async function readClientFile(file: string): Promise<Connection | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw unreadable(file, error);
+  }
+  try {
+    const { gatewayUrl, apiKey } = JSON.parse(text) as { gatewayUrl: string; apiKey: string };
+    return { url: withoutSlash(gatewayUrl), key: apiKey };
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+function unreadable(file: string, cause: unknown): CliError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const message = `${file} can't be read: ${reason}\nRestart \`npm start\`, which writes it anew.`;
+  return new CliError(EXIT.unreachable, 'cli.client_file_unreadable', message, { cause });
+}
+
+function withoutSlash(text: string): string {
+  if (!URL.canParse(text) || !/^https?:/.test(text))
+    throw new CliError(
+      EXIT.usage,
+      'cli.usage',
+      `${JSON.stringify(text)} is not the URL of a gateway. It looks like ${URL_DEFAULT}.`,
+    );
+  return text.replace(/\/+$/, '').replace(/\/v1$/, '');
+}

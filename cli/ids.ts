@@ -1,0 +1,55 @@
+import type { Api } from './api.ts';
+import { CliError, EXIT, usageError } from './errors.ts';
+import type { ListView, NodeView, RequestSummaryView } from './views.ts';
+
+/** How far back an abbreviated request id is looked for. */
+const RECENT_MAX = 100;
+
+/**
+ * The whole id of a request, from itself or its beginning (`req_a3f10b77`).
+ *
+ * @throws CliError when none or several of the account's recent requests begin like that.
+ */
+export async function requestId(api: Api, text: string): Promise<string> {
+  if (/^req_[0-9a-f]{64}$/.test(text)) return text;
+  if (!/^req_[0-9a-f]{1,63}$/.test(text))
+    throw usageError(`${JSON.stringify(text)} is not a request id: it looks like req_a3f10b77.`);
+  const recent = await api.get<ListView<RequestSummaryView>>(`/v1/requests?limit=${RECENT_MAX}`);
+  const found = recent.data.map(({ id }) => id).filter((id) => id.startsWith(text));
+  const among = `of the ${recent.data.length} most recent requests of this account`;
+  return only(found, text, among, '`prlx status` lists them; older ones need their whole id.');
+}
+
+/**
+ * A node, by its name, its id or the beginning of its id.
+ *
+ * @throws CliError when none or several nodes are called so.
+ */
+export async function findNode(api: Api, text: string): Promise<NodeView> {
+  const { data } = await api.get<ListView<NodeView>>('/v1/nodes');
+  const matching = data.filter(({ id, name }) =>
+    isNodeId(text) ? id.startsWith(text) : name === text,
+  );
+  const found = only(
+    matching.map(({ id }) => id),
+    text,
+    `of the ${data.length} nodes`,
+    '`prlx nodes` lists them.',
+  );
+  const [node] = matching.filter(({ id }) => id === found);
+  if (!node) throw new Error(`${found} is not among the nodes`);
+  return node;
+}
+
+export function isNodeId(text: string): boolean {
+  return /^nd_[0-9a-f]{1,64}$/.test(text);
+}
+
+function only(found: readonly string[], text: string, among: string, advice: string): string {
+  const [id, ...others] = found;
+  if (id === undefined)
+    throw new CliError(EXIT.notFound, 'cli.not_found', `None ${among} is ${text}. ${advice}`);
+  if (others.length > 0)
+    throw usageError(`${found.length} ${among} are ${text}:\n${found.join('\n')}`);
+  return id;
+}

@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Api } from './api.ts';
+import { prlx, short, span } from './format.ts';
+import { safeText, type Terminal } from './terminal.ts';
+import type { RequestView } from './views.ts';
+
+const SETTLE_MS_MAX = 10_000;
+const SETTLE_POLL_MS = 50;
+
+export function getRequest(api: Api, id: string): Promise<RequestView> {
+  return api.get<RequestView>(`/v1/requests/${id}`);
+}
+
+/** The record of a request that was answered: the answer comes with Validate, Settle follows. */
+export async function settledRequest(api: Api, id: string): Promise<RequestView> {
+  const untilMs = Date.now() + SETTLE_MS_MAX;
+  for (;;) {
+    const request = await getRequest(api, id);
+    if (request.finished_at !== null || Date.now() > untilMs) return request;
+    await sleep(SETTLE_POLL_MS);
+  }
+}
+
+/** Names and values of what is worth knowing of a request. */
+export function summary(request: RequestView, time: string, out: Terminal): string {
+  const { proof_of_execution: proof, error } = request;
+  const lines: [string, string][] = [
+    ['Request', request.id],
+    ['Status', `${request.status}${error ? ` (${error.code})` : ''}`],
+    ...(error ? [['', error.message] as [string, string]] : []),
+    ['Node', proof?.node ?? 'none'],
+    ['PoE', proof?.poe ?? 'none'],
+    ['', 'poe.v1: it shows who returned what, not that it is right'],
+    ['Charged', `${request.charged_wei} of ${request.reserved_wei} wei reserved`],
+    ['Time', time],
+    ['Temporal', request.temporal_url ?? 'none'],
+  ];
+  return lines
+    .map(([name, text]) => `${out.style('bold', name.padEnd(9))}${safeText(text)}`)
+    .join('\n');
+}
+
+/** One line: how long, and how long it may still take. */
+export function elapsed(request: RequestView): string {
+  const acceptedMs = Date.parse(request.accepted_at);
+  if (request.finished_at !== null)
+    return `${span(Date.parse(request.finished_at) - acceptedMs)} from acceptance to settlement`;
+  const left = span(Date.parse(request.deadline_at) - Date.now());
+  return `${span(Date.now() - acceptedMs)} so far; a wait for a node ends in ${left}`;
+}
+
+/** One line after an answer. */
+export function footnote(request: RequestView, elapsedMs: number): string {
+  const { id, proof_of_execution: proof, result, error } = request;
+  const usage = result?.usage;
+  return [
+    short(id),
+    proof ? `node ${short(proof.node)}` : (error?.code ?? request.status),
+    ...(usage ? [`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`] : []),
+    prlx(request.charged_wei),
+    span(elapsedMs),
+  ].join(' · ');
+}

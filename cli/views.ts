@@ -1,0 +1,105 @@
+import type { StepName, StepRecord } from '../protocol/lifecycle.ts';
+
+/** The gateway's objects, as far as the command line reads them: see docs/api.md. */
+
+export interface ErrorView {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface StepView {
+  readonly number: number;
+  readonly step: StepName;
+  readonly plane: string;
+  readonly state: StepRecord['state'];
+  readonly elapsed_ms: number | null;
+  readonly dispatch?: number;
+  readonly node?: string;
+  readonly note?: string;
+}
+
+export interface RequestSummaryView {
+  readonly id: string;
+  readonly status: string;
+  readonly model: string;
+  readonly priority: string;
+  readonly accepted_at: string;
+  readonly finished_at: string | null;
+  readonly reserved_wei: string;
+  readonly charged_wei: string;
+  readonly error: ErrorView | null;
+  readonly proof_of_execution: { readonly poe: string; readonly node: string } | null;
+}
+
+export interface RequestView extends RequestSummaryView {
+  readonly deadline_at: string;
+  readonly steps: readonly StepView[] | null;
+  readonly steps_error: ErrorView | null;
+  readonly result: {
+    readonly choices: readonly { readonly message: { readonly content: string } }[];
+    readonly usage: { readonly prompt_tokens: number; readonly completion_tokens: number };
+  } | null;
+  readonly temporal_url: string | null;
+}
+
+export interface NodeView {
+  readonly id: string;
+  readonly name: string;
+  readonly operator: string;
+  readonly tier: number;
+  readonly model: string;
+  readonly engine: string;
+  readonly status: string;
+  readonly online: boolean;
+  readonly slots_free: number;
+  readonly slots_total: number;
+  readonly tokens_per_second: number;
+  readonly registered_at: string;
+  readonly last_seen_at: string;
+  readonly flags: number;
+}
+
+export interface ListView<Item> {
+  readonly data: readonly Item[];
+  readonly has_more?: boolean;
+}
+
+export interface RequestExplanation {
+  readonly id: string;
+  readonly status: string;
+  readonly error: ErrorView | null;
+  readonly deadline_at: string;
+  readonly requirements: {
+    readonly workload_class: string;
+    readonly model: string;
+    readonly hardware_tier: number;
+    readonly deadline_seconds: number;
+    readonly complexity_tokens: number;
+    readonly complexity_is_lower_bound: boolean;
+  };
+  readonly waiting: {
+    readonly since: string;
+    readonly position: number;
+    readonly queue_length: number;
+  } | null;
+  readonly attempts: readonly {
+    readonly dispatch: number;
+    readonly node: string;
+    readonly node_name: string | null;
+    readonly outcome: string | null;
+    readonly message: string;
+  }[];
+  readonly nodes: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly failed_filter: string | null;
+    readonly message: string;
+  }[];
+}
+
+export interface NodeExplanation extends NodeView {
+  readonly reasons: readonly ErrorView[];
+  readonly waiting: { readonly total: number; readonly suited: number };
+  readonly recent_attempts: Readonly<Record<string, number>>;
+  readonly last_attempt_at: string | null;
+}

@@ -1,0 +1,102 @@
+import { clearScreenDown, moveCursor } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stepNamed } from '../protocol/lifecycle.ts';
+import { writeJson, type Context } from './context.ts';
+import { short, span } from './format.ts';
+import { onInterruptSay } from './interrupt.ts';
+import { elapsed, getRequest, summary } from './request.ts';
+import { render, stepLines, stepResult, type Line } from './steps.ts';
+import type { Terminal } from './terminal.ts';
+import type { RequestView } from './views.ts';
+
+const POLL_MS = 250;
+
+export interface WatchOptions {
+  /** Where `context.out` goes: a terminal is redrawn in place, anything else gets lines. */
+  readonly stream: NodeJS.WriteStream;
+  /** Shows nothing, and waits. */
+  readonly silent: boolean;
+}
+
+type View = (request: RequestView) => void;
+
+/** Shows the nine steps as they go, until the request has ended. @returns how it ended. */
+export async function watchRequest(
+  context: Context,
+  id: string,
+  { stream, silent }: WatchOptions,
+): Promise<RequestView> {
+  const show = silent ? () => {} : viewOn(context, stream);
+  onInterruptSay(() =>
+    context.notes.write(`\nThe request goes on. \`prlx cancel ${short(id)}\` stops it.\n`),
+  );
+  for (;;) {
+    const request = await getRequest(context.api, id);
+    show(request);
+    if (request.finished_at !== null) return request;
+    await sleep(POLL_MS);
+  }
+}
+
+function viewOn({ json, out }: Context, stream: NodeJS.WriteStream): View {
+  if (json) return jsonLines(out);
+  return stream.isTTY ? redrawn(out, stream) : appended(out);
+}
+
+/** The whole record, each time it says something new. */
+function jsonLines(out: Terminal): View {
+  let last = '';
+  return (request) => {
+    const text = JSON.stringify(request);
+    if (text !== last) writeJson(out, request);
+    last = text;
+  };
+}
+
+/** The table, drawn over the one before; no line may wrap, or more lines would have to go. */
+function redrawn(out: Terminal, stream: NodeJS.WriteStream): View {
+  let drawn = 0;
+  return (request) => {
+    const lines: Line[] = [
+      { text: `${request.id.slice(0, 20)}…  ${request.status}  ${elapsed(request)}` },
+      ...stepLines(request),
+      ...noteLines(request),
+    ].map(({ text, ...rest }) => ({ ...rest, text: text.slice(0, stream.columns - 1) }));
+    if (drawn > 0) {
+      moveCursor(stream, 0, -drawn);
+      clearScreenDown(stream);
+    }
+    out.write(`${render(lines, out)}\n`);
+    drawn = lines.length;
+    if (request.finished_at !== null) out.write(`\n${ending(request, out)}\n`);
+  };
+}
+
+/** A line for each change. */
+function appended(out: Terminal): View {
+  const seen = new Set<string>();
+  return (request) => {
+    const since = span(Date.now() - Date.parse(request.accepted_at));
+    const changes = [
+      ...noteLines(request).map(({ text }) => text),
+      ...(request.steps ?? [])
+        .filter(({ state }) => state !== 'pending')
+        .map((step) => `${step.number} ${stepNamed(step.step).title}: ${stepResult(step)}`),
+    ];
+    for (const change of changes.filter((text) => !seen.has(text))) {
+      seen.add(change);
+      out.write(`${since.padStart(8)}  ${change}\n`);
+    }
+    if (request.finished_at !== null) out.write(`${ending(request, out)}\n`);
+  };
+}
+
+function noteLines({ steps_error: error }: RequestView): Line[] {
+  return error
+    ? [{ text: `The steps aren't known just now: ${error.message}`, format: 'yellow' }]
+    : [];
+}
+
+function ending(request: RequestView, out: Terminal): string {
+  return summary(request, elapsed(request), out);
+}

@@ -1,0 +1,41 @@
+import type { FastifyInstance } from 'fastify';
+import { readPool, type PoolNode } from '../prisma/pool.ts';
+import { ONLINE_SECONDS } from '../protocol/schedule.ts';
+import { authenticate, type GatewayDependencies } from './context.ts';
+import { parseQuery } from './query.ts';
+import { noParameters } from './request-routes.ts';
+
+/** `GET /v1/nodes`: the pool, smallest node first, which is the order in which they get work. */
+export function nodeRoutes(app: FastifyInstance, { database }: GatewayDependencies): void {
+  app.get('/v1/nodes', async (request) => {
+    await authenticate(database, request);
+    parseQuery(noParameters, request.query);
+    return { object: 'list', data: (await readPool(database)).map(describeNode) };
+  });
+}
+
+/** What the API says of a node. */
+export function describeNode(node: PoolNode) {
+  return {
+    id: node.id,
+    object: 'node' as const,
+    name: node.name,
+    operator: node.operatorId,
+    tier: node.tier,
+    model: node.modelId,
+    engine: node.engine,
+    status: node.status,
+    online: isOnline(node),
+    slots_free: node.slotsFree,
+    slots_total: node.slotsTotal,
+    tokens_per_second: node.tokensPerSecond,
+    registered_at: node.registeredAt.toISOString(),
+    last_seen_at: node.lastSeenAt.toISOString(),
+    flags: node.flags,
+  };
+}
+
+/** As Schedule sees it. */
+export function isOnline({ silentSeconds }: PoolNode): boolean {
+  return silentSeconds < ONLINE_SECONDS;
+}

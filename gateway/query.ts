@@ -1,0 +1,20 @@
+import type { z } from 'zod';
+import { MalformedRequestError } from './openai.ts';
+
+/**
+ * Checks a query string, or another flat object of parameters.
+ *
+ * @param schema a strict object: what it doesn't name is refused by name.
+ * @throws CodedError `receive.malformed_request`, with the field in `param`.
+ */
+export function parseQuery<Schema extends z.ZodType>(
+  schema: Schema,
+  query: unknown,
+): z.infer<Schema> {
+  const parsed = schema.safeParse(query);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  if (issue?.code === 'unrecognized_keys')
+    throw new MalformedRequestError(issue.keys[0] ?? '', 'no such parameter');
+  throw new MalformedRequestError(issue?.path.join('.') ?? '', issue?.message ?? 'invalid');
+}

@@ -1,0 +1,90 @@
+import { openReturn } from '../crypto/return.ts';
+import type { RequestRecord, RequestSummary } from '../prisma/requests.ts';
+import { errorDefinition } from '../protocol/errors.ts';
+import { isRequestId } from '../protocol/ids.ts';
+import { stepNamed, stepsWithoutRun, type StepRecord } from '../protocol/lifecycle.ts';
+import { parseResult } from '../protocol/result.ts';
+import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
+import { completion } from './completion.ts';
+import { codedError, type GatewayDependencies } from './context.ts';
+import { fetchSteps } from './run-client.ts';
+
+/** What the API says of a request in a list of them. */
+export function summariseRequest(record: RequestSummary) {
+  const { id, parameters, failureCode } = record;
+  return {
+    id,
+    object: 'request' as const,
+    status: record.status,
+    workload_class: parameters.workloadClass,
+    model: parameters.model,
+    hardware_tier: parameters.hardwareTier,
+    priority: parameters.priority,
+    deadline_seconds: parameters.deadlineSeconds,
+    max_tokens: parameters.maxTokens,
+    accepted_at: record.acceptedAt.toISOString(),
+    finished_at: record.finishedAt?.toISOString() ?? null,
+    reserved_wei: record.reservedWei,
+    charged_wei: record.chargedWei,
+    error: failureCode && { code: failureCode, message: errorDefinition(failureCode).message },
+    proof_of_execution: record.proof,
+  };
+}
+
+/**
+ * All that the API says of one request. While it is under way its steps are asked of its run; if
+ * they can't be had, `steps` is null and `steps_error` says why: the rest is answered all the same.
+ * The result is opened for its own account only.
+ */
+export async function describeRequest(record: RequestRecord, dependencies: GatewayDependencies) {
+  const { id, parameters, sealedResult } = record;
+  const { steps, error } = await stepsOf(record, dependencies);
+  const head = {
+    id,
+    created: Math.floor(record.acceptedAt.getTime() / 1_000),
+    model: parameters.model,
+  };
+  return {
+    ...summariseRequest(record),
+    deadline_at: record.deadlineAt.toISOString(),
+    steps,
+    steps_error: error,
+    result: sealedResult && completion(head, await openedResult(sealedResult, dependencies)),
+    temporal_url: temporalUrl(id, dependencies),
+  };
+}
+
+async function stepsOf(record: RequestRecord, dependencies: GatewayDependencies) {
+  const { id, timeline, finishedAt, failureCode, parameters } = record;
+  if (timeline) return { steps: timeline.map(stepView), error: null };
+  const { path } = WORKLOAD_CLASSES[parameters.workloadClass];
+  // It ended without a run that could have told more.
+  if (finishedAt || !isRequestId(id))
+    return { steps: stepsWithoutRun(path, failureCode).map(stepView), error: null };
+  try {
+    return { steps: (await fetchSteps(dependencies, id)).map(stepView), error: null };
+  } catch (cause) {
+    const { code, message } = codedError(cause);
+    dependencies.log.warn({ request: id, code }, 'gateway // steps not known');
+    return { steps: null, error: { code, message } };
+  }
+}
+
+function stepView({ step, elapsedMs, ...rest }: StepRecord) {
+  const { number, plane } = stepNamed(step);
+  return { number, step, plane, elapsed_ms: elapsedMs ?? null, ...rest };
+}
+
+async function openedResult(
+  sealedResult: NonNullable<RequestRecord['sealedResult']>,
+  { requesterRing }: GatewayDependencies,
+) {
+  const { resultBytes } = await openReturn(sealedResult, requesterRing);
+  return parseResult(resultBytes);
+}
+
+/** Where people look at the run; null when the gateway wasn't told. */
+export function temporalUrl(id: string, dependencies: GatewayDependencies): string | null {
+  const { temporalUiUrl, temporalNamespace } = dependencies;
+  return temporalUiUrl && `${temporalUiUrl}/namespaces/${temporalNamespace}/workflows/${id}`;
+}

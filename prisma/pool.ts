@@ -1,0 +1,114 @@
+import type { NodeId } from '../protocol/ids.ts';
+import type { Transaction } from './client.ts';
+
+type Reader = Pick<Transaction, '$queryRaw'>;
+
+/** A node as the pool shows it: what it said of itself, and what was seen of it. */
+export interface PoolNode {
+  readonly id: NodeId;
+  readonly name: string;
+  readonly operatorId: string;
+  readonly status: 'active' | 'draining' | 'removed';
+  readonly tier: number;
+  readonly workloadClasses: readonly string[];
+  readonly modelId: string;
+  readonly modelDigest: string;
+  readonly engine: string;
+  readonly tokensPerSecond: number;
+  readonly registeredAt: Date;
+  readonly lastSeenAt: Date;
+  /** Since its last heartbeat, by the database's clock. */
+  readonly silentSeconds: number;
+  readonly slotsTotal: number;
+  readonly slotsFree: number;
+  /** Faulty returns and missed deadlines that count against it. */
+  readonly flags: number;
+}
+
+/** All nodes that ever registered, smallest first: the order in which they get work. */
+export function readPool(database: Reader): Promise<PoolNode[]> {
+  return database.$queryRaw<PoolNode[]>`
+    SELECT node.id, name, operator_id AS "operatorId", status, tier,
+           workload_classes AS "workloadClasses", model_id AS "modelId",
+           model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
+           registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
+           extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
+           slots.total AS "slotsTotal", slots.free AS "slotsFree", flags.total AS flags
+    FROM node,
+      LATERAL (SELECT count(*)::int AS total,
+                 count(*) FILTER (WHERE unit_id IS NULL OR lease_until < now())::int AS free
+               FROM slot WHERE slot.node_id = node.id) AS slots,
+      LATERAL (SELECT count(*)::int AS total FROM node_event
+               WHERE node_event.node_id = node.id) AS flags
+    ORDER BY tier, tokens_per_second, node.id`;
+}
+
+/** One attempt at a unit. */
+export interface AttemptRow {
+  readonly dispatch: number;
+  readonly nodeId: NodeId;
+  readonly reservedAt: Date;
+  readonly decidedAt: Date | null;
+  /** `accepted`, or the code that ended it; null while it is undecided. */
+  readonly outcome: string | null;
+}
+
+/** The attempts at a unit, in their order. */
+export function readAttempts(database: Reader, unitId: string): Promise<AttemptRow[]> {
+  return database.$queryRaw<AttemptRow[]>`
+    SELECT dispatch, node_id AS "nodeId", reserved_at AS "reservedAt",
+           decided_at AS "decidedAt", outcome
+    FROM dispatch WHERE unit_id = ${unitId} ORDER BY dispatch`;
+}
+
+/** The latest decided attempts on a node, latest first. */
+export function readNodeAttempts(
+  database: Reader,
+  nodeId: string,
+  limit: number,
+): Promise<Pick<AttemptRow, 'decidedAt' | 'outcome'>[]> {
+  return database.$queryRaw<Pick<AttemptRow, 'decidedAt' | 'outcome'>[]>`
+    SELECT decided_at AS "decidedAt", outcome FROM dispatch
+    WHERE node_id = ${nodeId} AND outcome IS NOT NULL
+    ORDER BY reserved_at DESC LIMIT ${limit}`;
+}
+
+/** A waiting unit's place in the queue: 1 for the one that is woken first. */
+export interface QueuePlace {
+  readonly complexity: number;
+  readonly modelDigest: string;
+  readonly since: Date;
+  readonly position: number;
+  readonly length: number;
+}
+
+/**
+ * The place of a unit in the order in which the sweeper wakes.
+ *
+ * @returns undefined when the unit doesn't wait.
+ */
+export async function readQueuePlace(
+  database: Reader,
+  unitId: string,
+): Promise<QueuePlace | undefined> {
+  const [row] = await database.$queryRaw<QueuePlace[]>`
+    SELECT complexity, "modelDigest", since, position, length FROM (
+      SELECT unit_id, complexity, model_digest AS "modelDigest", since,
+             row_number() OVER (ORDER BY priority, complexity DESC, since)::int AS position,
+             count(*) OVER ()::int AS length
+      FROM waiting) AS queue
+    WHERE unit_id = ${unitId}`;
+  return row;
+}
+
+/** How many units wait, and how many of them ask for no more than a node's model and tier. */
+export async function countWaiting(
+  database: Reader,
+  { modelDigest, tier }: Pick<PoolNode, 'modelDigest' | 'tier'>,
+): Promise<{ readonly total: number; readonly suited: number }> {
+  const [row] = await database.$queryRaw<{ total: number; suited: number }[]>`
+    SELECT count(*)::int AS total,
+           count(*) FILTER (WHERE model_digest = ${modelDigest} AND tier <= ${tier})::int AS suited
+    FROM waiting`;
+  return row ?? { total: 0, suited: 0 };
+}

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { createSecretKey } from 'node:crypto';
+import { Client, Connection } from '@temporalio/client';
+import type { FastifyInstance } from 'fastify';
+import pino from 'pino';
+import { receive } from '../../activities/receive.ts';
+import { Relay } from '../../intake/relay.ts';
+import { createIntakeServer } from '../../intake/server.ts';
+import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.ts';
+import type { IntakeCall } from '../../protocol/receive.ts';
+import { balances, intakeCall, receiveKeys, requester, seedInstant } from '../support/seeded.ts';
+import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
+
+const TOKEN = 'test-intake-token-0123456789';
+const NOWHERE = `req_${'0'.repeat(64)}`;
+
+/** The coordinator's routes about a run, with Temporal, and with no worker that could help. */
+describe('intake/run', () => {
+  let db: TestDatabase;
+  let connection: Connection;
+  let client: Client;
+  let outcomes: OutcomeListener;
+  let app: FastifyInstance;
+  before(async () => {
+    connection = await Connection.connect({ address: (await testServers()).temporalAddress });
+    client = new Client({ connection });
+    db = await freshDatabase();
+    await seedInstant(db.database);
+    outcomes = await listenForOutcomes(db.url, () => {});
+    const channelSecret = createSecretKey(Buffer.alloc(32, 1));
+    app = createIntakeServer({
+      database: db.database,
+      keys: receiveKeys,
+      client,
+      outcomes,
+      relay: new Relay(channelSecret, [requester]),
+      log: pino({ level: 'silent' }),
+      intakeToken: TOKEN,
+      channelSecret,
+      intakeKey: requester.publicJwk,
+      returnKey: requester.publicJwk,
+      onNodeSeen: () => {},
+    });
+  });
+  after(async () => {
+    await app.close();
+    await outcomes.close();
+    await db.close();
+    await connection.close();
+  });
+
+  async function received(made?: IntakeCall) {
+    const { accepted } = await receive(db.database, receiveKeys, made ?? (await intakeCall()));
+    return accepted;
+  }
+
+  async function call(method: 'GET' | 'POST', path: string, token = TOKEN) {
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await app.inject({ method, url: `/v1/intake/requests/${path}`, headers });
+    const body = response.body ? response.json<{ error?: { code: string } }>() : {};
+    return { status: response.statusCode, body, code: body.error?.code };
+  }
+
+  it('answers gateways only, and knows what there is', async () => {
+    for (const [method, what] of [
+      ['GET', 'steps'],
+      ['POST', 'cancel'],
+    ] as const) {
+      assert.equal((await call(method, `${NOWHERE}/${what}`, 'wrong')).status, 401);
+      for (const id of [NOWHERE, 'req_short'])
+        assert.equal((await call(method, `${id}/${what}`)).code, 'gateway.request_not_found');
+    }
+  });
+
+  it('tells the steps of a request that has no run yet', async () => {
+    const { requestId } = await received();
+    const { status, body } = await call('GET', `${requestId}/steps`);
+    assert.equal(status, 200);
+    assert.deepEqual(body, {
+      steps: [
+        { step: 'receive', state: 'done' },
+        { step: 'segment', state: 'skipped', note: 'inference' },
+        ...['schedule', 'dispatch', 'execute', 'prove', 'validate'].map((step) => ({
+          step,
+          state: 'pending',
+        })),
+        { step: 'aggregate', state: 'skipped', note: 'inference' },
+        { step: 'settle', state: 'pending' },
+      ],
+    });
+  });
+
+  it('says so when the run does not answer', async () => {
+    const { requestId } = await received();
+    // Nobody works on this queue.
+    await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
+    const { code } = await call('GET', `${requestId}/steps`);
+    assert.equal(code, 'gateway.steps_unavailable');
+    await client.workflow.getHandle(requestId).terminate();
+  });
+
+  it('cancels a request whose run never starts: paid back, and not started later', async () => {
+    const before = await balances(db.database);
+    const made = await intakeCall();
+    const { requestId } = await received(made);
+    assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
+    const row = await db.database.request.findUniqueOrThrow({ where: { id: requestId } });
+    assert.deepEqual([row.status, row.failureCode], ['cancelled', 'execute.cancelled']);
+    assert.deepEqual(await balances(db.database), before);
+    assert.equal((await call('POST', `${requestId}/cancel`)).status, 204, 'again');
+    // The gateway repeats its call when the connection breaks: it must not start the run.
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const repeated = await app.inject({
+      method: 'POST',
+      url: '/v1/intake',
+      headers,
+      payload: { ...made },
+    });
+    assert.deepEqual(
+      repeated.body
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as unknown),
+      [
+        { type: 'accepted', requestId },
+        { type: 'outcome', state: 'failed', code: 'execute.cancelled' },
+      ],
+    );
+    await assert.rejects(client.workflow.getHandle(requestId).describe(), /not found/);
+  });
+
+  it('cancels the run that starts while it waits for one', async () => {
+    const { requestId } = await received();
+    const answer = call('POST', `${requestId}/cancel`);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
+    assert.equal((await answer).status, 204);
+    const { events } = await client.workflow.getHandle(requestId).fetchHistory();
+    assert.ok(events?.some((event) => event.workflowExecutionCancelRequestedEventAttributes));
+    await client.workflow.getHandle(requestId).terminate();
+  });
+
+  it('ends a request whose run was terminated from outside', async () => {
+    const before = await balances(db.database);
+    const { requestId } = await received();
+    await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
+    await client.workflow.getHandle(requestId).terminate();
+    await db.database.request.update({ where: { id: requestId }, data: { status: 'running' } });
+    assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
+    const row = await db.database.request.findUniqueOrThrow({ where: { id: requestId } });
+    assert.equal(row.status, 'cancelled');
+    assert.deepEqual(await balances(db.database), before);
+  });
+});
