@@ -2,7 +2,7 @@
 export interface LoadOptions {
   /** Calls in flight. */
   readonly inFlight: number;
-  /** How long new calls are begun, at least one for each place; those under way then are still waited for. */
+  /** How long calls are begun, one for each place at least; those under way are waited for. */
   readonly seconds: number;
 }
 

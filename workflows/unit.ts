@@ -1,4 +1,4 @@
-import { condition, defineSignal, setHandler } from '@temporalio/workflow';
+import { CancellationScope, condition, defineSignal, setHandler } from '@temporalio/workflow';
 import type { Assignment } from '../activities/schedule.ts';
 import { afterFailure } from '../protocol/dispatch.ts';
 import { withNodeRecipient, wrapRecipient } from '../protocol/envelope.ts';
@@ -119,11 +119,13 @@ async function dispatched(
   const times = reportedTimes(returned);
   progress.done('execute', times.executeElapsedMs, at);
   progress.done('prove', times.proveElapsedMs, at);
-  // 7 Validate
+  // 7 Validate: it delivers, so a cancellation that comes now comes too late.
   progress.running('validate', at);
-  const verdict = await steps.validate.executeWithOptions({ summary: '7 Validate' }, [
-    { unitId, dispatch, node, returned, request: checkable(request) },
-  ]);
+  const verdict = await CancellationScope.nonCancellable(() =>
+    steps.validate.executeWithOptions({ summary: '7 Validate' }, [
+      { unitId, dispatch, node, returned, request: checkable(request) },
+    ]),
+  );
   if (verdict.kind === 'rejected') {
     progress.failed('validate', { ...at, note: verdict.code });
     return { kind: 'failed', code: verdict.code };

@@ -1,7 +1,7 @@
 import { readdir, readlink, realpath, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { readOrNothing } from './files.ts';
-import { processIdentity, stopProcess, type StopSignal } from './os-process.ts';
+import { hasCode, readOrNothing } from './files.ts';
+import { stopProcess, type StopSignal } from './os-process.ts';
 import { choosePlace, type PostgresPlace } from './postgres-place.ts';
 import { stopOrphan } from './server.ts';
 
@@ -68,6 +68,16 @@ function linkTarget(path: string): Promise<string | undefined> {
   return readlink(path).catch(() => undefined);
 }
 
+/** As PostgreSQL itself asks. A zombie counts: whoever has to reap it may be slow to. */
+function hasProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !hasCode(error, 'ESRCH');
+  }
+}
+
 /**
  * No server runs now, and PostgreSQL knows a dead server's file by its process id; unless a
  * stranger was given that id, as is common after a container's restart, or a power cut left the
@@ -79,7 +89,7 @@ async function mendPidFile(pidFile: string): Promise<void> {
   if (text === undefined) return;
   const pid = Number.parseInt(text, 10);
   if (!(pid > 0)) return rm(pidFile, { force: true });
-  if ((await processIdentity(pid)) === undefined) return;
+  if (!hasProcess(pid)) return;
   // A server takes the id of the process that starts it for a dead server's.
   await writeFile(pidFile, text.replace(/^.*/, String(process.pid)));
 }
