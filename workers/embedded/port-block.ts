@@ -30,7 +30,7 @@ const USES: readonly PortUse[] = [
   { key: 'temporalUi', name: 'Temporal UI', envVar: 'PLX_TEMPORAL_UI_PORT' },
 ];
 
-export const DEFAULT_BLOCK = 8_420;
+const DEFAULT_BLOCK = 8_420;
 const BLOCK_PORTS = 10;
 const BLOCKS_MAX = 50;
 /** Held while the network runs: whoever listens here has the block, though its ports be free. */
@@ -81,8 +81,8 @@ export async function choosePorts(
     return { ports: blockPorts(block, set), release: () => close(claim) };
   }
   throw new Error(
-    `No ports are free: those from ${firstBlock} to ${(others.at(-1) ?? 0) + CLAIM_OFFSET} were ` +
-      `tried in blocks of ten. Stop what uses them, or set ${open.map((use) => use.envVar).join(', ')}.`,
+    `No block of ports is free: ${BLOCKS_MAX} of ten each were tried, from ${firstBlock} on. ` +
+      `Stop what uses them, or set ${open.map(({ envVar }) => envVar).join(', ')}.`,
   );
 }
 

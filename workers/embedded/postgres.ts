@@ -80,15 +80,6 @@ export async function startPostgres(options: PostgresOptions): Promise<EmbeddedP
   return { url: url(DATABASE), pid: server.pid, stop: () => server.stop() };
 }
 
-/** Stops a server that a killed process left on this data; throws if its owner still runs. */
-export async function stopLeftoverPostgres(
-  dataDir: string,
-  log: (message: string) => void,
-): Promise<void> {
-  const full = resolve(dataDir);
-  await stopLeftover(await choosePlace(full, log), `${full}.server.json`, log);
-}
-
 async function createDatabase(
   url: string,
   server: Server,
