@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { access, chmod, cp, readFile, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -134,14 +135,19 @@ describe('bootstrap: npm start', () => {
   });
   after(() => project.remove());
 
+  const env = (mode: string) => ({
+    LINKED: 'typescript',
+    MODE: mode,
+    MODEL_PATH: project.path('mine', 'model.gguf'),
+    TEMPORAL_ADDRESS: '127.0.0.1:1',
+  });
+
   /** Starts, and waits for the network to be up. */
-  async function start(mode: string) {
-    const child = project.spawn(['bootstrap/start.mjs', '--once', '--prompt', 'a b'], {
-      LINKED: 'typescript',
-      MODE: mode,
-      MODEL_PATH: project.path('mine', 'model.gguf'),
-      TEMPORAL_ADDRESS: '127.0.0.1:1',
-    });
+  function start(mode: string) {
+    return up(project.spawn(['bootstrap/start.mjs', '--once', '--prompt', 'a b'], env(mode)));
+  }
+
+  async function up(child: ChildProcess) {
     const ended = outcome(child);
     const pid = await new Promise<number>((resolve, reject) => {
       let text = '';
@@ -176,6 +182,29 @@ describe('bootstrap: npm start', () => {
     assert.equal((await ended).code, 137);
   });
 
+  for (const killed of ['npm', 'the shell between'])
+    it(`stops the network when ${killed} is killed`, async () => {
+      // npm starts a shell, which starts the bootstrap.
+      const shell = `"${process.execPath}" bootstrap/start.mjs; true`;
+      const npm = `const { spawn } = require('node:child_process');
+        const { pid } = spawn('/bin/sh', ['-c', process.argv[1]], { stdio: 'inherit' });
+        console.log('shell', pid);
+        setInterval(() => undefined, 1_000);`;
+      const child = spawn(process.execPath, ['-e', npm, shell], {
+        cwd: project.root,
+        env: project.env({ ...env('hangs'), npm_lifecycle_event: 'start' }),
+      });
+      let text = '';
+      child.stdout.on('data', (data: Buffer) => (text += data.toString('utf8')));
+      const { ended, pid } = await up(child);
+      const shellPid = Number(/^shell (\d+)$/m.exec(text)?.[1]);
+      process.kill(killed === 'npm' ? (child.pid ?? 0) : shellPid, 'SIGKILL');
+      if (killed !== 'npm') await until(() => text.includes('got SIGTERM'));
+      child.kill('SIGKILL');
+      assert.match((await ended).output, /got SIGTERM\n/);
+      assert.equal(await processIdentity(pid), undefined);
+    });
+
   it('stops the network when it is itself killed', async () => {
     const { child, ended, pid } = await start('hangs');
     child.kill('SIGKILL');
@@ -183,3 +212,7 @@ describe('bootstrap: npm start', () => {
     assert.equal(await processIdentity(pid), undefined);
   });
 });
+
+async function until(isTrue: () => boolean): Promise<void> {
+  while (!isTrue()) await sleep(20);
+}

@@ -8,6 +8,7 @@ const FRESH_BYTES_MIN = 192 * MIB;
 const USED_BYTES_MIN = 64 * MIB;
 const WATCH_MS = 10_000;
 const OTHER_DIRECTORY = 'or set PLX_DATA_DIR to a directory elsewhere.';
+const MAKE_ROOM = `Make room there, start with --reset to delete earlier data, ${OTHER_DIRECTORY}`;
 
 /**
  * Makes the data directory if there is none, and checks that this user can keep databases in it.
@@ -35,7 +36,7 @@ export async function assertRoom(directory: string, bytesMin: number): Promise<v
   if (free >= bytesMin) return;
   throw new Error(
     `The disk of ${directory} has ${mib(free)} free, but at least ${mib(bytesMin)} are needed. ` +
-      `Make room there, start with --reset to delete earlier data, ${OTHER_DIRECTORY}`,
+      MAKE_ROOM,
   );
 }
 
@@ -50,8 +51,7 @@ export async function explained<T>(dataDir: string, work: () => Promise<T>): Pro
   } catch (error) {
     if (hasCode(error, 'ENOSPC', 'EDQUOT'))
       throw new Error(
-        `The disk of ${dataDir} is full (${mib(await freeBytes(dataDir))} free). Make room there, ` +
-          `start with --reset to delete earlier data, ${OTHER_DIRECTORY}`,
+        `The disk of ${dataDir} is full (${mib(await freeBytes(dataDir))} free). ${MAKE_ROOM}`,
         { cause: error },
       );
     if (hasCode(error, 'EROFS', 'EACCES', 'EPERM', 'ENOTDIR', 'EEXIST') && isIn(dataDir, error))
@@ -69,8 +69,7 @@ export async function diskHint(dataDir: string): Promise<string> {
   const free = await freeBytes(dataDir);
   if (free >= USED_BYTES_MIN) return '';
   return (
-    `The disk of ${dataDir} is nearly full (${mib(free)} free): make room and start again, ` +
-    OTHER_DIRECTORY
+    `The disk of ${dataDir} is nearly full (${mib(free)} free): make room there, ` + OTHER_DIRECTORY
   );
 }
 

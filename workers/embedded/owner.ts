@@ -63,7 +63,8 @@ export async function takeOwnership(
     };
     return {
       announce: (gatewayUrl) => update({ gatewayUrl }),
-      release: () => update({ hasStopped: true }),
+      // On a full disk that can't be written; the end of this process says the same.
+      release: () => update({ hasStopped: true }).catch(() => undefined),
     };
   }
 }

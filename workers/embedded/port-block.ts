@@ -81,8 +81,8 @@ export async function choosePorts(
     return { ports: blockPorts(block, set), release: () => close(claim) };
   }
   throw new Error(
-    `No ports are free: those from ${firstBlock} to ${(others.at(-1) ?? 0) + CLAIM_OFFSET} were ` +
-      `tried in blocks of ten. Stop what uses them, or set ${open.map((use) => use.envVar).join(', ')}.`,
+    `No block of ports is free: ${BLOCKS_MAX} of ten each were tried, from ${firstBlock} on. ` +
+      `Stop what uses them, or set ${open.map(({ envVar }) => envVar).join(', ')}.`,
   );
 }
 

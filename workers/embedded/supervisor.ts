@@ -67,7 +67,8 @@ export async function keepRunning<P extends Part>(options: KeepOptions<P>): Prom
       onExit(reason);
       try {
         await sleep(BACK_OFF_MS[ends - 1] ?? BACK_OFF_MS.at(-1), undefined, { signal });
-        await options.ready?.();
+        // What it waits for may stop after it, or never come back.
+        await Promise.race([options.ready?.(), aborted(signal)]);
         signal.throwIfAborted();
         running = await startOnce();
         onUp?.();

@@ -68,7 +68,7 @@ describe('data directory', () => {
     });
   });
 
-  it('is refused on a disk that is too small, and says so while the network runs', async function () {
+  it('is refused on too small a disk, and says so at run time', async function () {
     await mkdir(dataDir);
     if (!(await mountSmallDisk(dataDir))) this.skip();
     mounted.push(dataDir);

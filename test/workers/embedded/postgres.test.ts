@@ -125,7 +125,7 @@ describe('embedded PostgreSQL', () => {
       await start();
     });
 
-  it('ends the children of a killed server before the next one touches the data', async function () {
+  it('ends the children of a killed server before the next one starts', async function () {
     if (process.platform !== 'linux') this.skip();
     const first = await start();
     const [row] = await query(first.url, 'SELECT 1 AS one');

@@ -11,8 +11,8 @@ import { recordOf } from '../../../workers/embedded/process-record.ts';
 import { spawnRole, stopLeftoverRoles } from '../../../workers/embedded/process.ts';
 import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
-const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
-const entry = fixture('role.ts');
+const entry = fileURLToPath(new URL('./fixtures/role.ts', import.meta.url));
+const diesAtOnce = fileURLToPath(new URL('./fixtures/dies-at-once.mjs', import.meta.url));
 
 describe('embedded roles', () => {
   let folder: Awaited<ReturnType<typeof makeFolder>>;
@@ -93,7 +93,7 @@ describe('embedded roles', () => {
   it('ends a role whose parent died before the role ran its first line', async () => {
     const directory = await makeFolder();
     const script = join(directory.path, 'pid');
-    const parent = spawn(process.execPath, [fixture('dies-at-once.mjs'), script, entry]);
+    const parent = spawn(process.execPath, [diesAtOnce, script, entry]);
     await once(parent, 'exit');
     const pid = Number(await readFile(script, 'utf8'));
     assert.ok(pid > 0);

@@ -100,6 +100,15 @@ describe('keepRunning', () => {
     await kept.stop();
   });
 
+  it('stops while it waits for what never comes', async () => {
+    const starts = new Starts();
+    const kept = await keepRunning(starts.options({ ready: () => new Promise(() => undefined) }));
+    starts.end('it crashed');
+    await until(() => starts.exits.length === 1);
+    await kept.stop();
+    assert.equal(starts.ends.length, 1);
+  });
+
   it('starts nothing once the signal came', async () => {
     const starts = new Starts();
     const kept = await keepRunning(starts.options());
