@@ -48,6 +48,7 @@ export async function keepRunning<P extends Part>(options: KeepOptions<P>): Prom
   const { onExit, onUp, onGiveUp, healthyMs = HEALTHY_MS } = options;
   const stopping = new AbortController();
   const signal = AbortSignal.any([options.signal, stopping.signal]);
+  const isOver = aborted(signal);
   let running = await startOnce();
   let up: Promise<void> = Promise.resolve();
 
@@ -68,7 +69,7 @@ export async function keepRunning<P extends Part>(options: KeepOptions<P>): Prom
       try {
         await sleep(BACK_OFF_MS[ends - 1] ?? BACK_OFF_MS.at(-1), undefined, { signal });
         // What it waits for may stop after it, or never come back.
-        await Promise.race([options.ready?.(), aborted(signal)]);
+        await Promise.race([options.ready?.(), isOver]);
         signal.throwIfAborted();
         running = await startOnce();
         onUp?.();
@@ -84,12 +85,12 @@ export async function keepRunning<P extends Part>(options: KeepOptions<P>): Prom
 
   async function watch(): Promise<void> {
     for (let ends: number | undefined = 0; ends !== undefined;) {
-      const reason = await Promise.race([running.ended, aborted(signal)]);
+      const reason = await Promise.race([running.ended, isOver]);
       if (reason === undefined || signal.aborted) return;
       const wasHealthy = performance.now() - running.sinceMs >= healthyMs;
       const restarted = startAgain(reason, wasHealthy ? 1 : ends + 1);
       // Who waits for a part that is given up waits until the network stops.
-      up = restarted.then((again) => (again === undefined ? aborted(signal) : undefined));
+      up = restarted.then((again) => (again === undefined ? isOver : undefined));
       ends = await restarted;
     }
   }
