@@ -1,14 +1,15 @@
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, totalmem } from 'node:os';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { format, resolveConfig } from 'prettier';
+import { measureFootprint, type Footprint } from './footprint.ts';
 import { historyEventsOf } from './history.ts';
 import { startCluster } from './cluster.ts';
 import { measureAll, measureStatements, type Plan } from './measure.ts';
 import { plotRuns } from './plot.ts';
-import { renderFindings, type Findings } from './report.ts';
+import { renderFindings, renderFootprints, type Findings } from './report.ts';
 
 /** In the checkout, which is the working directory: this file may run from a build. */
 const REPORT = join('docs', 'performance.md');
@@ -58,9 +59,23 @@ async function main(): Promise<number> {
     return 0;
   }
   const { report, plot } = await measure(values.quick ? QUICK : PLAN, values.profile);
-  say(`\n${report}\n`);
-  if (values.write) await write(report, plot);
+  const whole = `${report}\n\n${renderFootprints(await measureFootprints())}`;
+  say(`\n${whole}\n`);
+  if (values.write) await write(whole, plot);
   return 0;
+}
+
+/** The whole network of `npm start`, with the real model: a first start, and one on its data. */
+async function measureFootprints(): Promise<readonly [Footprint, Footprint]> {
+  say('Starting the whole network, twice …');
+  const dataDir = await mkdtemp(join(tmpdir(), 'plx-bench-network-'));
+  try {
+    // Private by default; PostgreSQL's account must be able to pass through.
+    await chmod(dataDir, 0o755);
+    return [await measureFootprint({ dataDir }), await measureFootprint({ dataDir })];
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
 }
 
 async function measure(

@@ -1,3 +1,4 @@
+import type { Footprint } from './footprint.ts';
 import { levelsOf, runsOf, type Run, type StatementUse } from './measure.ts';
 import { SCENARIO_TITLES, SCENARIOS, type Scenario } from './scenarios.ts';
 import { ratios, spread } from './statistics.ts';
@@ -13,6 +14,8 @@ export interface Findings {
   readonly plotPath: string;
 }
 
+/** What the network may take to start once everything is installed. */
+const READY_SECONDS_MAX = 20;
 /** The level at which CPU time is told: enough to keep both cores busy, without a queue. */
 const CPU_LEVEL = 16;
 
@@ -124,6 +127,36 @@ function costs({ statements, historyEvents }: Findings): string {
       ...each,
     ],
   );
+}
+
+/** Start and memory of the whole network: a first start, and one on the data that it left. */
+export function renderFootprints([first, later]: readonly [Footprint, Footprint]): string {
+  const seconds = ({ readySeconds }: Footprint) => `**${readySeconds.toFixed(1)} s**`;
+  const total = ({ rssBytes, pssBytes }: Footprint) =>
+    `**${mebibytes(rssBytes)}**, ${pssBytes === null ? 'unknown' : mebibytes(pssBytes)}`;
+  const processes = later.perProcess.map(({ name, rssBytes, pssBytes }) => [
+    name,
+    '',
+    `${mebibytes(rssBytes)}, ${pssBytes === null ? 'unknown' : mebibytes(pssBytes)}`,
+  ]);
+  return [
+    '### The whole network, with its four models',
+    '',
+    table(
+      ['', 'first start', 'later start'],
+      [
+        [`ready (at most ${READY_SECONDS_MAX} s)`, seconds(first), seconds(later)],
+        ['memory after one request: RSS (at most 3 GiB), PSS', total(first), total(later)],
+        ...processes,
+      ],
+    ),
+    '',
+    'RSS counts what processes share in each of them, such as the model file; PSS divides it.',
+  ].join('\n');
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 }
 
 /** CPU time per request of all processes together. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Run } from '../../bench/measure.ts';
 import { plotRuns } from '../../bench/plot.ts';
-import { renderFindings } from '../../bench/report.ts';
+import { renderFindings, renderFootprints } from '../../bench/report.ts';
 import { SCENARIOS } from '../../bench/scenarios.ts';
 
 /** Two repetitions at two levels, in which the full path is half as fast as the fair floor. */
@@ -61,6 +61,19 @@ describe('bench/report', () => {
     assert.match(report, /SQL statements, full path \| 8\.0 \|/);
     assert.match(report, /`SELECT 1 \\\| 2…` \| 1\.00 × 0\.50 ms/);
     assert.doesNotMatch(report, /SELECT rare/);
+  });
+
+  it('tells start and memory of the whole network, and of each process', () => {
+    const footprint = (readySeconds: number) => ({
+      readySeconds,
+      rssBytes: 2_048 * 2 ** 20,
+      pssBytes: null,
+      perProcess: [{ pid: 1, name: 'gateway', rssBytes: 190 * 2 ** 20, pssBytes: 2 ** 27 }],
+    });
+    const report = renderFootprints([footprint(12), footprint(7.46)]);
+    assert.match(report, /\| ready .* \| \*\*12\.0 s\*\* \| \*\*7\.5 s\*\* \|/);
+    assert.match(report, /\| \*\*2048 MiB\*\*, unknown \| \*\*2048 MiB\*\*, unknown \|/);
+    assert.match(report, /\| gateway \| +\| 190 MiB, 128 MiB \|/);
   });
 
   it('draws every level and scenario', async () => {
