@@ -9,10 +9,10 @@ import { migrate } from '../prisma/migrate.ts';
 import { DEMO_ACCOUNT, seed, seedOperators } from '../workers/embedded/seed.ts';
 import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgres.ts';
 import { startTemporal } from '../workers/embedded/temporal.ts';
+import { freePorts } from '../workers/embedded/ports.ts';
 import { spawnRole } from '../workers/embedded/process.ts';
 import { moduleFile } from '../workers/module-file.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
-import { freePorts } from './ports.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;

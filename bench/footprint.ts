@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify, stripVTControlCharacters } from 'node:util';
 import { stopProcess } from '../workers/embedded/os-process.ts';
-import { freePorts } from './ports.ts';
+import { freePorts } from '../workers/embedded/ports.ts';
 
 /** What one process of the network holds in memory. */
 export interface ProcessFootprint {

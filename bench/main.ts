@@ -21,7 +21,7 @@ const HELP = `Usage: npm run bench -- [options]
 
 Measures a request through gateway, coordinator and node, on a backend that answers at once, against
 the least that Temporal allows on the same server: a workflow of one activity, without and with the
-two RSA operations of a node. Then start time and memory of the whole network. About 8 minutes.
+two RSA operations of a node. Then start time and memory of the whole network. About 7 minutes.
 
 Options
   --write            put what was measured into docs/performance.md
@@ -34,7 +34,7 @@ const PLAN: Plan = {
   inFlightLevels: [1, 16, 64],
   repetitions: 5,
   secondsPerRun: 4,
-  warmUpSeconds: 10,
+  warmUpSeconds: 30,
 };
 const QUICK: Plan = {
   inFlightLevels: [1, 4],

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -52,4 +53,20 @@ async function listenError(port: number): Promise<NodeJS.ErrnoException | undefi
   server.close();
   await once(server, 'close');
   return undefined;
+}
+
+/** Above registered services in use, below what systems give to outgoing connections. */
+const FREE_PORTS = { from: 15_000, to: 32_000 } as const;
+
+/**
+ * Ports on 127.0.0.1 that are free now, all different. They are no port that the system could give
+ * to an outgoing connection before a server listens on it, as one asked for with 0 is.
+ */
+export async function freePorts(count: number): Promise<number[]> {
+  const found = new Set<number>();
+  while (found.size < count) {
+    const port = randomInt(FREE_PORTS.from, FREE_PORTS.to);
+    if (await isPortFree(port, false)) found.add(port);
+  }
+  return [...found];
 }

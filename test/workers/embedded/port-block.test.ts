@@ -9,7 +9,8 @@ import {
   type NetworkPorts,
 } from '../../../workers/embedded/port-block.ts';
 import { isPortFree } from '../../../workers/embedded/ports.ts';
-import { freePort, makeFolder } from './support.ts';
+import { freePort } from '../../support/servers.ts';
+import { makeFolder } from './support.ts';
 
 describe('choosePorts', () => {
   const chosen: ChosenPorts[] = [];

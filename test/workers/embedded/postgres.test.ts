@@ -7,7 +7,8 @@ import { Client } from 'pg';
 import { choosePlace } from '../../../workers/embedded/postgres-place.ts';
 import { processIdentity } from '../../../workers/embedded/os-process.ts';
 import { startPostgres, type EmbeddedPostgres } from '../../../workers/embedded/postgres.ts';
-import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
+import { freePort } from '../../support/servers.ts';
+import { gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
 async function query(url: string, sql: string): Promise<unknown[]> {
   const client = new Client({ connectionString: url });

@@ -9,7 +9,8 @@ import { processIdentity } from '../../../workers/embedded/os-process.ts';
 import { assertPortFree } from '../../../workers/embedded/ports.ts';
 import { recordOf } from '../../../workers/embedded/process-record.ts';
 import { spawnRole, stopLeftoverRoles } from '../../../workers/embedded/process.ts';
-import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
+import { freePort } from '../../support/servers.ts';
+import { gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
 const entry = fileURLToPath(new URL('./fixtures/role.ts', import.meta.url));
 const diesAtOnce = fileURLToPath(new URL('./fixtures/dies-at-once.mjs', import.meta.url));

@@ -9,7 +9,8 @@ import { Connection, Client as TemporalClient } from '@temporalio/client';
 import { SearchAttributeType, defineSearchAttributeKey } from '@temporalio/common';
 import { processIdentity } from '../../../workers/embedded/os-process.ts';
 import { startTemporal, type EmbeddedTemporal } from '../../../workers/embedded/temporal.ts';
-import { freePort, gone, kill, launchElsewhere, makeFolder } from './support.ts';
+import { freePort } from '../../support/servers.ts';
+import { gone, kill, launchElsewhere, makeFolder } from './support.ts';
 
 const cliPath = process.env['TEMPORAL_CLI_PATH'] ?? '.tools/temporal/1.9.1/temporal';
 const plxNode = defineSearchAttributeKey('plxNode', SearchAttributeType.KEYWORD);
