@@ -156,10 +156,13 @@ async function joinOrAccept(
     SELECT id, reserved_wei::text, accepted_at, deadline_at, TRUE AS is_joined FROM joined
     UNION ALL
     SELECT id, reserved_wei::text, accepted_at, deadline_at, FALSE FROM accepted`;
-  const [row] = await store().catch((error: unknown) => {
+  let [row] = await store().catch((error: unknown) => {
     if (!isUniqueViolation(error)) throw error;
     return store();
   });
+  // Without a row the money was short, perhaps because a call with the same key, which this
+  // statement couldn't see yet, has reserved it: the next one sees.
+  row ??= (await store())[0];
   if (row) return row;
   throw new CodedError('receive.insufficient_credit', `Needed: ${wei} wei.`);
 }

@@ -30,6 +30,7 @@ export interface ScheduleInput {
 export type ScheduleResult =
   | { readonly kind: 'assigned'; readonly node: Assignment; readonly elapsedMs: number }
   | { readonly kind: 'waiting' }
+  /** Its deadline elapsed, or the request was ended from outside meanwhile. */
   | { readonly kind: 'elapsed' };
 
 /** How many qualifying nodes are shown to the pure decision (design §6). */
@@ -69,13 +70,33 @@ export async function schedule(
     await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
     return { kind: 'elapsed' };
   }
-  await database.$executeRaw`
-    INSERT INTO waiting (unit_id, priority, complexity, model_digest, tier, deadline_at)
-    VALUES (${unitId}, ${PRIORITY_KEYS[request.parameters.priority]}, ${request.complexity},
-            ${request.modelDigest}, ${request.parameters.hardwareTier},
-            ${new Date(request.deadlineAtMs)})
-    ON CONFLICT (unit_id) DO NOTHING`;
-  return { kind: 'waiting' };
+  const { isReserved, isOver } = await hold(database, input);
+  // A run of this attempt beside this one has found a slot meanwhile.
+  if (isReserved) return schedule(database, coordinatorUrl, input);
+  return { kind: isOver ? 'elapsed' : 'waiting' };
+}
+
+/** One statement: puts the unit among those that wait, unless there is nothing to wait for. */
+async function hold(
+  database: Database,
+  { unitId, dispatch, request }: ScheduleInput,
+): Promise<{ readonly isReserved: boolean; readonly isOver: boolean }> {
+  const { parameters, complexity, modelDigest, deadlineAtMs } = request;
+  const [found] = await database.$queryRaw<{ isReserved: boolean; isOver: boolean }[]>`
+    WITH found AS (
+      SELECT EXISTS (SELECT FROM dispatch WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
+               AS "isReserved",
+             EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
+               AS "isOver"),
+    held AS (
+      INSERT INTO waiting (unit_id, priority, complexity, model_digest, tier, deadline_at)
+      SELECT ${unitId}, ${PRIORITY_KEYS[parameters.priority]}, ${complexity}, ${modelDigest},
+             ${parameters.hardwareTier}, ${new Date(deadlineAtMs)}
+      FROM found WHERE NOT "isReserved" AND NOT "isOver"
+      ON CONFLICT (unit_id) DO NOTHING)
+    SELECT * FROM found`;
+  if (!found) throw new Error('SELECT EXISTS returned no row');
+  return found;
 }
 
 /**
@@ -98,7 +119,11 @@ async function reserve(
   };
   let rows = await qualifying(database, input);
   const reserved = rows.find(({ is_reserved }) => is_reserved);
-  if (reserved) return assignment(reserved);
+  if (reserved) {
+    // It may have begun to wait before that reservation was seen.
+    await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${input.unitId}`;
+    return assignment(reserved);
+  }
   for (;;) {
     const candidates = rows.map(candidate);
     const chosen = chooseNode(candidates, requirements, usedNodes, parameters.deadlineSeconds);
@@ -155,6 +180,7 @@ async function take(
     WITH free AS (
       SELECT node_id, index FROM slot
       WHERE node_id = ${nodeId} AND (unit_id IS NULL OR lease_until < now())
+        AND NOT EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
       LIMIT 1 FOR UPDATE SKIP LOCKED),
     taken AS (
       UPDATE slot SET unit_id = ${unitId}, dispatch = ${dispatch},

@@ -39,33 +39,27 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
     : 0n;
   const due = settlement(state, BigInt(input.reservedWei), usedWei);
   const chargedWei =
-    state === 'completed'
+    (state === 'completed'
       ? await end(database, input, due, startedAt)
       : await inTransaction(database, async (transaction) => {
-          // What is still leased was given up in the middle: a cancellation, or a step that failed.
-          await transaction.$executeRaw`
-            UPDATE slot SET lease_until = least(lease_until,
-              now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
-            WHERE unit_id = ${requestId}`;
-          if (code !== null) await reportEnd(transaction, requestId, code);
-          // Nobody has been told yet; a completed request was announced when it was validated.
-          await announceOutcome(transaction, requestId);
-          return end(transaction, input, due, startedAt);
-        });
+          const charged = await end(transaction, input, due, startedAt);
+          if (charged !== null) await giveUp(transaction, requestId, code);
+          return charged;
+        })) ?? (await chargedBefore(database, requestId));
   return { chargedWei, elapsedMs: performance.now() - startedAt };
 }
 
 /**
  * One statement: moves the money and writes the final state, unless that was done before.
  *
- * @returns what the request was charged.
+ * @returns what the request was charged now; null when it had ended.
  */
 async function end(
   transaction: Transaction,
   { requestId, accountId, state, code, timeline }: SettleInput,
   { captureWei, releaseWei }: Settlement,
   startedAt: number,
-): Promise<string> {
+): Promise<string | null> {
   const elapsedMs = performance.now() - startedAt;
   const records = timeline.map((record) =>
     record.step === 'settle' ? { ...record, state: 'done', elapsedMs } : record,
@@ -76,17 +70,36 @@ async function end(
                                ${releaseWei.toString()}::numeric)::text AS settled
       FROM (SELECT id FROM request WHERE id = ${requestId} AND finished_at IS NULL FOR UPDATE)
            AS unsettled),
-    ended AS (
-      UPDATE request SET status = ${state}, failure_code = ${code}, finished_at = now(),
-        charged_wei = ${captureWei.toString()}::numeric,
-        timeline = ${JSON.stringify(records)}::jsonb
-      FROM open WHERE request.id = open.id AND open.settled IS NOT NULL
-      RETURNING request.charged_wei),
     waited AS (DELETE FROM waiting WHERE unit_id = ${requestId})
-    SELECT coalesce((SELECT charged_wei FROM ended), charged_wei)::text AS charged_wei
-    FROM request WHERE id = ${requestId}`;
+    UPDATE request SET status = ${state}, failure_code = ${code}, finished_at = now(),
+      charged_wei = ${captureWei.toString()}::numeric,
+      timeline = ${JSON.stringify(records)}::jsonb
+    FROM open WHERE request.id = open.id AND open.settled IS NOT NULL
+    RETURNING request.charged_wei::text`;
+  return row?.charged_wei ?? null;
+}
+
+/** In a statement of its own: the one that found the request ended may see it as it was before. */
+async function chargedBefore(database: Database, requestId: RequestId): Promise<string> {
+  const [row] = await database.$queryRaw<{ charged_wei: string }[]>`
+    SELECT charged_wei::text FROM request WHERE id = ${requestId}`;
   if (!row) throw new Error(`${requestId} has a workflow but no record`);
   return row.charged_wei;
+}
+
+/** What an end without a result leaves to do; a completed request was announced by Validate. */
+async function giveUp(
+  transaction: Transaction,
+  requestId: RequestId,
+  code: ErrorCode | null,
+): Promise<void> {
+  // What is still leased was given up in the middle: a cancellation, or a step that failed.
+  await transaction.$executeRaw`
+    UPDATE slot SET lease_until = least(lease_until,
+      now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
+    WHERE unit_id = ${requestId}`;
+  if (code !== null) await reportEnd(transaction, requestId, code);
+  await announceOutcome(transaction, requestId);
 }
 
 /** The event of an end that belongs to no attempt; those of attempts are written as they fail. */

@@ -145,6 +145,9 @@ async function startPostgresWithStatistics(
   await first.stop();
   const postgres = await startPostgres(options);
   await query(postgres.url, 'CREATE EXTENSION IF NOT EXISTS pg_stat_statements');
+  // Those inside functions and triggers, too.
+  await query(postgres.url, `ALTER SYSTEM SET pg_stat_statements.track = 'all'`);
+  await query(postgres.url, 'SELECT pg_reload_conf()');
   return postgres;
 }
 

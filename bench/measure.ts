@@ -103,7 +103,9 @@ async function measureOnce(
 /** SQL per request of the full path; `background` is what the network does with nothing to do. */
 export interface StatementUse {
   readonly requests: number;
-  readonly perRequest: number;
+  readonly roundTripsPerRequest: number;
+  /** Run by functions and triggers, besides. */
+  readonly innerPerRequest: number;
   readonly backgroundPerSecond: number;
   readonly statements: readonly StatementCount[];
 }
@@ -114,7 +116,7 @@ export async function measureStatements(cluster: Cluster, seconds: number): Prom
   try {
     await counter.reset();
     await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
-    const idle = total(await counter.read()) / seconds;
+    const idle = roundTrips(await counter.read()) / seconds;
     await counter.reset();
     const { latenciesMs, elapsedSeconds } = await runScenario(cluster, 'full', {
       inFlight: 16,
@@ -124,7 +126,8 @@ export async function measureStatements(cluster: Cluster, seconds: number): Prom
     const requests = latenciesMs.length;
     return {
       requests,
-      perRequest: (total(statements) - idle * elapsedSeconds) / requests,
+      roundTripsPerRequest: (roundTrips(statements) - idle * elapsedSeconds) / requests,
+      innerPerRequest: calls(statements.filter(({ isRoundTrip }) => !isRoundTrip)) / requests,
       backgroundPerSecond: idle,
       statements,
     };
@@ -133,6 +136,10 @@ export async function measureStatements(cluster: Cluster, seconds: number): Prom
   }
 }
 
-function total(statements: readonly StatementCount[]): number {
-  return statements.reduce((sum, { calls }) => sum + calls, 0);
+function roundTrips(statements: readonly StatementCount[]): number {
+  return calls(statements.filter(({ isRoundTrip }) => isRoundTrip));
+}
+
+function calls(statements: readonly StatementCount[]): number {
+  return statements.reduce((sum, statement) => sum + statement.calls, 0);
 }

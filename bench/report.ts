@@ -16,6 +16,7 @@ export interface Findings {
 
 /** What the network may take to start once everything is installed. */
 const READY_SECONDS_MAX = 20;
+const RSS_BYTES_MAX = 3 * 2 ** 30;
 /** The level at which CPU time is told: enough to keep both cores busy, without a queue. */
 const CPU_LEVEL = 16;
 
@@ -107,13 +108,13 @@ function cpuTable(runs: readonly Run[]): string {
 }
 
 function costs({ statements, historyEvents }: Findings): string {
-  const { perRequest, backgroundPerSecond, requests } = statements;
+  const { roundTripsPerRequest, innerPerRequest, backgroundPerSecond, requests } = statements;
   const events = SCENARIOS.map((scenario) => [
     `history events, ${SCENARIO_TITLES[scenario]}`,
     String(historyEvents[scenario]),
   ]);
   const each = statements.statements
-    .filter(({ calls }) => calls >= requests / 2)
+    .filter(({ calls, isRoundTrip }) => isRoundTrip && calls >= requests / 2)
     .map(({ text, calls, totalMs }) => [
       `\`${text.slice(0, 70).replaceAll('|', '\\|')}…\``,
       `${(calls / requests).toFixed(2)} × ${(totalMs / calls).toFixed(2)} ms`,
@@ -122,8 +123,9 @@ function costs({ statements, historyEvents }: Findings): string {
     ['', 'per request'],
     [
       ...events,
-      ['SQL statements, full path', perRequest.toFixed(1)],
-      ['SQL statements with nothing to do', `${backgroundPerSecond.toFixed(1)} a second`],
+      ['SQL statements sent, full path', roundTripsPerRequest.toFixed(1)],
+      ['SQL statements that functions and triggers run', innerPerRequest.toFixed(1)],
+      ['SQL statements sent with nothing to do', `${backgroundPerSecond.toFixed(1)} a second`],
       ...each,
     ],
   );
@@ -131,9 +133,11 @@ function costs({ statements, historyEvents }: Findings): string {
 
 /** Start and memory of the whole network: a first start, and one on the data that it left. */
 export function renderFootprints([first, later]: readonly [Footprint, Footprint]): string {
-  const seconds = ({ readySeconds }: Footprint) => `**${readySeconds.toFixed(1)} s**`;
+  const kept = (isKept: boolean) => (isKept ? '' : ' (missed)');
+  const seconds = ({ readySeconds }: Footprint) =>
+    `**${readySeconds.toFixed(1)} s**${kept(readySeconds <= READY_SECONDS_MAX)}`;
   const total = ({ rssBytes, pssBytes }: Footprint) =>
-    `**${mebibytes(rssBytes)}**, ${pssBytes === null ? 'unknown' : mebibytes(pssBytes)}`;
+    `**${mebibytes(rssBytes)}**${kept(rssBytes <= RSS_BYTES_MAX)}, ${pssBytes === null ? 'unknown' : mebibytes(pssBytes)}`;
   const processes = later.perProcess.map(({ name, rssBytes, pssBytes }) => [
     name,
     '',

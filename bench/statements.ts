@@ -5,6 +5,8 @@ export interface StatementCount {
   readonly text: string;
   readonly calls: number;
   readonly totalMs: number;
+  /** Whether a client sent it: a round trip. Otherwise a function or a trigger ran it. */
+  readonly isRoundTrip: boolean;
 }
 
 /** Counts the SQL statements that the server has executed. */
@@ -16,7 +18,7 @@ export interface StatementCounter {
   close(): Promise<void>;
 }
 
-/** @param databaseUrl of a server with the extension pg_stat_statements loaded. */
+/** @param databaseUrl of a server with pg_stat_statements, tracking all statements. */
 export async function countStatements(databaseUrl: string): Promise<StatementCounter> {
   const client = new Client({ connectionString: databaseUrl });
   // The server may be stopped first; whoever reads then gets the error.
@@ -27,9 +29,9 @@ export async function countStatements(databaseUrl: string): Promise<StatementCou
     async read() {
       const { rows } = await client.query<StatementCount>(
         `SELECT regexp_replace(query, '\\s+', ' ', 'g') AS text, sum(calls)::int AS calls,
-                sum(total_exec_time) AS "totalMs"
-         FROM pg_stat_statements WHERE query !~ 'pg_stat_statements' AND toplevel
-         GROUP BY 1 ORDER BY 2 DESC, 1`,
+                sum(total_exec_time) AS "totalMs", toplevel AS "isRoundTrip"
+         FROM pg_stat_statements WHERE query !~ 'pg_stat_statements'
+         GROUP BY text, toplevel ORDER BY toplevel DESC, calls DESC, text`,
       );
       return rows;
     },

@@ -53,7 +53,6 @@ async function startNode(): Promise<RunningRole> {
     maxConcurrentActivityTaskPolls: 1,
     shutdownGraceTime: '30s',
   });
-  const running = worker.run();
   const health = watchHealth(backend, log);
   const membership = await joinNetwork(
     channel,
@@ -61,6 +60,8 @@ async function startNode(): Promise<RunningRole> {
     log,
     () => health.isHealthy(),
   );
+  // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
+  const running = worker.run();
 
   return {
     ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },

@@ -50,11 +50,14 @@ export async function serveUnit(
     if (attempt.kind === 'accepted')
       return { state: 'completed', usage: attempt.usage, node, dispatches: dispatch };
 
-    failures.push(attempt.code);
-    await steps.reportFailure({ unitId, dispatch, nodeId: node.nodeId, code: attempt.code });
+    const { code } = attempt;
+    failures.push(code);
+    // What a node did wrong is written down, whoever cancels meanwhile.
+    await CancellationScope.nonCancellable(() =>
+      steps.reportFailure({ unitId, dispatch, nodeId: node.nodeId, code }),
+    );
     const verdict = afterFailure(failures);
-    if (verdict.kind === 'end')
-      return { state: verdict.state, code: attempt.code, dispatches: dispatch };
+    if (verdict.kind === 'end') return { state: verdict.state, code, dispatches: dispatch };
   }
 
   /** Holds the unit until a node can take it; null when its deadline elapsed first. */

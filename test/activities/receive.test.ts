@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { abandon, receive } from '../../activities/receive.ts';
+import { inTransaction } from '../../prisma/client.ts';
+import { deposit } from '../../prisma/ledger.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import type { IntakeCall } from '../../protocol/receive.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
@@ -89,10 +91,7 @@ describe('activities/receive', () => {
     // Leave room for exactly three more.
     const room = 3n * BigInt(reservedWei);
     const available = (await balances(db.database))[`${ACCOUNT}:available`] ?? 0n;
-    await db.database.$executeRaw`
-      INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
-      VALUES ('drain', 'test', ${`${ACCOUNT}:available`}, 'funding',
-              ${(available - room).toString()}::numeric)`;
+    await drain('drain', available - room);
     const calls = await Promise.all(Array.from({ length: 8 }, () => intakeCall()));
     const outcomes = await Promise.allSettled(
       calls.map((each) => receive(db.database, receiveKeys, each)),
@@ -106,6 +105,24 @@ describe('activities/receive', () => {
     assert.equal((await balances(db.database))[`${ACCOUNT}:available`], 0n);
   });
 
+  it('joins, and never refuses, a repeated call whose first took the last of the credit', async () => {
+    for (let round = 0; round < 8; round++) {
+      const call = await intakeCall();
+      const available = (await balances(db.database))[`${ACCOUNT}:available`] ?? 0n;
+      const { accepted } = await receive(db.database, receiveKeys, await intakeCall());
+      const price = BigInt(accepted.reservedWei);
+      await drain(`drain-${round}`, available - 2n * price);
+      const received = await Promise.all(
+        Array.from({ length: 6 }, () => receive(db.database, receiveKeys, call)),
+      );
+      assert.equal(new Set(received.map((each) => each.accepted.requestId)).size, 1);
+      assert.equal((await balances(db.database))[`${ACCOUNT}:available`], 0n);
+      await inTransaction(db.database, (transaction) =>
+        deposit(transaction, `refill-${round}`, ACCOUNT, 10n ** 20n),
+      );
+    }
+  });
+
   it('gives everything back, once, when the workflow never starts', async () => {
     const before = await balances(db.database);
     const {
@@ -117,4 +134,11 @@ describe('activities/receive', () => {
     const [event] = await db.database.failureEvent.findMany();
     assert.equal(event?.code, 'receive.not_started');
   });
+
+  async function drain(key: string, amountWei: bigint): Promise<void> {
+    await db.database.$executeRaw`
+      INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
+      VALUES (${key}, 'test', ${`${ACCOUNT}:available`}, 'funding',
+              ${amountWei.toString()}::numeric)`;
+  }
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { receive } from '../../activities/receive.ts';
+import { abandon, receive } from '../../activities/receive.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule, type ScheduleInput } from '../../activities/schedule.ts';
 import { settle, type SettleInput } from '../../activities/settle.ts';
@@ -139,6 +139,67 @@ describe('activities: run twice, count once', () => {
       assert.equal(await takenSlots(), slotTaken);
       assert.equal((await db.database.dispatch.findFirst())?.outcome, code);
     });
+
+  it('schedule gives nothing to a request that was ended meanwhile, and holds nothing', async () => {
+    assert.equal(await abandon(db.database, accepted.requestId), true);
+    const over = await schedule(db.database, COORDINATOR, input());
+    assert.equal(over.kind, 'elapsed');
+    await addNode(1);
+    assert.equal((await schedule(db.database, COORDINATOR, input())).kind, 'elapsed');
+    assert.equal(await takenSlots(), 0);
+    assert.equal(await db.database.waiting.count(), 0);
+    assert.equal(await db.database.dispatch.count(), 0);
+  });
+
+  it('schedule leaves nothing waiting of an attempt that a run beside it has reserved', async () => {
+    await schedule(db.database, COORDINATOR, input());
+    assert.equal(await db.database.waiting.count(), 1);
+    const node = await addNode(1);
+    const runs = Array.from({ length: 6 }, () => schedule(db.database, COORDINATOR, input()));
+    const ended = await Promise.allSettled(runs);
+    // The loser of a race for the same attempt fails on its key, and Temporal runs it again.
+    assert.ok(ended.some(({ status }) => status === 'fulfilled'));
+    assert.equal(await assigned(), node);
+    assert.equal(await takenSlots(), 1);
+    assert.equal(await db.database.waiting.count(), 0);
+  });
+
+  it('settle says what was charged, to each of many runs at once', async () => {
+    const settled: SettleInput = {
+      requestId: accepted.requestId,
+      accountId: accepted.accountId,
+      state: 'completed',
+      code: null,
+      usage: { promptTokens: 10, completionTokens: 4 },
+      price: accepted.price,
+      reservedWei: accepted.reservedWei,
+      timeline: [],
+    };
+    const runs = Array.from({ length: 12 }, () => settle(db.database, settled));
+    const charges = (await Promise.all(runs)).map(({ chargedWei }) => chargedWei);
+    assert.equal(new Set(charges).size, 1);
+    assert.ok(BigInt(charges[0] ?? 0) > 0n);
+  });
+
+  it('settle adds no second, contradicting event to a request that had ended', async () => {
+    assert.equal(await abandon(db.database, accepted.requestId), true);
+    const late: SettleInput = {
+      requestId: accepted.requestId,
+      accountId: accepted.accountId,
+      state: 'failed',
+      code: 'schedule.deadline_elapsed',
+      usage: null,
+      price: accepted.price,
+      reservedWei: accepted.reservedWei,
+      timeline: [],
+    };
+    assert.equal((await settle(db.database, late)).chargedWei, '0');
+    const events = await db.database.failureEvent.findMany();
+    assert.deepEqual(
+      events.map(({ code }) => code),
+      ['receive.not_started'],
+    );
+  });
 
   it('settle captures and releases once, and keeps the first outcome', async () => {
     const before = await balances(db.database);

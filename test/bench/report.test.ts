@@ -24,11 +24,13 @@ const FINDINGS = {
   runs: RUNS,
   statements: {
     requests: 100,
-    perRequest: 8.04,
+    roundTripsPerRequest: 8.04,
+    innerPerRequest: 12,
     backgroundPerSecond: 6,
     statements: [
-      { text: 'SELECT 1 | 2', calls: 100, totalMs: 50 },
-      { text: 'SELECT rare', calls: 3, totalMs: 50 },
+      { text: 'SELECT 1 | 2', calls: 100, totalMs: 50, isRoundTrip: true },
+      { text: 'SELECT rare', calls: 3, totalMs: 50, isRoundTrip: true },
+      { text: 'SELECT inner', calls: 900, totalMs: 50, isRoundTrip: false },
     ],
   },
   historyEvents: { plain: 11, rsa: 11, full: 16 },
@@ -58,9 +60,9 @@ describe('bench/report', () => {
   it('tells events and statements, those of every request one by one', () => {
     const report = renderFindings(FINDINGS);
     assert.match(report, /history events, a request through .* \| 16 \|/);
-    assert.match(report, /SQL statements, full path \| 8\.0 \|/);
+    assert.match(report, /SQL statements sent, full path \| 8\.0 \|/);
     assert.match(report, /`SELECT 1 \\\| 2…` \| 1\.00 × 0\.50 ms/);
-    assert.doesNotMatch(report, /SELECT rare/);
+    assert.doesNotMatch(report, /SELECT rare|SELECT inner/);
   });
 
   it('tells start and memory of the whole network, and of each process', () => {
@@ -70,8 +72,8 @@ describe('bench/report', () => {
       pssBytes: null,
       perProcess: [{ pid: 1, name: 'gateway', rssBytes: 190 * 2 ** 20, pssBytes: 2 ** 27 }],
     });
-    const report = renderFootprints([footprint(12), footprint(7.46)]);
-    assert.match(report, /\| ready .* \| \*\*12\.0 s\*\* \| \*\*7\.5 s\*\* \|/);
+    const report = renderFootprints([footprint(21), footprint(7.46)]);
+    assert.match(report, /\| ready .* \| \*\*21\.0 s\*\* \(missed\) \| \*\*7\.5 s\*\* \|/);
     assert.match(report, /\| \*\*2048 MiB\*\*, unknown \| \*\*2048 MiB\*\*, unknown \|/);
     assert.match(report, /\| gateway \| +\| 190 MiB, 128 MiB \|/);
   });

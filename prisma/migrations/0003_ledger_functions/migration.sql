@@ -26,7 +26,8 @@ CREATE FUNCTION "ledger_settle"(
 RETURNS VOID LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM FROM "ledger_account" AS "touched"
-        WHERE "touched"."id" IN ("account" || ':available', "account" || ':reserved', 'usage')
+        WHERE "touched"."id" IN ("account" || ':available', "account" || ':reserved')
+           OR ("touched"."id" = 'usage' AND "ledger_settle"."capture_wei" <> 0)
         ORDER BY "touched"."id" FOR UPDATE;
     INSERT INTO "ledger_transfer" ("key", "purpose", "debit_id", "credit_id", "amount_wei")
     SELECT "unit" || ':' || "move"."purpose", "move"."purpose", "account" || ':reserved',
