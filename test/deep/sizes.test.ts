@@ -41,6 +41,8 @@ describe('deep: sizes', function () {
       model: INSTANT_MODEL.id,
       messages: [{ role: 'user', content }],
       max_tokens: MAX_TOKENS_MAX,
+      // So large a prompt needs longer than the default, by the node's claimed throughput.
+      deadline_seconds: 600,
       ...more,
     });
 
