@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { STEPS } from '../../protocol/lifecycle.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { eventTypes, historyOf, record } from '../support/history.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { ACCOUNT, balances } from '../support/seeded.ts';
 import { startTestNode, type TestNode, type TestNodeOptions } from '../support/test-node.ts';
 
