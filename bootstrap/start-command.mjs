@@ -9,7 +9,7 @@ import { whenNpmEnds } from './npm-watch.mjs';
 const HELP = `Usage: npm start -- [options]
 
 Runs the whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and four nodes
-with a small language model. The first start downloads what is missing (about 2 min).
+with a small language model. The first start downloads what is missing (one to two minutes).
 
 Options
   --prompt TEXT       the first request's prompt

@@ -14,8 +14,9 @@ import { EnvelopeError } from './errors.ts';
 import { keyOf, type Ring, type WrapKey, type X25519Key } from './keys.ts';
 
 /**
- * Content keys without their content: what rewrapping needs and JOSE libraries don't expose.
- * `jose` makes and opens whole envelopes; this is only RFC 3394 and RFC 7518 §4.6 on node:crypto.
+ * Content keys without their content: RFC 3394 and RFC 7518 §4.6 on node:crypto. Rewrapping needs
+ * them alone, which JOSE libraries don't expose; with gcm.ts they also make whole envelopes, in a
+ * fifth of the time that `jose` takes. Nodes open requests and tickets with `jose`.
  */
 
 const CONTENT_KEY_BYTES = 32;

@@ -9,6 +9,7 @@ import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedd
 import type { Terminal } from '../cli/terminal.ts';
 import { showRequest, snippets } from '../workers/embedded/show.ts';
 import { freePort } from './support/servers.ts';
+import { until } from './support/until.ts';
 
 /** The network of `npm start`, with the real model, as an app and an operator meet it. */
 describe('network', () => {
@@ -52,14 +53,16 @@ describe('network', () => {
     });
   }
 
-  const ask = (maxTokens: number) =>
-    client.chat.completions.create({
-      model: EMBEDDED_MODEL_ID,
-      messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
-      max_tokens: maxTokens,
-      temperature: 0,
-      seed: 1,
-    });
+  const story = (maxTokens: number) => ({
+    model: EMBEDDED_MODEL_ID,
+    messages: [{ role: 'user' as const, content: 'Write a long story about a lighthouse.' }],
+    max_tokens: maxTokens,
+    temperature: 0,
+    seed: 1,
+  });
+  const ask = (maxTokens: number) => client.chat.completions.create(story(maxTokens));
+  const askForStream = (maxTokens: number) =>
+    client.chat.completions.create({ ...story(maxTokens), stream: true });
 
   it('shows prompt, answer, the nine steps, PoE and a link to the run', async () => {
     const lines: string[] = [];
@@ -102,14 +105,7 @@ describe('network', () => {
 
   it('gives the same answer for the same seed, whole or streamed', async () => {
     const whole = await ask(16);
-    const stream = await client.chat.completions.create({
-      model: EMBEDDED_MODEL_ID,
-      messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
-      max_tokens: 16,
-      temperature: 0,
-      seed: 1,
-      stream: true,
-    });
+    const stream = await askForStream(16);
     let text = '';
     for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
     assert.equal(text, whole.choices[0]?.message.content);
@@ -119,14 +115,7 @@ describe('network', () => {
   it('completes a request whose node is killed, in one unbroken stream', async function () {
     this.timeout(90_000);
     const expected = (await ask(200)).choices[0]?.message.content;
-    const stream = await client.chat.completions.create({
-      model: EMBEDDED_MODEL_ID,
-      messages: [{ role: 'user', content: 'Write a long story about a lighthouse.' }],
-      max_tokens: 200,
-      temperature: 0,
-      seed: 1,
-      stream: true,
-    });
+    const stream = await askForStream(200);
     let text = '';
     let id = '';
     let killed = false;
@@ -154,8 +143,13 @@ describe('network', () => {
 
   it('resumes a running request after everything was stopped and started again', async function () {
     this.timeout(120_000);
-    const answer = ask(400).catch((error: unknown) => error);
-    await sleep(1_500);
+    let text = '';
+    const read = async () => {
+      for await (const chunk of await askForStream(400))
+        text += chunk.choices[0]?.delta.content ?? '';
+    };
+    const answer = read().catch((error: unknown) => error);
+    await until(() => text !== '', 'the answer has begun');
     const url = network.databaseUrl;
     await network.stop();
     await answer;

@@ -4,15 +4,18 @@ import { once } from 'node:events';
 import { chmod, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { processIdentity } from '../workers/embedded/os-process.ts';
 import { freePort } from './support/servers.ts';
+import { until } from './support/until.ts';
 
 const ROLES = ['coordinator', 'gateway', 'node-1', 'node-2', 'node-3'];
 /** Long enough to be running while everything is killed. */
 const LONG = { prompt: 'Write a long story about a lighthouse.', maxTokens: 400 };
+
+/** Less than the limit of each test. A whole network starts meanwhile, or a long request runs. */
+const WITHIN_SECONDS = 240;
 
 interface RequestView {
   readonly status: string;
@@ -66,11 +69,15 @@ describe('recovery', function () {
     });
     for (const stream of [launcher.stdout, launcher.stderr])
       stream?.on('data', (data: Buffer) => (output += data.toString('utf8')));
-    await until(() => {
-      assert.equal(launcher.exitCode, null, output);
-      assert.equal(launcher.signalCode, null, output);
-      return output.includes('Ctrl-C stops the network.');
-    });
+    await until(
+      () => {
+        assert.equal(launcher.exitCode, null, output);
+        assert.equal(launcher.signalCode, null, output);
+        return output.includes('Ctrl-C stops the network.');
+      },
+      'the network is up',
+      WITHIN_SECONDS,
+    );
     assert.match(output, /Status {3}completed/);
   }
 
@@ -113,10 +120,14 @@ describe('recovery', function () {
 
   async function finished(id: string): Promise<RequestView> {
     let view: RequestView | undefined;
-    await until(async () => {
-      view = (await (await call(`/v1/requests/${id}`)).json()) as RequestView;
-      return view.finished_at !== null;
-    });
+    await until(
+      async () => {
+        view = (await (await call(`/v1/requests/${id}`)).json()) as RequestView;
+        return view.finished_at !== null;
+      },
+      `${id} has ended`,
+      WITHIN_SECONDS,
+    );
     assert.ok(view);
     return view;
   }
@@ -144,7 +155,11 @@ describe('recovery', function () {
     const killed = await pids();
     for (const pid of killed.values()) process.kill(pid, 'SIGKILL');
     for (const [name, pid] of killed)
-      await until(async () => (await processIdentity(pid)) === undefined, `${name} lives`);
+      await until(
+        async () => (await processIdentity(pid)) === undefined,
+        `${name} ends`,
+        WITHIN_SECONDS,
+      );
 
     await start();
     const view = await finished(longRequest);
@@ -166,12 +181,13 @@ describe('recovery', function () {
       const answer = response.text().catch((error: unknown) => String(error));
       await until(
         () => output.slice(said).includes(`  ${name}\n`),
-        `${name} was not started again`,
+        `${name} is started again`,
+        WITHIN_SECONDS,
       );
       assert.ok(output.slice(said).includes(`${name} ended by itself (signal SIGKILL)`));
       assert.notEqual((await pids()).get(name), pid);
       if (name !== 'gateway') assert.match(await answer, /data: \[DONE\]\s*$/, name);
-      await until(async () => (await call('/healthz')).ok, 'the gateway is not well');
+      await until(async () => (await call('/healthz')).ok, 'the gateway is well', WITHIN_SECONDS);
       assert.equal((await finished(id)).status, 'completed', name);
       assert.equal(await charges(id), 1, name);
     }
@@ -181,18 +197,13 @@ describe('recovery', function () {
     const running = await pids();
     launcher.kill('SIGKILL');
     for (const [name, pid] of running)
-      await until(async () => (await processIdentity(pid)) === undefined, `${name} lives`);
+      await until(
+        async () => (await processIdentity(pid)) === undefined,
+        `${name} ends`,
+        WITHIN_SECONDS,
+      );
     await start();
     assert.equal(await charges(longRequest), 1);
     assert.equal((await finished(longRequest)).status, 'completed');
   });
 });
-
-/** Waits without a limit of its own: the test's limit ends it. */
-async function until(isTrue: () => boolean | Promise<boolean>, problem = ''): Promise<void> {
-  const deadline = Date.now() + 240_000;
-  while (!(await isTrue())) {
-    assert.ok(Date.now() < deadline, problem);
-    await sleep(100);
-  }
-}

@@ -7,7 +7,7 @@ import { settle, type SettleInput } from '../../activities/settle.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
 import { formatNodeId, type NodeId, type UnitId } from '../../protocol/ids.ts';
 import type { AcceptedInference } from '../../protocol/receive.ts';
-import { INSTANT_MODEL } from '../support/instant-backend.ts';
+import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { balances, intakeCall, OPERATOR, receiveKeys, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 

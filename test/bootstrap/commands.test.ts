@@ -4,9 +4,10 @@ import { access, chmod, cp, readFile, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { processIdentity } from '../../workers/embedded/os-process.ts';
+import { until } from '../support/until.ts';
 import { Project, outcome, temporalScript, type Outcome } from './project.ts';
 
-const ENTRIES = ['start', 'check', 'test'];
+const ENTRIES = ['start', 'check', 'test', 'test-deep', 'bench'];
 
 describe('bootstrap: commands', () => {
   let project: Project;
@@ -57,10 +58,10 @@ describe('bootstrap: npm test', () => {
   const LINKED = { LINKED: 'mocha,tsx,.bin/mocha,.bin/tsx', PATH: '' };
   before(async () => {
     project = await Project.create();
-    await project.write(
-      '.mocharc.json',
-      '{"spec":"test/**/*.test.mjs","timeout":5000,"node-option":[]}',
-    );
+    // The real selection, without the servers that the real tests share.
+    const config = await readFile(new URL('../../.mocharc.json', import.meta.url), 'utf8');
+    const withoutServers = { ...JSON.parse(config), require: undefined };
+    await project.write('.mocharc.json', JSON.stringify(withoutServers));
     await project.write('mine/model.gguf', 'GGUF');
     await project.write('mine/temporal', temporalScript('1.9.1'));
     await chmod(project.path('mine', 'temporal'), 0o755);
@@ -70,11 +71,12 @@ describe('bootstrap: npm test', () => {
   async function runTests(
     files: Readonly<Record<string, string>>,
     args: string[],
+    entry: 'test' | 'test-deep' = 'test',
   ): Promise<Outcome> {
     await rm(project.path('test'), { recursive: true, force: true });
     for (const [name, text] of Object.entries(files)) await project.write(`test/${name}`, text);
     const node = process.execPath.slice(0, process.execPath.lastIndexOf('/'));
-    return project.run(['bootstrap/test.mjs', ...args], {
+    return project.run([`bootstrap/${entry}.mjs`, ...args], {
       LINKED: LINKED.LINKED,
       PATH: `${project.programs}:${node}:/usr/bin:/bin`,
       MODEL_PATH: project.path('mine', 'model.gguf'),
@@ -89,23 +91,40 @@ describe('bootstrap: npm test', () => {
       it('passes', () => assert.match(process.env.TEMPORAL_CLI_PATH, /mine.temporal$/));
       it('fails', () => assert.equal(1, 2));
       it.skip('is skipped', () => undefined);`;
-    const result = await runTests({ 'mixed.test.mjs': mixed }, ['--grep', 's']);
+    const result = await runTests({ 'mixed.test.ts': mixed }, ['--grep', 's']);
     assert.equal(lastLine(result), '1 passed, 1 failed, 1 skipped');
     assert.notEqual(result.code, 0);
   });
 
   it('runs only the files that are named', async () => {
-    const files = { 'a.test.mjs': `it('a', () => undefined)`, 'b.test.mjs': `it('b', () => {})` };
-    const result = await runTests(files, ['test/b.test.mjs']);
+    const files = { 'a.test.ts': `it('a', () => undefined)`, 'b.test.ts': `it('b', () => {})` };
+    const result = await runTests(files, ['test/b.test.ts']);
     assert.equal(lastLine(result), '1 passed, 0 failed, 0 skipped');
     assert.equal(result.code, 0, result.output);
   });
 
+  it('leaves test/deep to npm run test:deep, which runs nothing else', async () => {
+    const files = {
+      'usual.test.ts': `it('a usual test', () => {})`,
+      'deep/one.test.ts': `it('a deep test', () => {})`,
+      'deep/below/two.test.ts': `it('a deeper test', () => {})`,
+    };
+    // The pattern fits all three, and spares `npm test` its checks.
+    const usual = await runTests(files, ['--grep', 'a.* test']);
+    assert.equal(lastLine(usual), '1 passed, 0 failed, 0 skipped', usual.output);
+    assert.match(usual.output, /a usual test/);
+    const deep = await runTests(files, [], 'test-deep');
+    assert.equal(lastLine(deep), '2 passed, 0 failed, 0 skipped', deep.output);
+    assert.doesNotMatch(deep.output, /a usual test/);
+    const named = await runTests(files, ['test/deep/one.test.ts'], 'test-deep');
+    assert.equal(lastLine(named), '1 passed, 0 failed, 0 skipped', named.output);
+  });
+
   it('fails when no test ran, or a file cannot be loaded', async () => {
-    const none = await runTests({ 'none.test.mjs': `it('a', () => {})` }, ['--grep', 'nothing']);
+    const none = await runTests({ 'none.test.ts': `it('a', () => {})` }, ['--grep', 'nothing']);
     assert.equal(lastLine(none), '0 passed, 0 failed, 0 skipped');
     assert.notEqual(none.code, 0);
-    const torn = await runTests({ 'torn.test.mjs': 'it(' }, ['--grep', 'x']);
+    const torn = await runTests({ 'torn.test.ts': 'it(' }, ['--grep', 'x']);
     assert.equal(lastLine(torn), '0 passed, 0 failed, 0 skipped');
     assert.notEqual(torn.code, 0);
   });
@@ -199,7 +218,7 @@ describe('bootstrap: npm start', () => {
       const { ended, pid } = await up(child);
       const shellPid = Number(/^shell (\d+)$/m.exec(text)?.[1]);
       process.kill(killed === 'npm' ? (child.pid ?? 0) : shellPid, 'SIGKILL');
-      if (killed !== 'npm') await until(() => text.includes('got SIGTERM'));
+      if (killed !== 'npm') await until(() => text.includes('got SIGTERM'), 'the network ends');
       child.kill('SIGKILL');
       assert.match((await ended).output, /got SIGTERM\n/);
       assert.equal(await processIdentity(pid), undefined);
@@ -212,7 +231,3 @@ describe('bootstrap: npm start', () => {
     assert.equal(await processIdentity(pid), undefined);
   });
 });
-
-async function until(isTrue: () => boolean): Promise<void> {
-  while (!isTrue()) await sleep(20);
-}

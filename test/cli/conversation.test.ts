@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { stripVTControlCharacters } from 'node:util';
 import { startOnTerminal, type RunningCli } from '../support/cli.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 
 /** What a person on a terminal sees. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { prlx } from '../support/cli.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 
 describe('cli: nodes, explain', function () {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prlx, startPrlx, type CliResult } from '../support/cli.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 
 const REQUEST_ID = /^req_[0-9a-f]{64}$/;

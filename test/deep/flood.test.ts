@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { ACCOUNT, balances } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';

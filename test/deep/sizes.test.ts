@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { MAX_TOKENS_MAX, PAYLOAD_BYTES_MAX } from '../../protocol/receive.ts';
 import { RESULT_BYTES_MAX } from '../../protocol/result.ts';
-import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { historyOf } from '../support/history.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';

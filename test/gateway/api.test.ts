@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import OpenAI, { APIError } from 'openai';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { API_KEY, balances, count } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatNodeId } from '../../protocol/ids.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { API_KEY } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { STEPS } from '../../protocol/lifecycle.ts';
 import { startCoordination, type Coordination, type RequestView } from '../support/coordination.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { API_KEY, balances } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 

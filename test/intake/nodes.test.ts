@@ -4,7 +4,7 @@ import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.t
 import { heartbeat, registerNode } from '../../intake/nodes.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
-import { INSTANT_MODEL } from '../support/instant-backend.ts';
+import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 

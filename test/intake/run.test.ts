@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { receive } from '../../activities/receive.ts';
@@ -21,9 +21,19 @@ describe('intake/run', () => {
   let client: Client;
   let outcomes: OutcomeListener;
   let app: FastifyInstance;
+  /** Called once Temporal has said that there is no such run, and before the coordinator hears it. */
+  let whenNoRun = async (): Promise<void> => {};
   before(async () => {
     connection = await Connection.connect({ address: (await testServers()).temporalAddress });
-    client = new Client({ connection });
+    const describeRun: WorkflowClientInterceptor['describe'] = async (input, next) => {
+      try {
+        return await next(input);
+      } catch (error) {
+        await whenNoRun();
+        throw error;
+      }
+    };
+    client = new Client({ connection, interceptors: { workflow: [{ describe: describeRun }] } });
     db = await freshDatabase();
     await seedInstant(db.database);
     outcomes = await listenForOutcomes(db.url, () => {});
@@ -131,10 +141,11 @@ describe('intake/run', () => {
 
   it('cancels the run that starts while it waits for one', async () => {
     const { requestId } = await received();
-    const answer = call('POST', `${requestId}/cancel`);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
-    assert.equal((await answer).status, 204);
+    whenNoRun = async () => {
+      whenNoRun = async () => {};
+      await client.workflow.start('inference', { workflowId: requestId, taskQueue: 'idle' });
+    };
+    assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
     const { events } = await client.workflow.getHandle(requestId).fetchHistory();
     assert.ok(events?.some((event) => event.workflowExecutionCancelRequestedEventAttributes));
     await client.workflow.getHandle(requestId).terminate();

@@ -5,7 +5,7 @@ import pino from 'pino';
 import { receive } from '../../activities/receive.ts';
 import { sweep } from '../../intake/sweeper.ts';
 import { formatNodeId } from '../../protocol/ids.ts';
-import { INSTANT_MODEL } from '../support/instant-backend.ts';
+import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { balances, intakeCall, OPERATOR, receiveKeys, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 

@@ -12,7 +12,7 @@ import { formatRequestId, type RequestId } from '../../protocol/ids.ts';
 import { proofOfExecution } from '../../protocol/prove.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { emptyStreamDigest, resultBytes, type InferenceResult } from '../../protocol/result.ts';
-import { INSTANT_MODEL, instantBackend } from './instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { type Behaviour } from './test-node.ts';
 
 /** One way of a node to be wrong, and the code that it ends with. */

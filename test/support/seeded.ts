@@ -5,7 +5,7 @@ import type { Database } from '../../prisma/client.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import type { IntakeCall, RequestParameters } from '../../protocol/receive.ts';
 import { seed, seedOperators } from '../../workers/embedded/seed.ts';
-import { INSTANT_MODEL } from './instant-backend.ts';
+import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 
 export const ACCOUNT = 'acct_demo';
 export const OPERATOR = 'op';

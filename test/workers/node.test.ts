@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { ONLINE_SECONDS } from '../../protocol/schedule.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { endsWithoutFinishReason } from '../support/openai-faults.ts';
 import { honest, startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
 import { freePort, testServers } from '../support/servers.ts';

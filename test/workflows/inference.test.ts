@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Backend } from '../../nodes/backends/backend.ts';
 import { STEPS } from '../../protocol/lifecycle.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { eventTypes, historyOf, record } from '../support/history.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { ACCOUNT, balances } from '../support/seeded.ts';
 import { startTestNode, type TestNode, type TestNodeOptions } from '../support/test-node.ts';
+import { until } from '../support/until.ts';
 
+/** Eight seconds of a slow backend's answer: a test that meets its middle isn't in a hurry. */
+const TWELVE_WORDS = 'one two three four five six seven eight nine ten eleven twelve';
 const CANARY = 'xylophone-canary-7141';
 
 /** The events of a request that meets no trouble: design §5 allows 16. */
@@ -138,9 +141,8 @@ describe('workflows/inference', () => {
   });
 
   it('holds a request until a node appears', async () => {
-    const answer = network.chat(chatBody({ deadline_seconds: 30 }));
-    await sleep(1_500);
-    assert.equal((await network.database.waiting.findMany()).length, 1);
+    const answer = network.chat(chatBody({ deadline_seconds: 50 }));
+    await until(async () => (await network.database.waiting.count()) === 1, 'the request waits');
     await addNode();
     const response = await answer;
     assert.equal(response.status, 200);
@@ -167,10 +169,11 @@ describe('workflows/inference', () => {
   });
 
   it('ends a run that is cancelled in Temporal as cancelled, and releases its credit', async () => {
-    await addNode({ backend: instantBackend({ pieceMs: 700 }) });
+    const { backend, said } = slowBackend();
+    await addNode({ backend });
     const before = await balances(network.database);
-    const answer = network.chat(chatBody({ messages: [{ role: 'user', content: 'a b c d e f' }] }));
-    await sleep(1_000);
+    const answer = network.chat(chatBody({ messages: [{ role: 'user', content: TWELVE_WORDS }] }));
+    await until(() => said.length > 0, 'the answer has begun');
     const [running] = await network.database.request.findMany({ where: { status: 'running' } });
     assert.ok(running);
     await network.client.workflow.getHandle(running.id).cancel();
@@ -181,14 +184,14 @@ describe('workflows/inference', () => {
   });
 
   it('finishes, once, a request whose coordinator was killed in the middle', async () => {
-    await addNode({ backend: instantBackend({ pieceMs: 700 }) });
+    const { backend, said } = slowBackend();
+    await addNode({ backend });
     const before = await balances(network.database);
-    const answer = network.chat(
-      chatBody({ messages: [{ role: 'user', content: 'one two three four five' }] }),
-    );
-    await sleep(1_200);
+    const answer = network.chat(chatBody({ messages: [{ role: 'user', content: TWELVE_WORDS }] }));
+    await until(() => said.length > 0, 'the answer has begun');
     await network.killCoordinator();
-    await sleep(500);
+    const saidBefore = said.length;
+    await until(() => said.length > saidBefore, 'the node goes on without a coordinator');
     await network.startCoordinator();
     const response = await answer;
     assert.equal(response.status, 200, await response.clone().text());
@@ -196,7 +199,7 @@ describe('workflows/inference', () => {
       id: string;
       choices: { message: { content: string } }[];
     };
-    assert.equal(choices[0]?.message.content, 'one two three four five');
+    assert.equal(choices[0]?.message.content, TWELVE_WORDS);
     const view = await network.ended(id);
     assert.equal(view.status, 'completed');
     const after = await balances(network.database);
@@ -210,6 +213,15 @@ describe('workflows/inference', () => {
     await record(await historyOf(network.client, id), 'coordinator-killed');
   });
 });
+
+/** A backend that takes 700 ms for a word, and what it has said so far. */
+function slowBackend(): { readonly backend: Backend; readonly said: readonly string[] } {
+  const backend = instantBackend({ pieceMs: 700 });
+  const said: string[] = [];
+  const generate: Backend['generate'] = (request, onText, signal) =>
+    backend.generate(request, (piece) => (said.push(piece), onText(piece)), signal);
+  return { backend: { ...backend, generate }, said };
+}
 
 /** Payloads in a history's JSON are base64: the plain text of all of them. */
 function decoded(text: string): string {

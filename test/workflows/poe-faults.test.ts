@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ContextExceededError } from '../../nodes/backends/backend.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { historyOf, record } from '../support/history.ts';
-import { instantBackend } from '../support/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { balances } from '../support/seeded.ts';
 import { startTestNode, type Behaviour, type TestNode } from '../support/test-node.ts';
 import { FAULTS, tampered } from '../support/faults.ts';

@@ -3,6 +3,17 @@ import { ContextExceededError } from '../../../nodes/backends/backend.ts';
 import type { Backend } from '../../../nodes/backends/backend.ts';
 import { ask, LONG_TEXT, run, startBackend } from './support.ts';
 
+async function elapsedMs(work: () => Promise<unknown>): Promise<number> {
+  const startedAtMs = performance.now();
+  await work();
+  return performance.now() - startedAtMs;
+}
+
+/** However busy the machine is: far less than a whole answer took on it. */
+function assertSoon(durationMs: number, wholeMs: number): void {
+  assert.ok(durationMs < wholeMs / 2, `${durationMs} ms of ${wholeMs} ms`);
+}
+
 describe('a slot of the llama backend', () => {
   let backend: Backend;
   before(async () => {
@@ -23,6 +34,7 @@ describe('a slot of the llama backend', () => {
 
   it('returns what there is soon after an abort', async () => {
     const request = ask('Tell a long story.', { maxTokens: 200 });
+    const wholeMs = await elapsedMs(() => run(backend, request));
     const abort = new AbortController();
     let abortedAtMs = 0;
     const deltas: string[] = [];
@@ -35,7 +47,7 @@ describe('a slot of the llama backend', () => {
       },
       abort.signal,
     );
-    assert.ok(performance.now() - abortedAtMs < 100, `${performance.now() - abortedAtMs} ms`);
+    assertSoon(performance.now() - abortedAtMs, wholeMs);
     assert.equal(answer.finishReason, 'cancelled');
     assert.equal(answer.text, deltas.join(''));
     assert.equal(answer.completionTokens, answer.tokenIds?.length);
@@ -46,14 +58,17 @@ describe('a slot of the llama backend', () => {
 
   it('returns soon after an abort while it reads the prompt, and is clean afterwards', async () => {
     const before = await run(backend, next);
+    // Nearly all of its time goes into reading the prompt, so an eighth is well within that.
+    const request = ask(LONG_TEXT.repeat(4), { maxTokens: 8 });
+    const wholeMs = await elapsedMs(() => run(backend, request));
     const abort = new AbortController();
     let abortedAtMs = 0;
     setTimeout(() => {
       abort.abort();
       abortedAtMs = performance.now();
-    }, 250);
-    const answer = await run(backend, ask(LONG_TEXT.repeat(4), { maxTokens: 8 }), abort.signal);
-    assert.ok(performance.now() - abortedAtMs < 100, `${performance.now() - abortedAtMs} ms`);
+    }, wholeMs / 8);
+    const answer = await run(backend, request, abort.signal);
+    assertSoon(performance.now() - abortedAtMs, wholeMs);
     assert.deepEqual([answer.finishReason, answer.completionTokens], ['cancelled', 0]);
     assert.deepEqual((await run(backend, next)).tokenIds, before.tokenIds);
   });
@@ -65,9 +80,11 @@ describe('a slot of the llama backend', () => {
       longestMs = Math.max(longestMs, performance.now() - last);
       last = performance.now();
     }, 10);
-    await run(backend, ask(LONG_TEXT, { maxTokens: 16 }));
+    const request = ask(LONG_TEXT.repeat(4), { maxTokens: 16 });
+    const wholeMs = await elapsedMs(() => run(backend, request));
     clearInterval(timer);
-    assert.ok(longestMs > 0 && longestMs < 500, `${longestMs} ms`);
+    assert.ok(longestMs > 0, 'no timer ran');
+    assertSoon(Math.max(longestMs, performance.now() - last), wholeMs);
   });
 });
 

@@ -7,7 +7,7 @@ import {
 } from '../../../nodes/backends/backend.ts';
 import { createOpenAiBackend } from '../../../nodes/backends/openai.ts';
 import { isWellFormed } from '../../../protocol/canonical.ts';
-import { INSTANT_MODEL, instantBackend } from '../../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../../bench/instant-backend.ts';
 import { honest, startOpenAiServer, type OpenAiServer } from '../../support/openai-server.ts';
 import { STREAM_FAULTS } from '../../support/openai-faults.ts';
 import { QUIRKS } from '../../support/openai-quirks.ts';

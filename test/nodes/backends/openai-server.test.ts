@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { BackendFailedError, type Backend } from '../../../nodes/backends/backend.ts';
 import { createOpenAiBackend } from '../../../nodes/backends/openai.ts';
-import { INSTANT_MODEL, instantBackend } from '../../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../../bench/instant-backend.ts';
 import { freePort } from '../../support/servers.ts';
 import { startOpenAiServer, type OpenAiServer } from '../../support/openai-server.ts';
 import { ask, run } from './support.ts';
