@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { INSTANT_MODEL, instantBackend } from '../support/instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { ACCOUNT, balances } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 import { until } from '../support/until.ts';
