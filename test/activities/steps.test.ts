@@ -54,6 +54,18 @@ describe('activities: run twice, count once', () => {
     ...changed,
   });
 
+  const completed = (changed: Partial<SettleInput> = {}): SettleInput => ({
+    requestId: accepted.requestId,
+    accountId: accepted.accountId,
+    state: 'completed',
+    code: null,
+    usage: { promptTokens: 10, completionTokens: 4 },
+    price: accepted.price,
+    reservedWei: accepted.reservedWei,
+    timeline: [],
+    ...changed,
+  });
+
   const takenSlots = () => db.database.slot.count({ where: { unitId: { not: null } } });
 
   async function assigned(changed: Partial<ScheduleInput> = {}): Promise<NodeId> {
@@ -165,17 +177,7 @@ describe('activities: run twice, count once', () => {
   });
 
   it('settle says what was charged, to each of many runs at once', async () => {
-    const settled: SettleInput = {
-      requestId: accepted.requestId,
-      accountId: accepted.accountId,
-      state: 'completed',
-      code: null,
-      usage: { promptTokens: 10, completionTokens: 4 },
-      price: accepted.price,
-      reservedWei: accepted.reservedWei,
-      timeline: [],
-    };
-    const runs = Array.from({ length: 12 }, () => settle(db.database, settled));
+    const runs = Array.from({ length: 12 }, () => settle(db.database, completed()));
     const charges = (await Promise.all(runs)).map(({ chargedWei }) => chargedWei);
     assert.equal(new Set(charges).size, 1);
     assert.ok(BigInt(charges[0] ?? 0) > 0n);
@@ -183,16 +185,7 @@ describe('activities: run twice, count once', () => {
 
   it('settle adds no second, contradicting event to a request that had ended', async () => {
     assert.equal(await abandon(db.database, accepted.requestId), true);
-    const late: SettleInput = {
-      requestId: accepted.requestId,
-      accountId: accepted.accountId,
-      state: 'failed',
-      code: 'schedule.deadline_elapsed',
-      usage: null,
-      price: accepted.price,
-      reservedWei: accepted.reservedWei,
-      timeline: [],
-    };
+    const late = completed({ state: 'failed', code: 'schedule.deadline_elapsed', usage: null });
     assert.equal((await settle(db.database, late)).chargedWei, '0');
     const events = await db.database.failureEvent.findMany();
     assert.deepEqual(
@@ -203,19 +196,9 @@ describe('activities: run twice, count once', () => {
 
   it('settle captures and releases once, and keeps the first outcome', async () => {
     const before = await balances(db.database);
-    const completed: SettleInput = {
-      requestId: accepted.requestId,
-      accountId: accepted.accountId,
-      state: 'completed',
-      code: null,
-      usage: { promptTokens: 10, completionTokens: 4 },
-      price: accepted.price,
-      reservedWei: accepted.reservedWei,
-      timeline: [],
-    };
     const [first, second] = [
-      await settle(db.database, completed),
-      await settle(db.database, { ...completed, state: 'failed', code: 'execute.node_lost' }),
+      await settle(db.database, completed()),
+      await settle(db.database, completed({ state: 'failed', code: 'execute.node_lost' })),
     ];
     assert.equal(first.chargedWei, second.chargedWei);
     const charged = BigInt(first.chargedWei);
