@@ -29,10 +29,10 @@ describe('data directory of a network with a database elsewhere', () => {
   const log = (message: string) => void messages.push(message);
 
   beforeEach(async function () {
-    // Elsewhere processes are looked at with a program of the PATH.
-    if (process.platform !== 'linux') this.skip();
     messages = [];
     folder = await makeFolder();
+    // Elsewhere processes are looked at with a program of the PATH.
+    if (process.platform !== 'linux') this.skip();
   });
   afterEach(() => folder.remove());
 
