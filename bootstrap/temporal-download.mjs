@@ -55,18 +55,25 @@ export async function fetchFromTemporal({ env }, pin, target, progress) {
 
 async function archiveInfo(version, env, progress) {
   const base = `${temporalDownloadBase(env)}/cli/v${version}`;
-  if (!URL.canParse(base)) throw new SourceError(`PLX_TEMPORAL_DOWNLOAD_URL is no URL: ${base}.`);
-  const url = new URL(base);
+  const url = webUrl(base);
+  if (!url) throw new SourceError(`PLX_TEMPORAL_DOWNLOAD_URL is no web address: ${base}.`);
   url.searchParams.set('arch', ARCHITECTURES[process.arch]);
   url.searchParams.set('platform', PLATFORMS[process.platform]);
   // For Windows too: the SDKs' archives are of this kind everywhere.
   url.searchParams.set('format', 'tar.gz');
   const info = await downloadJson(url, { env, progress });
   const { archiveUrl, fileToExtract } = info ?? {};
-  const isFit = URL.canParse(archiveUrl, url) && /^[\w.-]+(\/[\w.-]+)*$/.test(fileToExtract ?? '');
+  const archive = webUrl(archiveUrl, url);
+  const isFit = archive && /^[\w.-]+(\/[\w.-]+)*$/.test(fileToExtract ?? '');
   if (!isFit || fileToExtract.split('/').includes('..'))
     throw new SourceError(`${url} names no archive and file: ${JSON.stringify(info)}.`);
-  return { archiveUrl: new URL(archiveUrl, url), fileToExtract };
+  return { archiveUrl: archive, fileToExtract };
+}
+
+/** @returns {URL | undefined} nothing for what can't be asked for by HTTP. */
+function webUrl(text, base) {
+  const url = URL.canParse(text, base) ? new URL(text, base) : undefined;
+  return url && ['https:', 'http:'].includes(url.protocol) ? url : undefined;
 }
 
 /**

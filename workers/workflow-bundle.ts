@@ -1,7 +1,8 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import { writeDurably } from './embedded/files.ts';
 import { moduleFile } from './module-file.ts';
 
 /** Folders of all the code of ours that workflows consist of; the import table says so. */
@@ -69,7 +70,7 @@ async function bundle(log: Log): Promise<WorkflowBundle> {
  * the lock file that nobody has installed yet. */
 async function findInstalledPackages(): Promise<{ root: string; list: string } | undefined> {
   for (let root = ROOT; ; root = dirname(root)) {
-    const list = await readOrNothing(join(root, 'node_modules', '.package-lock.json'));
+    const list = await readIfPossible(join(root, 'node_modules', '.package-lock.json'));
     if (list !== undefined) return { root, list };
     if (root === dirname(root)) return undefined;
   }
@@ -95,19 +96,15 @@ export async function bundleKey(root: string, installedPackages: string): Promis
 
 /** The first line holds the digest of the rest. */
 async function readKept(file: string): Promise<string | undefined> {
-  const text = await readOrNothing(file);
+  const text = await readIfPossible(file);
   if (text === undefined) return undefined;
   const end = text.indexOf('\n');
   const code = text.slice(end + 1);
   return text.slice(0, end) === header(code) ? code : undefined;
 }
 
-/** Written beside and renamed, so that no other start reads half of it. */
 async function keep(file: string, code: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const temporary = `${file}.${randomUUID()}.tmp`;
-  await writeFile(temporary, `${header(code)}\n${code}`);
-  await rename(temporary, file);
+  await writeDurably(file, `${header(code)}\n${code}`);
   await removeOld(dirname(file));
 }
 
@@ -133,6 +130,6 @@ function header(code: string): string {
 }
 
 /** What can't be read is as good as not there: then it is made. */
-function readOrNothing(file: string): Promise<string | undefined> {
+function readIfPossible(file: string): Promise<string | undefined> {
   return readFile(file, 'utf8').catch(() => undefined);
 }

@@ -143,13 +143,15 @@ describe('bootstrap: sources of Temporal and the model', () => {
     for (const info of [
       null,
       { archiveUrl: 'x:y' },
+      { archiveUrl: 'ftp://127.0.0.1/temporal.tar.gz', fileToExtract: 'temporal' },
+      { archiveUrl: 'file:///temporal.tar.gz', fileToExtract: 'temporal' },
       { archiveUrl: scene.server.url, fileToExtract: '../../temporal' },
       { archiveUrl: scene.server.url, fileToExtract: '/etc/temporal' },
     ]) {
       scene.server.info = info;
       const { code, output } = await scene.fetchTemporal();
       assert.equal(code, 1);
-      assert.match(output, /format=tar\.gz names no archive and file: /);
+      assert.match(output, /format=tar\.gz names no archive and file: .*Next: The wheel/);
     }
     scene.server.info = { archiveUrl: '/assets/temporal.tar.gz', fileToExtract: 'bin/temporal' };
     assert.match((await scene.fetchTemporal()).output, /the archive holds no file bin\/temporal/);

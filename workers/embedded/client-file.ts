@@ -1,5 +1,6 @@
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeDurably } from './files.ts';
 
 /**
  * Leaves what a client on this machine needs in `client.json`, which only its owner can read: that
@@ -13,9 +14,6 @@ export async function leaveClientFile(
   apiKey: string,
 ): Promise<() => Promise<void>> {
   const file = join(dataDir, 'client.json');
-  // Renamed into place: never half written, and the mode holds though another file was there.
-  const fresh = `${file}.${process.pid}`;
-  await writeFile(fresh, `${JSON.stringify({ gatewayUrl, apiKey })}\n`, { mode: 0o600 });
-  await rename(fresh, file);
+  await writeDurably(file, `${JSON.stringify({ gatewayUrl, apiKey })}\n`, 0o600);
   return () => rm(file, { force: true });
 }

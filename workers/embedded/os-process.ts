@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
@@ -27,6 +27,26 @@ export async function processIdentity(pid: number): Promise<string | undefined> 
 export async function commandLine(pid: number): Promise<string> {
   if (process.platform !== 'linux') return (await ps('command=', pid)) ?? '';
   return ((await readProc(`/proc/${pid}/cmdline`)) ?? '').replaceAll('\0', ' ');
+}
+
+/**
+ * The processes that were given an option as two arguments of their own; on Linux only, elsewhere
+ * none are found. A shell that has such a command as its text isn't one of them.
+ */
+export async function processesWith(flag: string, value: string): Promise<number[]> {
+  const found: number[] = [];
+  for (const pid of await processIds()) {
+    // Those of others may be hidden (the mount option `hidepid`).
+    const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (text.includes(`\0${flag}\0${value}\0`)) found.push(pid);
+  }
+  return found;
+}
+
+/** Of all that run now; none where there is no /proc. */
+export async function processIds(): Promise<number[]> {
+  if (process.platform !== 'linux') return [];
+  return (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 /** A signal, and how long to wait for the process to end before the next one is tried. */

@@ -1,8 +1,8 @@
-import { readdir, readlink, realpath, rm, writeFile } from 'node:fs/promises';
+import { readlink, realpath, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { hasCode, readOrNothing } from './files.ts';
-import { stopProcess, type StopSignal } from './os-process.ts';
-import { choosePlace, type PostgresPlace } from './postgres-place.ts';
+import { processIds, stopProcess, type StopSignal } from './os-process.ts';
+import { movedDataDir } from './postgres-place.ts';
 import { stopOrphan } from './server.ts';
 
 /** Fast shutdown, immediate shutdown (PostgreSQL manual 18.5), and force. */
@@ -17,28 +17,29 @@ const BACKEND_STOP_SIGNALS: readonly StopSignal[] = [
   ['SIGKILL', 5_000],
 ];
 
-/** Stops a server that a killed process left on this data; throws if its owner still runs. */
+/**
+ * Stops a server that a killed process left on this data, so that a new one can start on it. It
+ * needs neither programs nor an account, since the next network may use a server elsewhere.
+ *
+ * @returns where the record of the next one goes.
+ * @throws Error if its owner still runs.
+ */
 export async function stopLeftoverPostgres(
   dataDir: string,
   log: (message: string) => void,
-): Promise<void> {
+): Promise<string> {
   const full = resolve(dataDir);
-  await stopLeftover(await choosePlace(full, log), `${full}.server.json`, log);
-}
-
-/** The same, for data whose place is known. Afterwards a new server can start on it. */
-export async function stopLeftover(
-  { dataDir }: PostgresPlace,
-  recordFile: string,
-  log: (message: string) => void,
-): Promise<void> {
-  const pidFile = join(dataDir, 'postmaster.pid');
-  const pid = Number.parseInt((await readOrNothing(pidFile)) ?? '', 10);
-  const pids = pid > 0 ? [pid] : [];
-  const search = { name: 'PostgreSQL', recordFile, stopSignals: STOP_SIGNALS, path: dataDir };
+  const recordFile = `${full}.server.json`;
+  // Where they are for root depends on rights that may have changed since.
+  const paths = process.getuid?.() === 0 ? [full, movedDataDir(full)] : [full];
+  const pidFiles = paths.map((path) => join(path, 'postmaster.pid'));
+  const texts = await Promise.all(pidFiles.map(readOrNothing));
+  const pids = texts.map((text) => Number.parseInt(text ?? '', 10)).filter((pid) => pid > 0);
+  const search = { name: 'PostgreSQL', recordFile, stopSignals: STOP_SIGNALS, paths };
   await stopOrphan({ ...search, flag: '-D', pids, log });
-  await stopBackends(dataDir, log);
-  await mendPidFile(pidFile);
+  for (const path of paths) await stopBackends(path, log);
+  for (const pidFile of pidFiles) await mendPidFile(pidFile);
+  return recordFile;
 }
 
 /**
@@ -47,19 +48,17 @@ export async function stopLeftover(
  * which refuses to start until they are gone.
  */
 async function stopBackends(dataDir: string, log: (message: string) => void): Promise<void> {
-  if (process.platform !== 'linux') return;
   const folder = await realpath(dataDir).catch(() => undefined);
   if (folder === undefined) return;
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
+  for (const pid of await processIds()) {
     const [directory, program] = await Promise.all([
-      linkTarget(`/proc/${name}/cwd`),
-      linkTarget(`/proc/${name}/exe`),
+      linkTarget(`/proc/${pid}/cwd`),
+      linkTarget(`/proc/${pid}/exe`),
     ]);
     // A person's shell may be in that directory too.
     if (directory !== folder || basename(program ?? '') !== 'postgres') continue;
-    log(`A child of a killed PostgreSQL still runs (process ${name}): stopping it`);
-    await stopProcess(Number(name), BACKEND_STOP_SIGNALS);
+    log(`A child of a killed PostgreSQL still runs (process ${pid}): stopping it`);
+    await stopProcess(pid, BACKEND_STOP_SIGNALS);
   }
 }
 

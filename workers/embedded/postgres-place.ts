@@ -50,11 +50,16 @@ export async function choosePlace(
     bin = join(shared, 'bin');
   }
   if (canReach(dirname(dataDir), account)) return { bin, major, dataDir, isMoved: false, account };
-  const id = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
-  const moved = join(sharedBase, `data-${id}`);
+  const moved = movedDataDir(dataDir, sharedBase);
   await mkdir(sharedBase, { recursive: true, mode: 0o755 });
   log(`PostgreSQL's account can't reach ${dataDir}: its data is in ${moved}`);
   return { bin, major, dataDir: moved, isMoved: true, account };
+}
+
+/** Where data go that root's helper account can't reach at `dataDir`. */
+export function movedDataDir(dataDir: string, sharedBase = SHARED_BASE): string {
+  const id = createHash('sha256').update(dataDir).digest('hex').slice(0, 16);
+  return join(sharedBase, `data-${id}`);
 }
 
 /** The package's own class isn't used: at the first SIGINT it stops the server under its users. */

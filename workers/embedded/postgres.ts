@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { assertPortFree } from './ports.ts';
 import { initialiseData } from './postgres-init.ts';
-import { STOP_SIGNALS, stopLeftover } from './postgres-leftover.ts';
+import { STOP_SIGNALS, stopLeftoverPostgres } from './postgres-leftover.ts';
 import { choosePlace } from './postgres-place.ts';
 import { startServer, type Server } from './server.ts';
 
@@ -52,9 +52,8 @@ export interface EmbeddedPostgres {
 export async function startPostgres(options: PostgresOptions): Promise<EmbeddedPostgres> {
   const { port, logFile, onExit, log = console.error } = options;
   const dataDir = resolve(options.dataDir);
+  const recordFile = await stopLeftoverPostgres(dataDir, log);
   const place = await choosePlace(dataDir, log);
-  const recordFile = `${dataDir}.server.json`;
-  await stopLeftover(place, recordFile, log);
   await assertPortFree(port, 'PostgreSQL', 'PLX_POSTGRES_PORT');
   const password = await initialiseData(place, `${dataDir}.password`, log);
   const settings = SETTINGS.flatMap((setting) => ['-c', setting]);

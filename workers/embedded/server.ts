@@ -6,6 +6,7 @@ import { z } from 'zod';
 import {
   commandLine,
   processIdentity,
+  processesWith,
   stopAtExit,
   stopProcess,
   type StopSignal,
@@ -107,9 +108,9 @@ export async function startServer(options: ServerOptions): Promise<Server> {
 
 /** What is known of a server that an earlier process may have left behind. */
 export interface OrphanSearch extends Pick<ServerOptions, 'name' | 'recordFile' | 'stopSignals'> {
-  /** The files that it serves, for people. */
-  readonly path: string;
-  /** The argument before that path in its command line, so that no stranger is stopped. */
+  /** The files that it serves, or all places where they may be. */
+  readonly paths: readonly string[];
+  /** The argument before a path in its command line, so that no stranger is stopped. */
   readonly flag: string;
   /** Process ids known from elsewhere, such as `postmaster.pid`. */
   readonly pids?: readonly number[];
@@ -117,16 +118,20 @@ export interface OrphanSearch extends Pick<ServerOptions, 'name' | 'recordFile' 
 }
 
 /**
- * Stops the server that a killed process left running on the same files.
+ * Stops the server that a killed process left running on the same files: the one of the record and,
+ * since the kill may have come before that was written, any with such a command line.
  *
  * @throws Error if whoever started it still runs: two must not share the files.
  */
 export async function stopOrphan(search: OrphanSearch): Promise<void> {
-  const { name, recordFile, stopSignals, path, flag, log } = search;
+  const { name, recordFile, stopSignals, paths, flag, log } = search;
   const record = await readRecord(serverRecord, recordFile);
-  const pids = new Set([...(record ? [record.pid] : []), ...(search.pids ?? [])]);
-  for (const pid of pids) {
-    if (!`${await commandLine(pid)} `.includes(` ${flag} ${path} `)) continue;
+  const found = await Promise.all(paths.map((path) => processesWith(flag, path)));
+  const known = [...(record ? [record.pid] : []), ...(search.pids ?? [])];
+  for (const pid of new Set([...known, ...found.flat()])) {
+    const line = `${await commandLine(pid)} `;
+    const path = paths.find((each) => line.includes(` ${flag} ${each} `));
+    if (path === undefined) continue;
     if (record && (await processIdentity(record.owner.pid)) === record.owner.identity)
       throw new Error(
         `${name} already runs on ${path} (process ${pid}), started by process ` +

@@ -117,7 +117,7 @@ export async function stopLeftoverTemporal(
 ): Promise<string> {
   const path = resolve(file);
   const recordFile = `${path}.server.json`;
-  const search = { name: 'Temporal', recordFile, stopSignals: STOP_SIGNALS, path, log };
+  const search = { name: 'Temporal', recordFile, stopSignals: STOP_SIGNALS, paths: [path], log };
   await stopOrphan({ ...search, flag: '--db-filename' });
   return recordFile;
 }

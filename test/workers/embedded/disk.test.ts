@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { openDataDir } from '../../../workers/embedded/data-dir.ts';
 import {
   assertRoom,
@@ -11,20 +9,11 @@ import {
   prepareDataDir,
   watchDisk,
 } from '../../../workers/embedded/disk.ts';
+import { mountDisk, unmount } from '../../support/small-disk.ts';
 import { makeFolder } from './support.ts';
 
 const NOBODY = 65_534;
 const isRoot = process.getuid?.() === 0;
-const run = promisify(execFile);
-
-/** Whether a disk of 4 MiB could be mounted there; containers seldom may. */
-async function mountSmallDisk(path: string): Promise<boolean> {
-  if (!isRoot || process.platform !== 'linux') return false;
-  return run('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=755', 'tmpfs', path]).then(
-    () => true,
-    () => false,
-  );
-}
 
 /** Runs work as another user, as far as files are concerned. */
 async function asNobody<T>(work: () => Promise<T>): Promise<T> {
@@ -48,7 +37,7 @@ describe('data directory', () => {
     mounted = [];
   });
   afterEach(async () => {
-    for (const path of mounted) await run('umount', [path]);
+    for (const path of mounted) await unmount(path);
     await folder.remove();
   });
 
@@ -70,7 +59,7 @@ describe('data directory', () => {
 
   it('is refused on too small a disk, and says so at run time', async function () {
     await mkdir(dataDir);
-    if (!(await mountSmallDisk(dataDir))) this.skip();
+    if (!(await mountDisk(dataDir, 4))) this.skip();
     mounted.push(dataDir);
     await assert.rejects(prepareDataDir(dataDir), /has [34] MiB free, but at least 192 MiB/);
     const said: string[] = [];
@@ -82,7 +71,7 @@ describe('data directory', () => {
 
   it('is refused on a full disk, where --reset still deletes', async function () {
     await mkdir(dataDir);
-    if (!(await mountSmallDisk(dataDir))) this.skip();
+    if (!(await mountDisk(dataDir, 4))) this.skip();
     mounted.push(dataDir);
     await mkdir(join(dataDir, 'keys'));
     const fill = () => writeFile(join(dataDir, 'fill'), Buffer.alloc(8 * 1024 * 1024));
