@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Answer } from './answer.ts';
 import type { Api } from './api.ts';
 import { prlx, short, span } from './format.ts';
 import { safeText, type Terminal } from './terminal.ts';
-import type { RequestView } from './views.ts';
+import type { ErrorView, RequestView } from './views.ts';
 
 const SETTLE_MS_MAX = 10_000;
 const SETTLE_POLL_MS = 50;
@@ -19,6 +20,25 @@ export async function settledRequest(api: Api, id: string): Promise<RequestView>
     if (request.finished_at !== null || Date.now() > untilMs) return request;
     await sleep(SETTLE_POLL_MS);
   }
+}
+
+/**
+ * What became of an answered request: the stream may have said nothing of it, or not all.
+ *
+ * @returns null when its answer is good: it is completed, or validated and still being settled.
+ */
+export function failureOf(
+  { error }: Pick<Answer, 'error'>,
+  request: RequestView,
+): ErrorView | null {
+  if (error ?? request.error) return error ?? request.error;
+  if (request.status === 'completed' || request.status === 'validated') return null;
+  return {
+    code: 'cli.not_completed',
+    message:
+      `The answer came to its end, but the request is ${request.status}. See what becomes of it:\n` +
+      `prlx status ${request.id} --watch`,
+  };
 }
 
 /** Names and values of what is worth knowing of a request. */
