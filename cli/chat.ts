@@ -35,7 +35,9 @@ async function answerOnce(
       notes.write(notes.style('dim', '\nCancelling … (Ctrl-C again leaves at once)\n'));
     },
   );
-  const request = await settledRequest(api, answer.requestId);
+  const request = await settledRequest(api, answer.requestId, (line) =>
+    notes.write(`${notes.style('yellow', line)}\n`),
+  );
   const failure = failureOf(answer, request);
   if (json) writeJson(out, request);
   else {

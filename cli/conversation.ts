@@ -50,7 +50,9 @@ async function answered({ api, out, notes }: Context, body: object): Promise<str
       () => out.write(out.style('dim', '\nCancelling …')),
     );
     out.write('\n');
-    const request = await settledRequest(api, answer.requestId);
+    const request = await settledRequest(api, answer.requestId, (line) =>
+      notes.write(`${notes.style('yellow', line)}\n`),
+    );
     const failure = failureOf(answer, request);
     if (failure) complain(`${failure.message} (${failure.code})`);
     out.write(`${out.style('dim', footnote(request, answer.elapsedMs))}\n\n`);

@@ -14,6 +14,12 @@ export const EXIT = {
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
+export interface CliErrorOptions {
+  readonly cause?: unknown;
+  /** Default: false. */
+  readonly isTransient?: boolean;
+}
+
 /** A failure for people: the message says what happened and what to do. */
 export class CliError extends Error {
   override readonly name = 'CliError';
@@ -21,8 +27,12 @@ export class CliError extends Error {
   /** Of docs/errors.md when the gateway said it, else one of the command line's own. */
   readonly code: string;
 
-  constructor(exitCode: ExitCode, code: string, message: string, options?: { cause?: unknown }) {
+  /** Whether asking again may help: no gateway answers, or it says so by 503. */
+  readonly isTransient: boolean;
+
+  constructor(exitCode: ExitCode, code: string, message: string, options: CliErrorOptions = {}) {
     super(message, options);
+    this.isTransient = options.isTransient ?? false;
     this.exitCode = exitCode;
     this.code = code;
   }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer } from './answer.ts';
 import type { Api } from './api.ts';
 import { prlx, short, span } from './format.ts';
+import { PATIENCE, patiently, type Patience } from './patience.ts';
 import { safeText, type Terminal } from './terminal.ts';
 import type { ErrorView, RequestView } from './views.ts';
 
@@ -12,11 +13,20 @@ export function getRequest(api: Api, id: string): Promise<RequestView> {
   return api.get<RequestView>(`/v1/requests/${id}`);
 }
 
-/** The record of a request that was answered: the answer comes with Validate, Settle follows. */
-export async function settledRequest(api: Api, id: string): Promise<RequestView> {
+/**
+ * The record of a request that was answered: the answer comes with Validate, Settle follows.
+ *
+ * @param say is told, once, when the gateway is away; it is borne with for a while.
+ */
+export async function settledRequest(
+  api: Api,
+  id: string,
+  say: (line: string) => void = () => {},
+  patience: Patience = PATIENCE,
+): Promise<RequestView> {
   const untilMs = Date.now() + SETTLE_MS_MAX;
   for (;;) {
-    const request = await getRequest(api, id);
+    const request = await patiently(() => getRequest(api, id), say, patience);
     if (request.finished_at !== null || Date.now() > untilMs) return request;
     await sleep(SETTLE_POLL_MS);
   }
