@@ -37,7 +37,7 @@ export async function streamAnswer(
 ): Promise<Answer> {
   const startedAt = performance.now();
   const response = await api.stream('/v1/chat/completions', { ...body, stream: true });
-  const requestId = response.headers.get('x-request-id') ?? '';
+  const requestId = safeText(response.headers.get('x-request-id') ?? '');
   let cancelling: Promise<void> | undefined;
   const onCancel = () => {
     cancelling = cancelRequest(api, requestId);

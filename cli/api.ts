@@ -1,6 +1,5 @@
 import type { Connection } from './connection.ts';
 import { CliError, EXIT, type ExitCode } from './errors.ts';
-import { safeText } from './terminal.ts';
 
 /** Longer than the gateway waits for a request to be cancelled. */
 const ANSWER_MS_MAX = 30_000;
@@ -67,7 +66,7 @@ export class Api {
         ? `\nThe gateway is ${this.url}. Pass another key with --key or PLX_API_KEY.`
         : '';
     const isTransient = response.status === UNAVAILABLE;
-    throw new CliError(exitCode(response.status), code, safeText(message) + hint, { isTransient });
+    throw new CliError(exitCode(response.status), code, message + hint, { isTransient });
   }
 
   #unreachable(cause: unknown): CliError {

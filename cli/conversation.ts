@@ -5,6 +5,7 @@ import type { Context } from './context.ts';
 import { CliError, EXIT, type ExitCode } from './errors.ts';
 import { interruptible } from './interrupt.ts';
 import { failureOf, footnote, settledRequest } from './request.ts';
+import { safeText } from './terminal.ts';
 
 const HELP = `  /new    forget the conversation and start another
   /exit   leave (Ctrl-D too)
@@ -17,7 +18,7 @@ export async function converse(context: Context, options: ChatOptions): Promise<
   const { api, out } = context;
   const fields = await bodyFields(api, options);
   const { model } = fields as { model: string };
-  out.write(out.style('dim', `${model} at ${api.url}. /help shows the commands.\n`));
+  out.write(out.style('dim', `${safeText(model)} at ${api.url}. /help shows the commands.\n`));
   const history: string[] = [];
   let messages: Message[] = systemMessages(options);
   for (;;) {

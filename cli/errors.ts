@@ -1,3 +1,5 @@
+import { safeText } from './terminal.ts';
+
 /** Exit codes of `prlx`; docs/cli.md explains them. */
 export const EXIT = {
   ok: 0,
@@ -20,7 +22,10 @@ export interface CliErrorOptions {
   readonly isTransient?: boolean;
 }
 
-/** A failure for people: the message says what happened and what to do. */
+/**
+ * A failure for people: the message says what happened and what to do. Much of it may be from
+ * elsewhere, so message and code are made safe for a terminal.
+ */
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly exitCode: ExitCode;
@@ -31,10 +36,10 @@ export class CliError extends Error {
   readonly isTransient: boolean;
 
   constructor(exitCode: ExitCode, code: string, message: string, options: CliErrorOptions = {}) {
-    super(message, options);
+    super(safeText(message), options);
     this.isTransient = options.isTransient ?? false;
     this.exitCode = exitCode;
-    this.code = code;
+    this.code = safeText(code);
   }
 }
 

@@ -35,13 +35,14 @@ export async function settledRequest(
 /**
  * What became of an answered request: the stream may have said nothing of it, or not all.
  *
- * @returns null when its answer is good: it is completed, or validated and still being settled.
+ * @returns safe for a terminal; null when its answer is good: it is completed, or validated and still being settled.
  */
 export function failureOf(
   { error }: Pick<Answer, 'error'>,
   request: RequestView,
 ): ErrorView | null {
-  if (error ?? request.error) return error ?? request.error;
+  const given = error ?? request.error;
+  if (given) return { code: safeText(given.code), message: safeText(given.message) };
   if (request.status === 'completed' || request.status === 'validated') return null;
   return {
     code: 'cli.not_completed',
@@ -89,5 +90,7 @@ export function footnote(request: RequestView, elapsedMs: number): string {
     ...(usage ? [`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`] : []),
     prlx(request.charged_wei),
     span(elapsedMs),
-  ].join(' · ');
+  ]
+    .map((text) => safeText(text))
+    .join(' · ');
 }

@@ -7,7 +7,7 @@ import { onInterruptSay } from './interrupt.ts';
 import { PATIENCE, patiently, type Patience } from './patience.ts';
 import { elapsed, getRequest, summary } from './request.ts';
 import { render, stepLines, stepResult, type Line } from './steps.ts';
-import type { Terminal } from './terminal.ts';
+import { safeText, type Terminal } from './terminal.ts';
 import type { RequestView } from './views.ts';
 
 const POLL_MS = 250;
@@ -73,7 +73,7 @@ function redrawn(out: Terminal, stream: NodeJS.WriteStream): View {
   const fitting = (text: string) => text.slice(0, stream.columns - 1);
   const show = (request: RequestView) => {
     const lines: Line[] = [
-      { text: `${request.id.slice(0, 20)}…  ${request.status}  ${elapsed(request)}` },
+      { text: safeText(`${request.id.slice(0, 20)}…  ${request.status}  ${elapsed(request)}`) },
       ...stepLines(request),
       ...noteLines(request),
     ].map(({ text, ...rest }) => ({ ...rest, text: fitting(text) }));
@@ -114,7 +114,7 @@ function appended(out: Terminal): View['show'] {
 
 function noteLines({ steps_error: error }: RequestView): Line[] {
   return error
-    ? [{ text: `The steps aren't known just now: ${error.message}`, format: 'yellow' }]
+    ? [{ text: safeText(`The steps aren't known just now: ${error.message}`), format: 'yellow' }]
     : [];
 }
 

@@ -4,6 +4,7 @@ import { requestView, startGatewayStub, type GatewayStub } from '../support/gate
 
 const ID = `req_${'a'.repeat(64)}`;
 const DELTA = 'data: {"choices":[{"delta":{"content":"Hello"}}]}\n\n';
+const STEERING = /[^\P{Cc}\n]|\p{Bidi_Control}/u;
 const DONE = 'data: [DONE]\n\n';
 
 /** What `chat` makes of streams that no gateway sends as long as all is well. */
@@ -13,9 +14,15 @@ describe('cli/answer', function () {
   let gateway: GatewayStub;
   let stream = '';
   let record = {};
+  let refusal: object | undefined;
   before(async () => {
     gateway = await startGatewayStub((path, response) => {
       if (!path.startsWith('POST')) return void response.end(JSON.stringify(requestView(record)));
+      if (path === 'POST /v1/requests') return void response.end('{"id":"req_\\u001b[31m1"}');
+      if (refusal) {
+        response.statusCode = 400;
+        return void response.end(JSON.stringify(refusal));
+      }
       response.setHeader('x-request-id', ID);
       response.end(stream);
     });
@@ -37,6 +44,22 @@ describe('cli/answer', function () {
     const { code, stdout, stderr } = await chat(DELTA);
     assert.deepEqual([code, stdout], [3, 'Hello']);
     assert.match(stderr, new RegExp(`prlx status ${ID} --watch.*\\(cli\\.stream_broken\\)`));
+  });
+
+  it('shows no failure of a stream raw, nor an id', async () => {
+    const error = { code: 'a.b\u001b[2J', message: 'No\u202e\u009b2J.' };
+    const failed = await chat(`data: ${JSON.stringify({ error })}\n\n${DONE}`);
+    assert.equal(failed.code, 1);
+    assert.match(failed.stderr, /^prlx: No\. \(a\.b\)\n/);
+    assert.doesNotMatch(failed.stderr, STEERING);
+    refusal = { error };
+    const refused = await chat('');
+    refusal = undefined;
+    assert.equal(refused.stderr, 'prlx: No. (a.b)\n');
+    const { stdout } = await prlx(['submit', 'Hi', '--model', 'instant'], {
+      gatewayUrl: gateway.url,
+    });
+    assert.equal(stdout, 'req_1\n');
   });
 
   it('fails when the record says so, though the stream did not', async () => {
