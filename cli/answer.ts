@@ -19,11 +19,15 @@ interface Chunk {
   readonly error?: ErrorView;
 }
 
+/** What ends every stream, whatever came before. */
+const DONE = 'data: [DONE]';
+
 /**
  * Sends a chat request and hands its text on as it comes, safe for a terminal.
  *
  * @param cancel cancels the request itself, by the API: the answer then ends with
  *   `execute.cancelled`. Before the request is accepted it takes effect once it is.
+ * @throws CliError `cli.stream_broken` when the stream ends before it says that it is done.
  */
 export async function streamAnswer(
   api: Api,
@@ -33,7 +37,7 @@ export async function streamAnswer(
 ): Promise<Answer> {
   const startedAt = performance.now();
   const response = await api.stream('/v1/chat/completions', { ...body, stream: true });
-  const requestId = response.headers.get('x-request-id') ?? '';
+  const requestId = safeText(response.headers.get('x-request-id') ?? '');
   let cancelling: Promise<void> | undefined;
   const onCancel = () => {
     cancelling = cancelRequest(api, requestId);
@@ -76,11 +80,14 @@ async function cancelRequest(api: Api, id: string): Promise<void> {
   }
 }
 
-/** The events of a stream of server-sent events. */
+/** The events of a stream of server-sent events. @throws Error when it ends without its end. */
 async function* chunks(response: Response): AsyncGenerator<Chunk> {
   const splitter = new LineSplitter();
   const decoder = new TextDecoder();
   for await (const bytes of response.body ?? [])
-    for (const line of splitter.push(decoder.decode(bytes, { stream: true })))
+    for (const line of splitter.push(decoder.decode(bytes, { stream: true }))) {
+      if (line === DONE) return;
       if (line.startsWith('data: {')) yield JSON.parse(line.slice('data: '.length)) as Chunk;
+    }
+  throw new Error('The stream ended without [DONE].');
 }

@@ -1,9 +1,11 @@
 import type { Connection } from './connection.ts';
 import { CliError, EXIT, type ExitCode } from './errors.ts';
-import { safeText } from './terminal.ts';
 
 /** Longer than the gateway waits for a request to be cancelled. */
 const ANSWER_MS_MAX = 30_000;
+
+/** HTTP's word for: not now. */
+const UNAVAILABLE = 503;
 
 /** The gateway, as the command line talks to it. Failures are CliErrors with the API's code. */
 export class Api {
@@ -32,7 +34,10 @@ export class Api {
     const signal = AbortSignal.timeout(ANSWER_MS_MAX);
     const response = await this.#accepted(await this.#send(method, path, body, signal));
     return (await response.json().catch((cause: unknown) => {
-      throw this.#notAGateway(response, cause);
+      // It isn't JSON; anything else is a connection that broke in the middle.
+      throw cause instanceof SyntaxError
+        ? this.#notAGateway(response, cause)
+        : this.#unreachable(cause);
     })) as Answer;
   }
 
@@ -60,7 +65,8 @@ export class Api {
       response.status === 401
         ? `\nThe gateway is ${this.url}. Pass another key with --key or PLX_API_KEY.`
         : '';
-    throw new CliError(exitCode(response.status), code, safeText(message) + hint);
+    const isTransient = response.status === UNAVAILABLE;
+    throw new CliError(exitCode(response.status), code, message + hint, { isTransient });
   }
 
   #unreachable(cause: unknown): CliError {
@@ -72,7 +78,7 @@ export class Api {
       `The gateway ${this.url} doesn't answer (${reason}).\n` +
         'Start a network on this machine with `npm start`, or say where it is: --url or ' +
         'PLX_GATEWAY_URL.',
-      { cause },
+      { cause, isTransient: true },
     );
   }
 
@@ -82,7 +88,8 @@ export class Api {
       'cli.not_a_gateway',
       `${this.url} answered with HTTP ${status}, but not as a gateway does.\n` +
         'Check --url or PLX_GATEWAY_URL.',
-      { cause },
+      // What stands before a gateway answers for it while it is away.
+      { cause, isTransient: status === UNAVAILABLE },
     );
   }
 }

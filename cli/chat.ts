@@ -3,7 +3,7 @@ import { bodyFields, readStdin, systemMessages, type ChatOptions } from './chat-
 import { writeJson, type Context } from './context.ts';
 import { EXIT, usageError, type ExitCode } from './errors.ts';
 import { interruptible } from './interrupt.ts';
-import { footnote, settledRequest } from './request.ts';
+import { failureOf, footnote, settledRequest } from './request.ts';
 
 /** `prlx chat [prompt]`: one prompt, or a conversation when there is none and a terminal. */
 export async function chat(
@@ -35,14 +35,17 @@ async function answerOnce(
       notes.write(notes.style('dim', '\nCancelling … (Ctrl-C again leaves at once)\n'));
     },
   );
-  const request = await settledRequest(api, answer.requestId);
+  const request = await settledRequest(api, answer.requestId, (line) =>
+    notes.write(`${notes.style('yellow', line)}\n`),
+  );
+  const failure = failureOf(answer, request);
   if (json) writeJson(out, request);
   else {
     if (answer.text) out.write('\n');
-    if (answer.error)
-      notes.write(notes.style('red', `prlx: ${answer.error.message} (${answer.error.code})\n`));
+    if (failure)
+      notes.write(`${notes.style('red', `prlx: ${failure.message} (${failure.code})`)}\n`);
     notes.write(`${notes.style('dim', footnote(request, answer.elapsedMs))}\n`);
   }
   if (interrupted) return EXIT.interrupted;
-  return answer.error ? EXIT.failed : EXIT.ok;
+  return failure ? EXIT.failed : EXIT.ok;
 }

@@ -4,7 +4,8 @@ import { bodyFields, systemMessages, type ChatOptions, type Message } from './ch
 import type { Context } from './context.ts';
 import { CliError, EXIT, type ExitCode } from './errors.ts';
 import { interruptible } from './interrupt.ts';
-import { footnote, settledRequest } from './request.ts';
+import { failureOf, footnote, settledRequest } from './request.ts';
+import { safeText } from './terminal.ts';
 
 const HELP = `  /new    forget the conversation and start another
   /exit   leave (Ctrl-D too)
@@ -17,7 +18,7 @@ export async function converse(context: Context, options: ChatOptions): Promise<
   const { api, out } = context;
   const fields = await bodyFields(api, options);
   const { model } = fields as { model: string };
-  out.write(out.style('dim', `${model} at ${api.url}. /help shows the commands.\n`));
+  out.write(out.style('dim', `${safeText(model)} at ${api.url}. /help shows the commands.\n`));
   const history: string[] = [];
   let messages: Message[] = systemMessages(options);
   for (;;) {
@@ -50,10 +51,13 @@ async function answered({ api, out, notes }: Context, body: object): Promise<str
       () => out.write(out.style('dim', '\nCancelling …')),
     );
     out.write('\n');
-    if (answer.error) complain(`${answer.error.message} (${answer.error.code})`);
-    const request = await settledRequest(api, answer.requestId);
+    const request = await settledRequest(api, answer.requestId, (line) =>
+      notes.write(`${notes.style('yellow', line)}\n`),
+    );
+    const failure = failureOf(answer, request);
+    if (failure) complain(`${failure.message} (${failure.code})`);
     out.write(`${out.style('dim', footnote(request, answer.elapsedMs))}\n\n`);
-    return answer.error ? null : answer.text;
+    return failure ? null : answer.text;
   } catch (error) {
     if (!(error instanceof CliError)) throw error;
     complain(`${error.message} (${error.code})`);

@@ -1,3 +1,5 @@
+import { safeText } from './terminal.ts';
+
 /** Exit codes of `prlx`; docs/cli.md explains them. */
 export const EXIT = {
   ok: 0,
@@ -14,17 +16,30 @@ export const EXIT = {
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** A failure for people: the message says what happened and what to do. */
+export interface CliErrorOptions {
+  readonly cause?: unknown;
+  /** Default: false. */
+  readonly isTransient?: boolean;
+}
+
+/**
+ * A failure for people: the message says what happened and what to do. Much of it may be from
+ * elsewhere, so message and code are made safe for a terminal.
+ */
 export class CliError extends Error {
   override readonly name = 'CliError';
   readonly exitCode: ExitCode;
   /** Of docs/errors.md when the gateway said it, else one of the command line's own. */
   readonly code: string;
 
-  constructor(exitCode: ExitCode, code: string, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  /** Whether asking again may help: no gateway answers, or it says so by 503. */
+  readonly isTransient: boolean;
+
+  constructor(exitCode: ExitCode, code: string, message: string, options: CliErrorOptions = {}) {
+    super(safeText(message), options);
+    this.isTransient = options.isTransient ?? false;
     this.exitCode = exitCode;
-    this.code = code;
+    this.code = safeText(code);
   }
 }
 

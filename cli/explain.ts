@@ -29,7 +29,7 @@ function explainRequest(explanation: RequestExplanation, out: Terminal): void {
   const { attempts, nodes, requirements: asked } = explanation;
   const tokens = `${asked.complexity_is_lower_bound ? 'at least ' : ''}${asked.complexity_tokens}`;
   const lines = [
-    `${out.style('bold', short(explanation.id))} ${safeText(headline(explanation))}`,
+    `${out.style('bold', safeText(short(explanation.id)))} ${safeText(headline(explanation))}`,
     safeText(
       `It asks for ${asked.model}, tier ${asked.hardware_tier} or up, ${tokens} tokens ` +
         `within ${asked.deadline_seconds} s` +
@@ -90,7 +90,7 @@ function explainNode(explanation: NodeExplanation, out: Terminal): void {
   out.write(field('Attempts', attempts));
   out.write(field('Queue', `${waiting.total} wait, ${waiting.suited} of them for such a node`));
   out.write(`\n${out.style('bold', 'Why it has no more work now')}\n`);
-  for (const { code, message } of reasons) out.write(`- ${safeText(message)} (${code})\n`);
+  for (const { code, message } of reasons) out.write(`- ${safeText(`${message} (${code})`)}\n`);
 }
 
 function titled(head: readonly string[], rows: string[][], out: Terminal): string[] {

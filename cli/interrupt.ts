@@ -30,10 +30,12 @@ export async function interruptible<T>(
   }
 }
 
-/** Says something before Ctrl-C leaves. */
-export function onInterruptSay(say: () => void): void {
-  process.once('SIGINT', () => {
+/** Says something before Ctrl-C leaves. @returns ends that. */
+export function onInterruptSay(say: () => void): () => void {
+  const onInterrupt = () => {
     say();
     process.exit(EXIT.interrupted);
-  });
+  };
+  process.once('SIGINT', onInterrupt);
+  return () => void process.off('SIGINT', onInterrupt);
 }

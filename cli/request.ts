@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Answer } from './answer.ts';
 import type { Api } from './api.ts';
 import { prlx, short, span } from './format.ts';
+import { PATIENCE, patiently, type Patience } from './patience.ts';
 import { safeText, type Terminal } from './terminal.ts';
-import type { RequestView } from './views.ts';
+import type { ErrorView, RequestView } from './views.ts';
 
 const SETTLE_MS_MAX = 10_000;
 const SETTLE_POLL_MS = 50;
@@ -11,14 +13,43 @@ export function getRequest(api: Api, id: string): Promise<RequestView> {
   return api.get<RequestView>(`/v1/requests/${id}`);
 }
 
-/** The record of a request that was answered: the answer comes with Validate, Settle follows. */
-export async function settledRequest(api: Api, id: string): Promise<RequestView> {
+/**
+ * The record of a request that was answered: the answer comes with Validate, Settle follows.
+ *
+ * @param say is told, once, when the gateway is away; it is borne with for a while.
+ */
+export async function settledRequest(
+  api: Api,
+  id: string,
+  say: (line: string) => void = () => {},
+  patience: Patience = PATIENCE,
+): Promise<RequestView> {
   const untilMs = Date.now() + SETTLE_MS_MAX;
   for (;;) {
-    const request = await getRequest(api, id);
+    const request = await patiently(() => getRequest(api, id), say, patience);
     if (request.finished_at !== null || Date.now() > untilMs) return request;
     await sleep(SETTLE_POLL_MS);
   }
+}
+
+/**
+ * What became of an answered request: the stream may have said nothing of it, or not all.
+ *
+ * @returns safe for a terminal; null when its answer is good: it is completed, or validated and still being settled.
+ */
+export function failureOf(
+  { error }: Pick<Answer, 'error'>,
+  request: RequestView,
+): ErrorView | null {
+  const given = error ?? request.error;
+  if (given) return { code: safeText(given.code), message: safeText(given.message) };
+  if (request.status === 'completed' || request.status === 'validated') return null;
+  return {
+    code: 'cli.not_completed',
+    message:
+      `The answer came to its end, but the request is ${request.status}. See what becomes of it:\n` +
+      `prlx status ${request.id} --watch`,
+  };
 }
 
 /** Names and values of what is worth knowing of a request. */
@@ -59,5 +90,7 @@ export function footnote(request: RequestView, elapsedMs: number): string {
     ...(usage ? [`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`] : []),
     prlx(request.charged_wei),
     span(elapsedMs),
-  ].join(' · ');
+  ]
+    .map((text) => safeText(text))
+    .join(' · ');
 }

@@ -35,7 +35,9 @@ export async function status(
   else {
     out.write(`${render(stepLines(request), out)}\n\n${summary(request, elapsed(request), out)}\n`);
     if (request.steps_error)
-      out.write(out.style('yellow', `Steps    unknown: ${request.steps_error.message}\n`));
+      out.write(
+        out.style('yellow', `Steps    unknown: ${safeText(request.steps_error.message)}\n`),
+      );
     const answer = request.result?.choices[0]?.message.content;
     if (answer !== undefined) out.write(`\n${safeText(answer)}\n`);
   }

@@ -8,6 +8,7 @@ import {
 } from './chat-body.ts';
 import { writeJson, type Context } from './context.ts';
 import { EXIT, usageError, type ExitCode } from './errors.ts';
+import { safeText } from './terminal.ts';
 import { watchRequest } from './watch.ts';
 
 export interface SubmitOptions extends ChatOptions {
@@ -24,7 +25,7 @@ export async function submit(
   const { api, json, out } = context;
   const body = await requestBody(context, prompt, options);
   const accepted = await api.post<{ readonly id: string }>('/v1/requests', body);
-  if (!json) out.write(`${accepted.id}\n`);
+  if (!json) out.write(`${safeText(accepted.id)}\n`);
   else if (!options.wait) writeJson(out, accepted);
   if (!options.wait) return EXIT.ok;
   const request = await watchRequest({ ...context, out: context.notes }, accepted.id, {

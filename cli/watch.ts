@@ -4,9 +4,10 @@ import { stepNamed } from '../protocol/lifecycle.ts';
 import { writeJson, type Context } from './context.ts';
 import { short, span } from './format.ts';
 import { onInterruptSay } from './interrupt.ts';
+import { PATIENCE, patiently, type Patience } from './patience.ts';
 import { elapsed, getRequest, summary } from './request.ts';
 import { render, stepLines, stepResult, type Line } from './steps.ts';
-import type { Terminal } from './terminal.ts';
+import { safeText, type Terminal } from './terminal.ts';
 import type { RequestView } from './views.ts';
 
 const POLL_MS = 250;
@@ -16,35 +17,48 @@ export interface WatchOptions {
   readonly stream: NodeJS.WriteStream;
   /** Shows nothing, and waits. */
   readonly silent: boolean;
+  /** With a gateway that is away. Default: half a minute. */
+  readonly patience?: Patience;
 }
 
-type View = (request: RequestView) => void;
+interface View {
+  show(request: RequestView): void;
+  /** A line that is no news of the request itself. */
+  say(line: string): void;
+}
 
 /** Shows the nine steps as they go, until the request has ended. @returns how it ended. */
 export async function watchRequest(
   context: Context,
   id: string,
-  { stream, silent }: WatchOptions,
+  { stream, silent, patience = PATIENCE }: WatchOptions,
 ): Promise<RequestView> {
-  const show = silent ? () => {} : viewOn(context, stream);
-  onInterruptSay(() =>
-    context.notes.write(`\nThe request goes on. \`prlx cancel ${short(id)}\` stops it.\n`),
+  const { api, notes } = context;
+  const view = viewOn(context, stream, silent);
+  const quiet = onInterruptSay(() =>
+    notes.write(`\nThe request goes on. \`prlx cancel ${short(id)}\` stops it.\n`),
   );
-  for (;;) {
-    const request = await getRequest(context.api, id);
-    show(request);
-    if (request.finished_at !== null) return request;
-    await sleep(POLL_MS);
+  try {
+    for (;;) {
+      const request = await patiently(() => getRequest(api, id), view.say, patience);
+      view.show(request);
+      if (request.finished_at !== null) return request;
+      await sleep(POLL_MS);
+    }
+  } finally {
+    quiet();
   }
 }
 
-function viewOn({ json, out }: Context, stream: NodeJS.WriteStream): View {
-  if (json) return jsonLines(out);
-  return stream.isTTY ? redrawn(out, stream) : appended(out);
+function viewOn({ json, out, notes }: Context, stream: NodeJS.WriteStream, silent: boolean): View {
+  const say = (line: string) => notes.write(`${notes.style('yellow', line)}\n`);
+  if (silent) return { show: () => {}, say };
+  if (json) return { show: jsonLines(out), say };
+  return stream.isTTY ? redrawn(out, stream) : { show: appended(out), say };
 }
 
 /** The whole record, each time it says something new. */
-function jsonLines(out: Terminal): View {
+function jsonLines(out: Terminal): View['show'] {
   let last = '';
   return (request) => {
     const text = JSON.stringify(request);
@@ -56,12 +70,13 @@ function jsonLines(out: Terminal): View {
 /** The table, drawn over the one before; no line may wrap, or more lines would have to go. */
 function redrawn(out: Terminal, stream: NodeJS.WriteStream): View {
   let drawn = 0;
-  return (request) => {
+  const fitting = (text: string) => text.slice(0, stream.columns - 1);
+  const show = (request: RequestView) => {
     const lines: Line[] = [
-      { text: `${request.id.slice(0, 20)}…  ${request.status}  ${elapsed(request)}` },
+      { text: safeText(`${request.id.slice(0, 20)}…  ${request.status}  ${elapsed(request)}`) },
       ...stepLines(request),
       ...noteLines(request),
-    ].map(({ text, ...rest }) => ({ ...rest, text: text.slice(0, stream.columns - 1) }));
+    ].map(({ text, ...rest }) => ({ ...rest, text: fitting(text) }));
     if (drawn > 0) {
       moveCursor(stream, 0, -drawn);
       clearScreenDown(stream);
@@ -70,10 +85,16 @@ function redrawn(out: Terminal, stream: NodeJS.WriteStream): View {
     drawn = lines.length;
     if (request.finished_at !== null) out.write(`\n${ending(request, out)}\n`);
   };
+  // It goes with the table when that is drawn again.
+  const say = (line: string) => {
+    out.write(`${out.style('yellow', fitting(line))}\n`);
+    drawn += 1;
+  };
+  return { show, say };
 }
 
 /** A line for each change. */
-function appended(out: Terminal): View {
+function appended(out: Terminal): View['show'] {
   const seen = new Set<string>();
   return (request) => {
     const since = span(Date.now() - Date.parse(request.accepted_at));
@@ -93,7 +114,7 @@ function appended(out: Terminal): View {
 
 function noteLines({ steps_error: error }: RequestView): Line[] {
   return error
-    ? [{ text: `The steps aren't known just now: ${error.message}`, format: 'yellow' }]
+    ? [{ text: safeText(`The steps aren't known just now: ${error.message}`), format: 'yellow' }]
     : [];
 }
 

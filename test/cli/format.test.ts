@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { ago, prlx, short, span, table } from '../../cli/format.ts';
-import { safeJson, safeText } from '../../cli/terminal.ts';
+import { safeJson, safeText, terminalOn } from '../../cli/terminal.ts';
 
 describe('cli/format', () => {
   it('shows wei as PRLX, exactly', () => {
@@ -46,13 +46,35 @@ describe('cli/terminal', () => {
     assert.equal(safeText('a\u001b[31mred\u001b[0m\tb\nc'), 'ared\tb\nc');
     assert.equal(safeText('\u001b') + safeText('[2J'), '[2J');
     assert.equal(safeText('x\u009b2J\r\u0007\u0008\u007f'), 'x');
-    assert.equal(safeText('naïve 日本 🙂'), 'naïve 日本 🙂');
+    assert.equal(safeText('a\u202ecod.exe\u2066\u200f\u061c'), 'acod.exe');
+    assert.equal(safeText('naïve 日本 🙂 שלום'), 'naïve 日本 🙂 שלום');
+  });
+
+  it('lets nothing through to a stream but its own styles', () => {
+    const written = (isTTY: boolean) => {
+      let text = '';
+      const stream = { isTTY, write: (piece: string) => (text += piece) };
+      const terminal = terminalOn(stream as unknown as NodeJS.WriteStream);
+      terminal.write(`${terminal.style('red', 'x\u001b[2J\u202e')}\u001b]0;title\u0007y\n`);
+      return text;
+    };
+    assert.equal(written(false), 'xy\n');
+    const { NO_COLOR: given } = process.env;
+    try {
+      delete process.env['NO_COLOR'];
+      assert.equal(written(true), '\u001b[31mx\u001b[39my\n');
+      process.env['NO_COLOR'] = '1';
+      assert.equal(written(true), 'xy\n');
+    } finally {
+      if (given === undefined) delete process.env['NO_COLOR'];
+      else process.env['NO_COLOR'] = given;
+    }
   });
 
   it('escapes in JSON what some terminals obey, and changes no value', () => {
-    const value = { text: 'a\u009b2J\u001b[0m\u007fé' };
+    const value = { text: 'a\u009b2J\u001b[0m\u007f\u202eé' };
     const text = safeJson(value);
-    assert.doesNotMatch(text, /\p{Cc}/u);
+    assert.doesNotMatch(text, /\p{Cc}|\p{Bidi_Control}/u);
     assert.deepEqual(JSON.parse(text), value);
   });
 });
