@@ -59,7 +59,7 @@ describe('recovery', function () {
     }
   });
 
-  it('stops the servers that a killed network process left, and completes its request', async () => {
+  it('stops what a killed network process left, and completes its request once', async () => {
     const id = await network.askAndHear(LONG_TOKENS);
     const running = await network.pids();
     const pid = (name: string) => running.get(name) ?? 0;
