@@ -21,7 +21,7 @@ describe('intake/run', () => {
   let client: Client;
   let outcomes: OutcomeListener;
   let app: FastifyInstance;
-  /** Called once Temporal has said that there is no such run, and before the coordinator hears it. */
+  /** Called once Temporal has said that there is no such run, before the coordinator hears it. */
   let whenNoRun = async (): Promise<void> => {};
   before(async () => {
     connection = await Connection.connect({ address: (await testServers()).temporalAddress });
