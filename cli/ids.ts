@@ -21,11 +21,13 @@ export async function requestId(api: Api, text: string): Promise<string> {
 }
 
 /**
- * A node, by its name, its id or the beginning of its id.
+ * A node, by its name, its id or the beginning of its id. One that was removed from the pool has to
+ * be asked for by its whole id.
  *
  * @throws CliError when none or several nodes are called so.
  */
 export async function findNode(api: Api, text: string): Promise<NodeView> {
+  if (/^nd_[0-9a-f]{64}$/.test(text)) return api.get<NodeView>(`/v1/nodes/${text}`);
   const { data } = await api.get<ListView<NodeView>>('/v1/nodes');
   const matching = data.filter(({ id, name }) =>
     isNodeId(text) ? id.startsWith(text) : name === text,

@@ -2,7 +2,9 @@ import type { FastifyInstance } from 'fastify';
 import {
   countWaiting,
   readAttempts,
+  readNode,
   readNodeAttempts,
+  readNodesBefore,
   readPool,
   readQueuePlace,
   type AttemptRow,
@@ -17,7 +19,7 @@ import {
   outcomeMessage,
   type ExplainedNode,
 } from '../protocol/explain.ts';
-import type { Requirements } from '../protocol/schedule.ts';
+import { ONLINE_SECONDS, type Requirements } from '../protocol/schedule.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { describeNode, isOnline } from './node-routes.ts';
 import { parseQuery } from './query.ts';
@@ -25,6 +27,8 @@ import { authorisedRequest, noParameters, type IdParams } from './request-routes
 
 /** How far back a node's attempts are looked at. */
 const NODE_ATTEMPTS_MAX = 20;
+/** How many nodes that get work before another one are named. */
+const NODES_BEFORE_MAX = 10;
 
 /** `GET /v1/requests/{id}/explain` and `GET /v1/nodes/{id}/explain`. */
 export function explainRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
@@ -54,7 +58,6 @@ async function requestExplanation({ database }: GatewayDependencies, record: Req
     hardwareTier: parameters.hardwareTier,
     complexity: place?.complexity ?? parameters.maxTokens,
   };
-  const names = new Map<string, string>(pool.map((node) => [node.id, node.name]));
   return {
     id,
     object: 'request.explanation',
@@ -76,7 +79,7 @@ async function requestExplanation({ database }: GatewayDependencies, record: Req
       complexity_is_lower_bound: !place,
     },
     waiting: place ? waitingView(place) : null,
-    attempts: attempts.map((attempt) => attemptView(attempt, record, names)),
+    attempts: attempts.map((attempt) => attemptView(attempt, record)),
     nodes: pool.map((node) => {
       const { failedFilter, message } = explainNodeForUnit(
         explained(node),
@@ -93,11 +96,11 @@ function waitingView({ since, position, length }: QueuePlace) {
   return { since: since.toISOString(), position, queue_length: length };
 }
 
-function attemptView(attempt: AttemptRow, record: RequestRecord, names: Map<string, string>) {
+function attemptView(attempt: AttemptRow, record: RequestRecord) {
   return {
     dispatch: attempt.dispatch,
     node: attempt.nodeId,
-    node_name: names.get(attempt.nodeId) ?? null,
+    node_name: attempt.nodeName,
     reserved_at: attempt.reservedAt.toISOString(),
     decided_at: attempt.decidedAt?.toISOString() ?? null,
     outcome: attempt.outcome,
@@ -107,13 +110,13 @@ function attemptView(attempt: AttemptRow, record: RequestRecord, names: Map<stri
 
 /** Why a node has no work now, or no more of it. Other accounts' requests are only counted. */
 async function nodeExplanation({ database }: GatewayDependencies, id: string) {
-  const pool = await readPool(database);
-  const node = pool.find((candidate) => candidate.id === id);
+  const node = await readNode(database, id);
   if (!node) throw new CodedError('gateway.node_not_found');
-  const [attempts, waiting, models] = await Promise.all([
+  const [attempts, waiting, models, others] = await Promise.all([
     readNodeAttempts(database, id, NODE_ATTEMPTS_MAX),
     countWaiting(database, node),
     database.model.count({ where: { digest: node.modelDigest } }),
+    readNodesBefore(database, node, ONLINE_SECONDS, NODES_BEFORE_MAX),
   ]);
   const outcomes = attempts.map(({ outcome }) => outcome ?? '');
   const reasons = explainNode({
@@ -121,7 +124,7 @@ async function nodeExplanation({ database }: GatewayDependencies, id: string) {
     recentOutcomes: outcomes,
     modelServed: models > 0,
     waiting,
-    others: pool.filter((other) => other !== node).map(explained),
+    others: others.map(explained),
   });
   return {
     ...describeNode(node),

@@ -1,16 +1,27 @@
 import type { FastifyInstance } from 'fastify';
-import { readPool, type PoolNode } from '../prisma/pool.ts';
+import { readNode, readPool, type PoolNode } from '../prisma/pool.ts';
+import { CodedError } from '../protocol/errors.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { parseQuery } from './query.ts';
-import { noParameters } from './request-routes.ts';
+import { noParameters, type IdParams } from './request-routes.ts';
 
-/** `GET /v1/nodes`: the pool, smallest node first, which is the order in which they get work. */
+/**
+ * `GET /v1/nodes`: the pool, smallest node first, which is the order in which they get work.
+ * `GET /v1/nodes/{id}`: one node, also one that was removed from the pool.
+ */
 export function nodeRoutes(app: FastifyInstance, { database }: GatewayDependencies): void {
   app.get('/v1/nodes', async (request) => {
     await authenticate(database, request);
     parseQuery(noParameters, request.query);
     return { object: 'list', data: (await readPool(database)).map(describeNode) };
+  });
+  app.get<IdParams>('/v1/nodes/:id', async (request) => {
+    await authenticate(database, request);
+    parseQuery(noParameters, request.query);
+    const node = await readNode(database, request.params.id);
+    if (!node) throw new CodedError('gateway.node_not_found');
+    return describeNode(node);
   });
 }
 

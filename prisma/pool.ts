@@ -1,5 +1,6 @@
 import type { NodeId } from '../protocol/ids.ts';
 import type { Transaction } from './client.ts';
+import { Prisma } from './generated/client.ts';
 
 type Reader = Pick<Transaction, '$queryRaw'>;
 
@@ -25,28 +26,61 @@ export interface PoolNode {
   readonly flags: number;
 }
 
-/** All nodes that ever registered, smallest first: the order in which they get work. */
+/** What is read of a node; its slots and flags are only counted for the nodes that are asked for. */
+const POOL_NODE = Prisma.sql`
+  SELECT node.id, name, operator_id AS "operatorId", status, tier,
+         workload_classes AS "workloadClasses", model_id AS "modelId",
+         model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
+         registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
+         extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
+         slots.total AS "slotsTotal", slots.free AS "slotsFree", flags.total AS flags
+  FROM node,
+    LATERAL (SELECT count(*)::int AS total,
+               count(*) FILTER (WHERE unit_id IS NULL OR lease_until < now())::int AS free
+             FROM slot WHERE slot.node_id = node.id) AS slots,
+    LATERAL (SELECT count(*)::int AS total FROM node_event
+             WHERE node_event.node_id = node.id) AS flags`;
+
+/** The nodes of the pool, smallest first: the order in which they get work. Removed ones aren't. */
 export function readPool(database: Reader): Promise<PoolNode[]> {
   return database.$queryRaw<PoolNode[]>`
-    SELECT node.id, name, operator_id AS "operatorId", status, tier,
-           workload_classes AS "workloadClasses", model_id AS "modelId",
-           model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
-           registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
-           extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
-           slots.total AS "slotsTotal", slots.free AS "slotsFree", flags.total AS flags
-    FROM node,
-      LATERAL (SELECT count(*)::int AS total,
-                 count(*) FILTER (WHERE unit_id IS NULL OR lease_until < now())::int AS free
-               FROM slot WHERE slot.node_id = node.id) AS slots,
-      LATERAL (SELECT count(*)::int AS total FROM node_event
-               WHERE node_event.node_id = node.id) AS flags
-    ORDER BY tier, tokens_per_second, node.id`;
+    ${POOL_NODE} WHERE status <> 'removed' ORDER BY tier, tokens_per_second, node.id`;
+}
+
+/** One node, also a removed one. @returns undefined when none ever registered by that id. */
+export async function readNode(database: Reader, id: string): Promise<PoolNode | undefined> {
+  const [node] = await database.$queryRaw<PoolNode[]>`${POOL_NODE} WHERE node.id = ${id}`;
+  return node;
+}
+
+/** Whom a node stands behind. */
+export type Place = Pick<PoolNode, 'modelDigest' | 'tier' | 'tokensPerSecond'>;
+
+/**
+ * The free nodes that get work before another one of the same weights, smallest first.
+ *
+ * @param onlineSeconds since a heartbeat, within which a node counts as online.
+ * @param limit how many at most.
+ */
+export function readNodesBefore(
+  database: Reader,
+  { modelDigest, tier, tokensPerSecond }: Place,
+  onlineSeconds: number,
+  limit: number,
+): Promise<PoolNode[]> {
+  return database.$queryRaw<PoolNode[]>`
+    ${POOL_NODE}
+    WHERE status = 'active' AND model_digest = ${modelDigest} AND slots.free > 0
+      AND last_seen_at > now() - make_interval(secs => ${onlineSeconds}::float8)
+      AND (tier, tokens_per_second) < (${tier}::int, ${tokensPerSecond}::float8)
+    ORDER BY tier, tokens_per_second, node.id LIMIT ${limit}`;
 }
 
 /** One attempt at a unit. */
 export interface AttemptRow {
   readonly dispatch: number;
   readonly nodeId: NodeId;
+  readonly nodeName: string | null;
   readonly reservedAt: Date;
   readonly decidedAt: Date | null;
   /** `accepted`, or the code that ended it; null while it is undecided. */
@@ -56,9 +90,9 @@ export interface AttemptRow {
 /** The attempts at a unit, in their order. */
 export function readAttempts(database: Reader, unitId: string): Promise<AttemptRow[]> {
   return database.$queryRaw<AttemptRow[]>`
-    SELECT dispatch, node_id AS "nodeId", reserved_at AS "reservedAt",
+    SELECT dispatch, node_id AS "nodeId", node.name AS "nodeName", reserved_at AS "reservedAt",
            decided_at AS "decidedAt", outcome
-    FROM dispatch WHERE unit_id = ${unitId} ORDER BY dispatch`;
+    FROM dispatch LEFT JOIN node ON node.id = node_id WHERE unit_id = ${unitId} ORDER BY dispatch`;
 }
 
 /** The latest decided attempts on a node, latest first. */

@@ -51,6 +51,22 @@ describe('cli: nodes, explain', function () {
     assert.equal(none.code, 4);
   });
 
+  it('nodes and explain show a removed one by its whole id', async () => {
+    const { nodeId } = node.keys;
+    const set = (status: string) =>
+      network.database.node.update({ where: { id: nodeId }, data: { status } });
+    await set('removed');
+    try {
+      assert.match((await run('nodes', nodeId)).stdout, /State {4}removed, last heartbeat/);
+      assert.match((await run('explain', nodeId)).stdout, /removed from the pool\. \(removed\)/);
+      assert.equal((await run('nodes', 'machine-1')).code, 4);
+      assert.equal((await run('nodes')).stdout, '');
+    } finally {
+      await set('active');
+    }
+    assert.equal((await run('nodes', `nd_${'0'.repeat(64)}`)).code, 4);
+  });
+
   it('explain says where a waiting request stands, and why no node takes it', async () => {
     const submitted = await run('submit', 'alpha', '--tier', '4', '--max-tokens', '9');
     const id = submitted.stdout.trimEnd();

@@ -17,20 +17,21 @@ interface Explanation {
   readonly waiting: { readonly position: number; readonly queue_length: number } | null;
   readonly attempts: readonly { readonly node_name: string; readonly outcome: string | null }[];
   readonly nodes: readonly { readonly name: string; readonly failed_filter: string | null }[];
-  readonly reasons: readonly { readonly code: string }[];
+  readonly reasons: readonly { readonly code: string; readonly message: string }[];
   readonly recent_attempts: Readonly<Record<string, number>>;
 }
 
 describe('gateway/explain', () => {
   let network: Coordination;
   let node: TestNode;
+  let gone: string;
   before(async () => {
     network = await startCoordination();
     const { temporalAddress, coordinatorUrl, database } = network;
     const backend = instantBackend({ pieceMs: 1_000, slots: 1 });
     const at = { temporalAddress, coordinatorUrl, database, backend };
     node = await startTestNode({ ...at, name: 'real', tier: 1 });
-    await storedNode('gone', { status: 'removed' });
+    gone = await storedNode('gone', { status: 'removed' });
     await storedNode('silent', { lastSeenAt: new Date(Date.now() - 3_600_000) });
     await storedNode('other-model', { modelDigest: `sha256:${'2'.repeat(64)}` });
   });
@@ -106,7 +107,7 @@ describe('gateway/explain', () => {
     const { data } = await get<{ data: Record<string, unknown>[] }>('/v1/nodes');
     const names = data.map(({ name }) => String(name));
     assert.equal(names[0], 'real', 'the smallest comes first');
-    assert.deepEqual(names.toSorted(), ['gone', 'other-model', 'real', 'silent']);
+    assert.deepEqual(names.toSorted(), ['other-model', 'real', 'silent']);
     const [first] = data;
     assert.deepEqual(first, {
       ...first,
@@ -143,7 +144,6 @@ describe('gateway/explain', () => {
     );
     assert.deepEqual(filters(now), {
       real: 'already_used',
-      gone: 'removed',
       silent: 'offline',
       'other-model': 'model',
     });
@@ -171,10 +171,44 @@ describe('gateway/explain', () => {
     assert.equal(ended.status, 'cancelled');
   });
 
+  it('shows one node, also one that was removed from the pool', async () => {
+    const { data } = await get<{ data: { id: string; name: string }[] }>('/v1/nodes');
+    const listed = data.find(({ name }) => name === 'other-model');
+    const shown = await get<{ id: string; last_seen_at: string }>(`/v1/nodes/${listed?.id}`);
+    assert.deepEqual(shown, listed);
+    const removed = await get<Record<string, unknown>>(`/v1/nodes/${gone}`);
+    assert.deepEqual([removed['id'], removed['status']], [gone, 'removed']);
+    const unknown = await get<{ error: { code: string } }>(`/v1/nodes/nd_${'0'.repeat(64)}`);
+    assert.equal(unknown.error.code, 'gateway.node_not_found');
+    assert.equal((await fetch(`${network.gatewayUrl}/v1/nodes/${gone}`)).status, 401);
+  });
+
+  it('names a removed node in the attempts that it had', async () => {
+    const id = await submitted(1, { hardware_tier: 5 });
+    await network.database.dispatch.create({
+      data: { unitId: id, dispatch: 1, nodeId: gone, coordinator: 'c', outcome: 'accepted' },
+    });
+    const { attempts } = await get(`/v1/requests/${id}/explain`);
+    assert.equal(attempts[0]?.node_name, 'gone');
+    await cancel(id);
+  });
+
+  it('says which nodes get work before another one', async () => {
+    const first = await storedNode('first', { tier: 4 });
+    const second = await storedNode('second', { tier: 4, tokensPerSecond: 11 });
+    const { reasons } = await get(`/v1/nodes/${second}/explain`);
+    const others = reasons.find(({ code }) => code === 'others_first');
+    assert.match(others?.message ?? '', /\bfirst\b/);
+    assert.doesNotMatch(others?.message ?? '', /gone|silent|other-model|second/);
+    const where = { id: { in: [first, second] } };
+    await network.database.slot.deleteMany({ where: { nodeId: where.id } });
+    await network.database.node.deleteMany({ where });
+  });
+
   it('says why a node has no work', async () => {
     const { data } = await get<{ data: { id: string; name: string }[] }>('/v1/nodes');
     const reasons = async (name: string) => {
-      const id = data.find((candidate) => candidate.name === name)?.id;
+      const id = name === 'gone' ? gone : data.find((candidate) => candidate.name === name)?.id;
       const explanation = await get(`/v1/nodes/${id}/explain`);
       return explanation.reasons.map(({ code }) => code);
     };
