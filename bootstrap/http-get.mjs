@@ -18,9 +18,10 @@ export class UnreachableError extends Error {}
  * @param {{ env: NodeJS.ProcessEnv, headers?: Record<string, string> }} options
  * @returns {Promise<http.IncomingMessage>} its body must be read or destroyed.
  * @throws {UnreachableError}
- * @throws {SourceError} if the proxy that is set can't be used.
+ * @throws {SourceError} if the proxy that is set can't be used, or the address is none of the web.
  */
 export async function httpGet(url, { env, headers = {} }) {
+  if (!isWeb(url)) throw new SourceError(`${url} is no http:// or https:// address.`);
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), LIMITS.answerSeconds * 1_000);
   let target = url;
@@ -59,9 +60,13 @@ async function send(url, proxy, options) {
   });
 }
 
+function isWeb({ protocol }) {
+  return protocol === 'https:' || protocol === 'http:';
+}
+
 function redirected(location, from) {
   const to = URL.canParse(location, from) ? new URL(location, from) : undefined;
-  if (to?.protocol === 'https:' || to?.protocol === 'http:') return to;
+  if (to && isWeb(to)) return to;
   throw new UnreachableError(`${from.host} redirects to ${location}, which is no web address`);
 }
 

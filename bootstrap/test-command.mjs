@@ -52,7 +52,8 @@ async function runTests(args, env, changes) {
 
 /** mocha adds named files to its configured pattern; whoever names files wants only those. */
 async function selectionArgs(args, scratch, changes) {
-  const namesFiles = args.some((arg) => !arg.startsWith('-') && existsSync(join(root, arg)));
+  // By their ending, since the value of an option such as --grep may be the name of a folder.
+  const namesFiles = args.some((arg) => arg.endsWith('.ts') && existsSync(join(root, arg)));
   const config = JSON.parse(await readFile(join(root, '.mocharc.json'), 'utf8'));
   Object.assign(config, changes, namesFiles ? { spec: undefined, ignore: undefined } : {});
   const file = join(scratch, 'mocharc.json');
