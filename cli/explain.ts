@@ -53,7 +53,7 @@ function explainRequest(explanation: RequestExplanation, out: Terminal): void {
 }
 
 function nodeLines(nodes: RequestExplanation['nodes'], out: Terminal): string[] {
-  if (nodes.length === 0) return ['', 'No node has registered yet.'];
+  if (nodes.length === 0) return ['', 'There is no node in the pool.'];
   const rows = nodes.map(({ id, name, failed_filter, message }) => [
     short(id),
     name,

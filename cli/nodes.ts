@@ -16,7 +16,7 @@ export async function nodes(context: Context, text: string | undefined): Promise
   }
   const list = await api.get<ListView<NodeView>>('/v1/nodes');
   if (json) writeJson(out, list);
-  else if (list.data.length === 0) notes.write('No node has registered yet.\n');
+  else if (list.data.length === 0) notes.write('There is no node in the pool.\n');
   else {
     const head = ['node', 'name', 'operator', 'tier', 'model', 'state', 'free', 'tok/s', 'seen'];
     const [headLine = '', ...lines] = table([...head, 'flags'], list.data.map(nodeRow));

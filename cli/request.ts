@@ -24,9 +24,12 @@ export async function settledRequest(
   say: (line: string) => void = () => {},
   patience: Patience = PATIENCE,
 ): Promise<RequestView> {
-  const untilMs = Date.now() + SETTLE_MS_MAX;
+  let untilMs = Date.now() + SETTLE_MS_MAX;
   for (;;) {
+    const askedAtMs = Date.now();
     const request = await patiently(() => getRequest(api, id), say, patience);
+    // While the gateway was away, nobody could see it settled.
+    untilMs += Date.now() - askedAtMs;
     if (request.finished_at !== null || Date.now() > untilMs) return request;
     await sleep(SETTLE_POLL_MS);
   }
@@ -35,7 +38,8 @@ export async function settledRequest(
 /**
  * What became of an answered request: the stream may have said nothing of it, or not all.
  *
- * @returns safe for a terminal; null when its answer is good: it is completed, or validated and still being settled.
+ * @returns safe for a terminal; null when its answer is good: it is completed, or validated and
+ *   still being settled.
  */
 export function failureOf(
   { error }: Pick<Answer, 'error'>,
@@ -47,8 +51,9 @@ export function failureOf(
   return {
     code: 'cli.not_completed',
     message:
-      `The answer came to its end, but the request is ${request.status}. See what becomes of it:\n` +
-      `prlx status ${request.id} --watch`,
+      `The answer came to its end, but the request is ${safeText(request.status)}. ` +
+      'See what becomes of it:\n' +
+      `prlx status ${safeText(request.id)} --watch`,
   };
 }
 

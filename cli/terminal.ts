@@ -18,8 +18,9 @@ export function terminalOn(stream: NodeJS.WriteStream): Terminal {
   };
 }
 
+const ESCAPE = '\u001b';
 /** A style: at worst, one from elsewhere colours text. */
-const STYLE = /(\u001b\[\d{1,3}(?:;\d{1,3})*m)/;
+const STYLE = new RegExp(`(${ESCAPE}\\[\\d{1,3}(?:;\\d{1,3})*m)`);
 
 /** The net under all output: where nothing is styled, nothing passes that steers a terminal. */
 function safeStyledText(text: string, coloured: boolean): string {

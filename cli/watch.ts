@@ -22,9 +22,9 @@ export interface WatchOptions {
 }
 
 interface View {
-  show(request: RequestView): void;
+  readonly show: (request: RequestView) => void;
   /** A line that is no news of the request itself. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
 }
 
 /** Shows the nine steps as they go, until the request has ended. @returns how it ended. */

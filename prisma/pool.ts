@@ -26,7 +26,7 @@ export interface PoolNode {
   readonly flags: number;
 }
 
-/** What is read of a node; its slots and flags are only counted for the nodes that are asked for. */
+/** What is read of a node. Slots and flags are counted for those nodes only that are asked for. */
 const POOL_NODE = Prisma.sql`
   SELECT node.id, name, operator_id AS "operatorId", status, tier,
          workload_classes AS "workloadClasses", model_id AS "modelId",

@@ -17,14 +17,15 @@ describe('cli/answer', function () {
   let refusal: object | undefined;
   before(async () => {
     gateway = await startGatewayStub((path, response) => {
-      if (!path.startsWith('POST')) return void response.end(JSON.stringify(requestView(record)));
-      if (path === 'POST /v1/requests') return void response.end('{"id":"req_\\u001b[31m1"}');
-      if (refusal) {
+      if (!path.startsWith('POST')) response.end(JSON.stringify(requestView(record)));
+      else if (path === 'POST /v1/requests') response.end('{"id":"req_\\u001b[31m1"}');
+      else if (refusal) {
         response.statusCode = 400;
-        return void response.end(JSON.stringify(refusal));
+        response.end(JSON.stringify(refusal));
+      } else {
+        response.setHeader('x-request-id', ID);
+        response.end(stream);
       }
-      response.setHeader('x-request-id', ID);
-      response.end(stream);
     });
   });
   after(() => gateway.stop());
