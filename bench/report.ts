@@ -137,11 +137,11 @@ export function renderFootprints([first, later]: readonly [Footprint, Footprint]
   const seconds = ({ readySeconds }: Footprint) =>
     `**${readySeconds.toFixed(1)} s**${kept(readySeconds <= READY_SECONDS_MAX)}`;
   const total = ({ rssBytes, pssBytes }: Footprint) =>
-    `**${mebibytes(rssBytes)}**${kept(rssBytes <= RSS_BYTES_MAX)}, ${pssBytes === null ? 'unknown' : mebibytes(pssBytes)}`;
+    `**${mebibytes(rssBytes)}**${kept(rssBytes <= RSS_BYTES_MAX)}, ${pss(pssBytes)}`;
   const processes = later.perProcess.map(({ name, rssBytes, pssBytes }) => [
     name,
     '',
-    `${mebibytes(rssBytes)}, ${pssBytes === null ? 'unknown' : mebibytes(pssBytes)}`,
+    `${mebibytes(rssBytes)}, ${pss(pssBytes)}`,
   ]);
   return [
     '### The whole network, with its four models',
@@ -157,6 +157,10 @@ export function renderFootprints([first, later]: readonly [Footprint, Footprint]
     '',
     'RSS counts what processes share in each of them, such as the model file; PSS divides it.',
   ].join('\n');
+}
+
+function pss(bytes: number | null): string {
+  return bytes === null ? 'unknown' : mebibytes(bytes);
 }
 
 function mebibytes(bytes: number): string {

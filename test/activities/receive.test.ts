@@ -105,7 +105,7 @@ describe('activities/receive', () => {
     assert.equal((await balances(db.database))[`${ACCOUNT}:available`], 0n);
   });
 
-  it('joins, and never refuses, a repeated call whose first took the last of the credit', async () => {
+  it('joins, never refuses, a repeated call whose first took all the credit', async () => {
     for (let round = 0; round < 8; round++) {
       const call = await intakeCall();
       const available = (await balances(db.database))[`${ACCOUNT}:available`] ?? 0n;

@@ -152,7 +152,7 @@ describe('activities: run twice, count once', () => {
       assert.equal((await db.database.dispatch.findFirst())?.outcome, code);
     });
 
-  it('schedule gives nothing to a request that was ended meanwhile, and holds nothing', async () => {
+  it('schedule gives nothing to a request that has ended, and holds nothing', async () => {
     assert.equal(await abandon(db.database, accepted.requestId), true);
     const over = await schedule(db.database, COORDINATOR, input());
     assert.equal(over.kind, 'elapsed');
@@ -163,7 +163,7 @@ describe('activities: run twice, count once', () => {
     assert.equal(await db.database.dispatch.count(), 0);
   });
 
-  it('schedule leaves nothing waiting of an attempt that a run beside it has reserved', async () => {
+  it('schedule leaves nothing waiting of an attempt that was reserved meanwhile', async () => {
     await schedule(db.database, COORDINATOR, input());
     assert.equal(await db.database.waiting.count(), 1);
     const node = await addNode(1);
