@@ -54,7 +54,7 @@ describe('recovery', function () {
       assert.ok(network.output.slice(said).includes(text));
       assert.notEqual((await network.pids()).get(name), pid);
       if (name !== 'gateway') assert.match(await answer, /data: \[DONE\]\s*$/, name);
-      await until(async () => (await network.call('/healthz')).ok, 'the gateway is not well');
+      await until(() => network.isWell(), 'the gateway is not well');
       await network.assertCompletedOnce(id, name);
     }
   });

@@ -117,6 +117,14 @@ export class LaunchedNetwork {
     });
   }
 
+  /** Whether the gateway answers, and says that all it needs is there. */
+  isWell(): Promise<boolean> {
+    return this.call('/healthz').then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  }
+
   /** Asks for a story as a stream. */
   async ask(maxTokens: number): Promise<{ id: string; response: Response }> {
     const response = await this.call('/v1/chat/completions', {
