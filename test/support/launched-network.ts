@@ -3,13 +3,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { processIdentity } from '../../workers/embedded/os-process.ts';
 import { freePorts } from '../../workers/embedded/ports.ts';
+import { until as waitUntil } from './until.ts';
 
 export const ROLES = ['coordinator', 'gateway', 'node-1', 'node-2', 'node-3', 'node-4'];
+const START_WITHIN_SECONDS = 240;
 const MODEL = 'smollm2-135m-instruct';
 const PROMPT = 'Write a long story about a lighthouse.';
 const PORTS = ['GATEWAY', 'COORDINATOR', 'POSTGRES', 'TEMPORAL', 'TEMPORAL_UI'] as const;
@@ -187,10 +188,6 @@ export function untilGone(name: string, pid: number): Promise<void> {
 }
 
 /** Waits for as long as a start may take on a busy machine. */
-export async function until(isTrue: () => boolean | Promise<boolean>, problem = ''): Promise<void> {
-  const deadline = Date.now() + 240_000;
-  while (!(await isTrue())) {
-    assert.ok(Date.now() < deadline, problem);
-    await sleep(100);
-  }
+export function until(isTrue: () => boolean | Promise<boolean>, problem = ''): Promise<void> {
+  return waitUntil(isTrue, problem, START_WITHIN_SECONDS);
 }
