@@ -16,6 +16,7 @@ import {
   type IntakeCall,
 } from '../protocol/receive.ts';
 import { priceWei } from '../protocol/settle.ts';
+import { LOST_LEASE_SECONDS } from './report-failure.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
 
 const SEED_MAX = 0x1_0000_0000;
@@ -190,7 +191,8 @@ export async function abandon(
       INSERT INTO failure_event (unit_id, dispatch, step, code, recovery)
       VALUES (${requestId}, 0, ${step}, ${code}, ${recovery})
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
-    await transaction.$executeRaw`DELETE FROM waiting WHERE unit_id = ${requestId}`;
+    await transaction.$queryRaw`
+      SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
     await announceOutcome(transaction, requestId);
     return true;
   });

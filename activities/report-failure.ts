@@ -46,8 +46,6 @@ export async function reportFailure(
           now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
         WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
     if (!MAYBE_BUSY.includes(code))
-      await transaction.$executeRaw`
-        UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL
-        WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
+      await transaction.$queryRaw`SELECT release_slot(${unitId}, ${dispatch}::int)`;
   });
 }

@@ -1,10 +1,11 @@
-import type { Database } from '../prisma/client.ts';
+import { sql, type Database } from '../prisma/client.ts';
 import { executeLimits } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
 import {
   chooseNode,
   ONLINE_SECONDS,
+  waitingPlaceMs,
   type Candidate,
   type Requirements,
 } from '../protocol/schedule.ts';
@@ -23,7 +24,7 @@ export interface ScheduleInput {
   readonly usedNodes: readonly NodeId[];
   readonly request: Pick<
     AcceptedInference,
-    'parameters' | 'modelDigest' | 'complexity' | 'deadlineAtMs' | 'payloadBytes'
+    'parameters' | 'modelDigest' | 'complexity' | 'acceptedAtMs' | 'deadlineAtMs' | 'payloadBytes'
   >;
 }
 
@@ -51,8 +52,8 @@ interface CandidateRow {
 }
 
 /**
- * Step 3 for one unit: reserves a slot in one statement, or holds the unit. Running it again for
- * the same (unit, dispatch) finds the reservation that the first run made.
+ * Step 3 for one unit: reserves a slot, or holds the unit. Running it again for the same (unit,
+ * dispatch) finds the reservation that the first run made, or that was made for it while it waited.
  *
  * @param coordinatorUrl where this coordinator takes the stream frames of the attempt.
  */
@@ -62,15 +63,17 @@ export async function schedule(
   input: ScheduleInput,
 ): Promise<ScheduleResult> {
   const startedAt = performance.now();
-  const assigned = await reserve(database, coordinatorUrl, input);
-  if (assigned)
-    return { kind: 'assigned', node: assigned, elapsedMs: performance.now() - startedAt };
+  const found = await reserve(database, coordinatorUrl, input);
+  if (found && (found.isNew || (await acknowledge(database, input))))
+    return { kind: 'assigned', node: found.node, elapsedMs: performance.now() - startedAt };
+  // The lease of a reservation ran out meanwhile: as if there had been none.
+  if (found) return schedule(database, coordinatorUrl, input);
   const { unitId, request } = input;
   if (Date.now() >= request.deadlineAtMs) {
     await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
     return { kind: 'elapsed' };
   }
-  const { isReserved, isOver } = await hold(database, input);
+  const { isReserved, isOver } = await hold(database, coordinatorUrl, input);
   // A run of this attempt beside this one has found a slot meanwhile.
   if (isReserved) return schedule(database, coordinatorUrl, input);
   return { kind: isOver ? 'elapsed' : 'waiting' };
@@ -79,36 +82,70 @@ export async function schedule(
 /** One statement: puts the unit among those that wait, unless there is nothing to wait for. */
 async function hold(
   database: Database,
-  { unitId, dispatch, request }: ScheduleInput,
+  coordinatorUrl: string,
+  input: ScheduleInput,
 ): Promise<{ readonly isReserved: boolean; readonly isOver: boolean }> {
+  const { unitId, dispatch, usedNodes, request } = input;
   const { parameters, complexity, modelDigest, deadlineAtMs } = request;
   const [found] = await database.$queryRaw<{ isReserved: boolean; isOver: boolean }[]>`
     WITH found AS (
-      SELECT EXISTS (SELECT FROM dispatch WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
+      SELECT EXISTS (SELECT FROM slot WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
                AS "isReserved",
              EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
                AS "isOver"),
     held AS (
-      INSERT INTO waiting (unit_id, priority, complexity, model_digest, tier, deadline_at)
-      SELECT ${unitId}, ${PRIORITY_KEYS[parameters.priority]}, ${complexity}, ${modelDigest},
-             ${parameters.hardwareTier}, ${new Date(deadlineAtMs)}
+      INSERT INTO waiting (unit_id, priority, complexity, workload_class, model_digest, tier,
+                           deadline_seconds, used_nodes, place_ms, deadline_at, input, coordinator)
+      SELECT ${unitId}, ${PRIORITY_KEYS[parameters.priority]}, ${complexity},
+             ${parameters.workloadClass}, ${modelDigest}, ${parameters.hardwareTier},
+             ${parameters.deadlineSeconds}, ${[...usedNodes]}::text[],
+             ${placeMs(request)}::float8, ${new Date(deadlineAtMs)},
+             ${JSON.stringify(input)}::jsonb, ${coordinatorUrl}
       FROM found WHERE NOT "isReserved" AND NOT "isOver"
-      ON CONFLICT (unit_id) DO NOTHING)
+      ON CONFLICT (unit_id) DO UPDATE SET used_nodes = EXCLUDED.used_nodes,
+        place_ms = EXCLUDED.place_ms, input = EXCLUDED.input, coordinator = EXCLUDED.coordinator,
+        assigned_at = NULL, signalled_at = NULL)
     SELECT * FROM found`;
   if (!found) throw new Error('SELECT EXISTS returned no row');
   return found;
 }
 
 /**
+ * The workflow knows of the reservation now: it waits no longer, and its lease begins.
+ *
+ * @returns false when the reservation was lost before.
+ */
+async function acknowledge(
+  database: Database,
+  { unitId, dispatch, request }: ScheduleInput,
+): Promise<boolean> {
+  const renewed = await database.$executeRaw`
+    WITH waited AS (DELETE FROM waiting WHERE unit_id = ${unitId})
+    UPDATE slot SET lease_until = now() + make_interval(secs => ${leaseSeconds(request)}::float8)
+    WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
+  return renewed === 1;
+}
+
+/** A reservation, and whether it was made just now. */
+export interface Reservation {
+  readonly node: Assignment;
+  readonly isNew: boolean;
+}
+
+/**
  * Reads the smallest qualifying nodes, lets the pure function choose, and takes a slot of the
  * chosen one; if others took its last slot meanwhile, of the next. Only the slot that is taken is
  * locked, so that units which are scheduled at once don't hide free nodes from each other.
+ *
+ * @param isAsleep whether the unit's workflow sleeps: then it has to be told, and its row among
+ *   those that wait stays until it has taken note.
  */
-async function reserve(
+export async function reserve(
   database: Database,
   coordinatorUrl: string,
   input: ScheduleInput,
-): Promise<Assignment | null> {
+  isAsleep = false,
+): Promise<Reservation | null> {
   const { usedNodes, request } = input;
   const { parameters, modelDigest, complexity } = request;
   const requirements: Requirements = {
@@ -119,24 +156,22 @@ async function reserve(
   };
   let rows = await qualifying(database, input);
   const reserved = rows.find(({ is_reserved }) => is_reserved);
-  if (reserved) {
-    // It may have begun to wait before that reservation was seen.
-    await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${input.unitId}`;
-    return assignment(reserved);
-  }
+  if (reserved) return { node: assignment(reserved), isNew: false };
   for (;;) {
     const candidates = rows.map(candidate);
     const chosen = chooseNode(candidates, requirements, usedNodes, parameters.deadlineSeconds);
     const row = chosen && rows.find(({ id }) => id === chosen.nodeId);
     if (!row) return null;
-    if (await take(database, coordinatorUrl, input, row.id)) return assignment(row);
+    if (await take(database, coordinatorUrl, input, row.id, isAsleep))
+      return { node: assignment(row), isNew: true };
     rows = rows.filter(({ id }) => id !== row.id);
   }
 }
 
 /**
- * The node that an earlier run for this attempt reserved, if there was one, and those that could
- * take the unit now, smallest first, no more than the decision needs to see.
+ * The node that is reserved for this attempt, if there is one, and those that could take the unit
+ * now, smallest first, no more than the decision needs to see. A node that suits a unit which waits
+ * and comes first is left to that one.
  */
 function qualifying(
   database: Database,
@@ -144,24 +179,35 @@ function qualifying(
 ): Promise<CandidateRow[]> {
   const { parameters, modelDigest, complexity } = request;
   return database.$queryRaw<CandidateRow[]>`
-    SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
+    SELECT node.id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
            encryption_key, signing_key, TRUE AS is_reserved
     FROM dispatch JOIN node ON node.id = dispatch.node_id
-    WHERE unit_id = ${unitId} AND dispatch = ${dispatch}
+      JOIN slot ON slot.unit_id = dispatch.unit_id AND slot.dispatch = dispatch.dispatch
+    WHERE dispatch.unit_id = ${unitId} AND dispatch.dispatch = ${dispatch}
+      AND dispatch.outcome IS NULL
     UNION ALL
     (SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
             encryption_key, signing_key, FALSE
     FROM node
-    WHERE status = 'active'
+    WHERE status = 'active' AND is_ready AND is_online AND NOT is_full
       AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
       AND tier >= ${parameters.hardwareTier}
       AND ${parameters.workloadClass} = ANY (workload_classes)
       AND model_digest = ${modelDigest}
       AND NOT (id = ANY (${[...usedNodes]}::text[]))
       AND tokens_per_second * ${parameters.deadlineSeconds}::float8 >= ${complexity}::float8
-      AND EXISTS (SELECT FROM slot WHERE slot.node_id = node.id
-                  AND (slot.unit_id IS NULL OR slot.lease_until < now()))
-    ORDER BY tier, tokens_per_second, id
+      AND EXISTS (SELECT FROM slot
+                  WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
+                    AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+      AND NOT EXISTS (
+        SELECT FROM waiting
+        WHERE assigned_at IS NULL AND waiting.model_digest = node.model_digest
+          AND (place_ms, unit_id) < (${placeMs(request)}::float8, ${unitId})
+          AND waiting.tier <= node.tier
+          AND waiting.workload_class = ANY (node.workload_classes)
+          AND NOT (node.id = ANY (waiting.used_nodes))
+          AND node.tokens_per_second * waiting.deadline_seconds >= waiting.complexity)
+    ORDER BY model_digest, tier, tokens_per_second, id
     LIMIT ${CANDIDATES_MAX})`;
 }
 
@@ -175,26 +221,43 @@ async function take(
   coordinatorUrl: string,
   { unitId, dispatch, request }: ScheduleInput,
   nodeId: NodeId,
+  isAsleep: boolean,
 ): Promise<boolean> {
+  const waited = isAsleep ? sql`UPDATE waiting SET assigned_at = now()` : sql`DELETE FROM waiting`;
   const inserted = await database.$executeRaw`
     WITH free AS (
-      SELECT node_id, index FROM slot
-      WHERE node_id = ${nodeId} AND (unit_id IS NULL OR lease_until < now())
+      SELECT slot.machine_id, slot.index FROM slot
+        JOIN node ON node.machine_id = slot.machine_id AND slot.index < node.slots
+      WHERE node.id = ${nodeId} AND (unit_id IS NULL OR lease_until < now())
         AND NOT EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
-      LIMIT 1 FOR UPDATE SKIP LOCKED),
+        AND NOT EXISTS (SELECT FROM dispatch WHERE unit_id = ${unitId}
+                        AND dispatch = ${dispatch} AND outcome IS NOT NULL)
+      LIMIT 1 FOR UPDATE OF slot SKIP LOCKED),
     taken AS (
       UPDATE slot SET unit_id = ${unitId}, dispatch = ${dispatch},
         lease_until = now() + make_interval(secs => ${leaseSeconds(request)}::float8)
-      FROM free WHERE slot.node_id = free.node_id AND slot.index = free.index
-      RETURNING slot.node_id),
+      FROM free WHERE slot.machine_id = free.machine_id AND slot.index = free.index
+      RETURNING slot.machine_id, slot.index),
+    filled AS (
+      UPDATE node SET is_full = TRUE FROM taken
+      WHERE node.machine_id = taken.machine_id AND NOT is_full
+        AND NOT EXISTS (SELECT FROM slot
+                        WHERE slot.machine_id = taken.machine_id AND slot.index < node.slots
+                          AND slot.index <> taken.index
+                          AND (slot.unit_id IS NULL OR slot.lease_until < now()))),
     started AS (
       UPDATE request SET status = 'running'
       WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken)),
-    waited AS (
-      DELETE FROM waiting WHERE unit_id = ${unitId} AND EXISTS (SELECT FROM taken))
+    waited AS (${waited} WHERE unit_id = ${unitId} AND EXISTS (SELECT FROM taken))
     INSERT INTO dispatch (unit_id, dispatch, node_id, coordinator)
-    SELECT ${unitId}, ${dispatch}, node_id, ${coordinatorUrl} FROM taken`;
+    SELECT ${unitId}, ${dispatch}, ${nodeId}, ${coordinatorUrl} FROM taken
+    ON CONFLICT (unit_id, dispatch) DO UPDATE
+      SET node_id = EXCLUDED.node_id, coordinator = EXCLUDED.coordinator, reserved_at = now()`;
   return inserted === 1;
+}
+
+function placeMs({ parameters, complexity, acceptedAtMs }: ScheduleInput['request']): number {
+  return waitingPlaceMs({ priority: parameters.priority, complexity, acceptedAtMs });
 }
 
 function leaseSeconds(request: ScheduleInput['request']): number {
@@ -202,13 +265,16 @@ function leaseSeconds(request: ScheduleInput['request']): number {
   return (limits.scheduleToStartMs + limits.startToCloseMs) / 1_000 + LEASE_GRACE_SECONDS;
 }
 
+/** What the statement has made sure of isn't read again. */
 function candidate(row: CandidateRow): Candidate {
   return {
     nodeId: row.id,
+    status: 'active',
     tier: row.tier,
     workloadClasses: row.workload_classes,
     modelDigest: row.model_digest,
     online: true,
+    ready: true,
     freeSlots: 1,
     throughputPerSecond: row.tokens_per_second,
   };

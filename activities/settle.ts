@@ -3,7 +3,7 @@ import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
-import { priceWei, settlement, type Settlement, type TokenUsage } from '../protocol/settle.ts';
+import { dueWei, settlement, type Settlement, type TokenUsage } from '../protocol/settle.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import { LOST_LEASE_SECONDS } from './report-failure.ts';
 
@@ -31,12 +31,7 @@ export interface SettleResult {
 export async function settle(database: Database, input: SettleInput): Promise<SettleResult> {
   const startedAt = performance.now();
   const { requestId, state, code } = input;
-  const usedWei = input.usage
-    ? priceWei(input.usage, {
-        promptWei: BigInt(input.price.promptWei),
-        completionWei: BigInt(input.price.completionWei),
-      })
-    : 0n;
+  const usedWei = input.usage ? dueWei(input.usage, input) : 0n;
   const due = settlement(state, BigInt(input.reservedWei), usedWei);
   const chargedWei =
     (state === 'completed'
@@ -50,13 +45,41 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
 }
 
 /**
+ * Step 9 for a request that was validated and whose run is lost: what was delivered is paid for.
+ *
+ * @returns false when it isn't such a request, or has ended meanwhile.
+ */
+export async function settleValidated(database: Database, requestId: RequestId): Promise<boolean> {
+  const [row] = await database.$queryRaw<{ accountId: string; due: string; reserved: string }[]>`
+    SELECT account_id AS "accountId", due_wei::text AS due, reserved_wei::text AS reserved
+    FROM request WHERE id = ${requestId} AND status = 'validated' AND due_wei IS NOT NULL`;
+  if (!row) return false;
+  const due = settlement('completed', BigInt(row.reserved), BigInt(row.due));
+  const { accountId } = row;
+  const unfinished = {
+    requestId,
+    accountId,
+    state: 'completed',
+    code: null,
+    timeline: [],
+  } as const;
+  return (await end(database, unfinished, due, performance.now())) !== null;
+}
+
+/**
  * One statement: moves the money and writes the final state, unless that was done before.
  *
  * @returns what the request was charged now; null when it had ended.
  */
 async function end(
   transaction: Transaction,
-  { requestId, accountId, state, code, timeline }: SettleInput,
+  {
+    requestId,
+    accountId,
+    state,
+    code,
+    timeline,
+  }: Pick<SettleInput, 'requestId' | 'accountId' | 'state' | 'code' | 'timeline'>,
   { captureWei, releaseWei }: Settlement,
   startedAt: number,
 ): Promise<string | null> {
@@ -69,8 +92,7 @@ async function end(
       SELECT id, ledger_settle(id, ${accountId}, ${captureWei.toString()}::numeric,
                                ${releaseWei.toString()}::numeric)::text AS settled
       FROM (SELECT id FROM request WHERE id = ${requestId} AND finished_at IS NULL FOR UPDATE)
-           AS unsettled),
-    waited AS (DELETE FROM waiting WHERE unit_id = ${requestId})
+           AS unsettled)
     UPDATE request SET status = ${state}, failure_code = ${code}, finished_at = now(),
       charged_wei = ${captureWei.toString()}::numeric,
       timeline = ${JSON.stringify(records)}::jsonb
@@ -94,10 +116,8 @@ async function giveUp(
   code: ErrorCode | null,
 ): Promise<void> {
   // What is still leased was given up in the middle: a cancellation, or a step that failed.
-  await transaction.$executeRaw`
-    UPDATE slot SET lease_until = least(lease_until,
-      now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
-    WHERE unit_id = ${requestId}`;
+  await transaction.$queryRaw`
+    SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
   if (code !== null) await reportEnd(transaction, requestId, code);
   await announceOutcome(transaction, requestId);
 }

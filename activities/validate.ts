@@ -12,7 +12,7 @@ import type { UnitId } from '../protocol/ids.ts';
 import { checkProof } from '../protocol/prove.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import type { TokenUsage } from '../protocol/settle.ts';
+import { dueWei, type TokenUsage } from '../protocol/settle.ts';
 import { checkResult, checkStream, returnBytesMax, type Relayed } from '../protocol/validate.ts';
 import type { Assignment } from './schedule.ts';
 
@@ -24,7 +24,13 @@ export interface ValidateInput {
   readonly returned: unknown;
   readonly request: Pick<
     AcceptedInference,
-    'parameters' | 'modelDigest' | 'seed' | 'payloadBytes' | 'requesterKey'
+    | 'parameters'
+    | 'modelDigest'
+    | 'seed'
+    | 'payloadBytes'
+    | 'requesterKey'
+    | 'price'
+    | 'reservedWei'
   >;
 }
 
@@ -116,18 +122,17 @@ async function store(
   const { unitId, dispatch, node } = input;
   const { scheme, poe, signature, decryptedAtMs, finishedAtMs } = checked.returned;
   const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
+  const due = dueWei(checked.result.usage, input.request);
   await database.$queryRaw`
     WITH decided AS (
       UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
         decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
       WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL),
-    freed AS (
-      UPDATE slot SET unit_id = NULL, dispatch = NULL, lease_until = NULL
-      WHERE unit_id = ${unitId} AND dispatch = ${dispatch}),
     validated AS (
       UPDATE request SET status = 'validated', validated_at = now(),
         sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
-        proof = ${JSON.stringify(proof)}::jsonb
+        proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
       WHERE id = ${unitId} AND status IN ('accepted', 'running'))
-    SELECT pg_notify(${OUTCOME_CHANNEL}, ${unitId})::text`;
+    SELECT release_slot(${unitId}, ${dispatch}::int),
+           pg_notify(${OUTCOME_CHANNEL}, ${unitId})::text`;
 }

@@ -148,6 +148,7 @@ function explained(node: PoolNode): ExplainedNode {
     workloadClasses: node.workloadClasses,
     modelDigest: node.modelDigest,
     online: isOnline(node),
+    ready: node.ready,
     silentSeconds: node.silentSeconds,
     freeSlots: node.slotsFree,
     slotsTotal: node.slotsTotal,

@@ -1,4 +1,4 @@
-import { createHmac, verify, type KeyObject } from 'node:crypto';
+import { createHmac, randomBytes, verify, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { sameSecret } from '../crypto/channel.ts';
 import { nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
@@ -32,6 +32,8 @@ const registrationSchema = z.strictObject({
   engine: z.string().min(1).max(200),
   tokensPerSecond: z.number().positive().max(1e6),
   slots: z.int().min(1).max(SLOTS_MAX),
+  /** Nodes of one operator that name the same machine share its slots. */
+  machine: label.optional(),
   signingKey: spki,
   encryptionKey: spki,
   issuedAtMs: z.int(),
@@ -95,28 +97,45 @@ async function store(transaction: Transaction, node: Registration): Promise<void
   const [operator] = await transaction.$queryRaw<object[]>`
     SELECT id FROM operator WHERE id = ${node.operatorId}`;
   if (!operator) throw new CodedError('node.operator_unknown');
+  const machineId = await machineOf(transaction, node);
+  // Slots before nodes, as everywhere: two that lock both can't wait for each other.
+  await transaction.$executeRaw`
+    INSERT INTO slot (machine_id, index)
+    SELECT ${machineId}, generate_series(0, ${node.slots}::int - 1)
+    ON CONFLICT (machine_id, index) DO NOTHING`;
   const stored = await transaction.$executeRaw`
-    INSERT INTO node (id, name, operator_id, tier, workload_classes, model_id, model_digest, engine,
-                      tokens_per_second, signing_key, encryption_key)
-    VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${node.tier},
-            ${[...node.workloadClasses]}::text[], ${node.modelId}, ${node.modelDigest},
-            ${node.engine}, ${node.tokensPerSecond}, decode(${node.signingKey}, 'base64'),
-            decode(${node.encryptionKey}, 'base64'))
-    ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, tier = EXCLUDED.tier,
+    INSERT INTO node (id, name, operator_id, machine_id, slots, status, tier, claimed_tier,
+                      workload_classes, model_id, model_digest, engine, tokens_per_second,
+                      claimed_tokens_per_second, signing_key, encryption_key)
+    VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${machineId}, ${node.slots}, 'active',
+            ${node.tier}, ${node.tier}, ${[...node.workloadClasses]}::text[], ${node.modelId},
+            ${node.modelDigest}, ${node.engine}, ${node.tokensPerSecond}, ${node.tokensPerSecond},
+            decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'))
+    ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, machine_id = EXCLUDED.machine_id,
+      slots = EXCLUDED.slots, tier = EXCLUDED.tier, claimed_tier = EXCLUDED.claimed_tier,
       workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
       model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
-      tokens_per_second = EXCLUDED.tokens_per_second, encryption_key = EXCLUDED.encryption_key,
+      tokens_per_second = EXCLUDED.tokens_per_second,
+      claimed_tokens_per_second = EXCLUDED.claimed_tokens_per_second,
+      encryption_key = EXCLUDED.encryption_key, is_full = FALSE, is_online = TRUE,
       last_seen_at = now()
     WHERE node.operator_id = EXCLUDED.operator_id`;
   if (stored === 0) throw new CodedError('node.operator_mismatch');
-  await transaction.$executeRaw`
-    INSERT INTO slot (node_id, index)
-    SELECT ${node.nodeId}, generate_series(0, ${node.slots}::int - 1)
-    ON CONFLICT (node_id, index) DO NOTHING`;
-  // Fewer slots than before: those in use go once they are free and the node registers again.
-  await transaction.$executeRaw`
-    DELETE FROM slot WHERE node_id = ${node.nodeId} AND index >= ${node.slots}
-      AND (unit_id IS NULL OR lease_until < now())`;
+}
+
+/**
+ * The machine that a node says it is on; without a name it is a machine of its own. A name belongs
+ * to one operator, so nobody can take up the slots of another's machine.
+ */
+async function machineOf(transaction: Transaction, node: Registration): Promise<string> {
+  const { operatorId, nodeId, machine: name = nodeId } = node;
+  const id = `mc_${randomBytes(16).toString('hex')}`;
+  const [machine] = await transaction.$queryRaw<{ id: string }[]>`
+    INSERT INTO machine (id, operator_id, name) VALUES (${id}, ${operatorId}, ${name})
+    ON CONFLICT (operator_id, name) DO UPDATE SET name = EXCLUDED.name
+    RETURNING id`;
+  if (!machine) throw new Error('INSERT … RETURNING returned no row');
+  return machine.id;
 }
 
 /**

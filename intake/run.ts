@@ -97,7 +97,7 @@ async function known(database: RunDependencies['database'], requestId: RequestId
   return record;
 }
 
-type RunState = 'none' | 'open' | 'closed';
+export type RunState = 'none' | 'open' | 'closed';
 
 /** What Temporal knows of the run of a request. */
 export async function runState(client: Client, requestId: string): Promise<RunState> {

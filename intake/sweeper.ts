@@ -1,23 +1,31 @@
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
-import type { Logger } from 'pino';
-import { abandon } from '../activities/receive.ts';
-import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
-import { shortId, type RequestId } from '../protocol/ids.ts';
-import { ONLINE_SECONDS } from '../protocol/schedule.ts';
-import type { wakeSignal } from '../workflows/unit.ts';
-import { runState } from './run.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inTransaction } from '../prisma/client.ts';
+import { match, remind, type MatchDependencies } from './match.ts';
+import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
 
 const SWEEP_MS = 1_000;
 /** Any number that all coordinators share: one of them sweeps at a time. */
 const SWEEP_LOCK = 5_074_821;
-/** A unit that couldn't use what it was woken for is left alone this long. */
-const WAKE_AGAIN_SECONDS = 5;
-/** A request whose workflow hasn't started by then never will: its gateway has given up too. */
-const START_GRACE_SECONDS = 300;
-const WAKE: (typeof wakeSignal)['name'] = 'wake';
+
+export type SweeperDependencies = MatchDependencies;
+
+/** Something that is done once in a while, by one coordinator of the network. */
+export interface Duty {
+  readonly name: string;
+  readonly everySeconds: number;
+  readonly run: (dependencies: SweeperDependencies) => Promise<unknown>;
+}
+
+/** In the order in which they are done: what frees slots comes before what gives them away. */
+export const DUTIES: readonly Duty[] = [
+  { name: 'reclaim closed', everySeconds: 2, run: reclaimClosed },
+  { name: 'reclaim absent', everySeconds: 10, run: (it) => reclaimAbsent(it) },
+  { name: 'repair hints', everySeconds: 1, run: repairHints },
+  { name: 'remind', everySeconds: 1, run: remind },
+];
 
 export interface Sweeper {
-  /** Sweeps soon: capacity may have appeared. Without effect while nothing is known to wait. */
+  /** Capacity may have appeared: matches at once, if anything is known to wait. */
   hint(): void;
   /** A unit begins to wait. */
   expect(): void;
@@ -25,123 +33,122 @@ export interface Sweeper {
 }
 
 /**
- * The one background duty of a coordinator: wakes waiting units for which a slot became free, and
- * ends requests whose start was lost. Hints only make it sooner; a missed one costs a second.
+ * The background work of a coordinator: gives free slots to waiting units, whenever a hint says
+ * that it may be worth it and once a second in any case, and does the duties of the network. Hints
+ * only make it sooner; a missed one costs a second.
  */
-export function startSweeper(database: Database, client: Client, log: Logger): Sweeper {
+export function startSweeper(dependencies: SweeperDependencies, duties = DUTIES): Sweeper {
+  const { log } = dependencies;
   const stopped = new AbortController();
-  let hinted: (() => void) | undefined;
+  const { signal } = stopped;
   // What waits for another coordinator is seen within a second; here every request gives a hint.
   let anyWaiting = true;
-  const loop = (async () => {
-    while (!stopped.signal.aborted) {
+  let hinted: (() => void) | undefined;
+  let isHinted = false;
+  const failed = (error: unknown) =>
+    log.error({ error: String(error) }, 'sweeper // failed, will sweep again');
+
+  async function matching(): Promise<void> {
+    while (!signal.aborted) {
+      isHinted = false;
       anyWaiting = false;
       try {
-        const swept = await sweep(database, client, log);
-        anyWaiting ||= swept.waiting > 0;
+        const matched = await match(dependencies);
+        anyWaiting ||= matched.anyWaiting;
+        if (matched.assigned.length > 0) continue;
       } catch (error) {
-        log.error({ error: String(error) }, 'sweeper // failed, will sweep again');
+        anyWaiting = true;
+        failed(error);
+        await sleep(SWEEP_MS, undefined, { signal }).catch(() => undefined);
       }
-      if (stopped.signal.aborted) break;
+      if (isHinted && anyWaiting) continue;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, SWEEP_MS);
         hinted = () => {
           clearTimeout(timer);
           resolve();
         };
+        if (signal.aborted) hinted();
       });
       hinted = undefined;
     }
-  })();
+  }
+
+  const loops = Promise.all([
+    matching(),
+    repeatedly(signal, failed, createRound(dependencies, duties)),
+  ]);
   return {
     hint() {
+      isHinted = true;
       if (anyWaiting) hinted?.();
     },
     expect() {
       anyWaiting = true;
+      this.hint();
     },
     async stop() {
       stopped.abort();
       hinted?.();
-      await loop;
+      await loops;
     },
   };
 }
 
-/** What one round found and did. */
-export interface Swept {
-  readonly woken: readonly string[];
-  /** Units that waited; 0 as well when another coordinator was sweeping. */
-  readonly waiting: number;
-  readonly abandoned: readonly string[];
-}
-
-/** One round. @returns the units woken, how many wait, and the requests ended. */
-export async function sweep(database: Database, client: Client, log: Logger): Promise<Swept> {
-  const due = await inTransaction(database, async (transaction) => {
-    const [lock] = await transaction.$queryRaw<{ held: boolean }[]>`
-      SELECT pg_try_advisory_xact_lock(${SWEEP_LOCK}::bigint) AS held`;
-    if (!lock?.held) return { wake: [], stale: [], waiting: 0 };
-    const [row] = await transaction.$queryRaw<{ waiting: number }[]>`
-      SELECT count(*)::int AS waiting FROM waiting`;
-    const waiting = row?.waiting ?? 0;
-    const wake = waiting > 0 ? await wakeable(transaction) : [];
-    return { wake, stale: await stale(transaction), waiting };
-  });
-  for (const unitId of due.wake) await wake(client, database, unitId, log);
-  const abandoned: string[] = [];
-  for (const requestId of due.stale) {
-    if ((await runState(client, requestId)) !== 'none') continue;
-    if (!(await abandon(database, requestId))) continue;
-    log.error({ request: shortId(requestId), code: 'receive.not_started' }, 'sweeper // abandoned');
-    abandoned.push(requestId);
+async function repeatedly(
+  signal: AbortSignal,
+  failed: (error: unknown) => void,
+  work: () => Promise<unknown>,
+): Promise<void> {
+  while (!signal.aborted) {
+    await work().catch(failed);
+    await sleep(SWEEP_MS, undefined, { signal }).catch(() => undefined);
   }
-  return { woken: due.wake, waiting: due.waiting, abandoned };
 }
 
 /**
- * Waiting units that a free slot would fit, in the waiting order: priority, then the largest first
- * (best-fit decreasing), then age. No more of them than there are free slots.
+ * One round of the duties that are due, unless another coordinator is at it. One that fails doesn't
+ * keep the others from being done.
+ *
+ * @returns a function that does a round each time it is called.
  */
-async function wakeable(transaction: Transaction): Promise<string[]> {
-  const rows = await transaction.$queryRaw<{ unit_id: string }[]>`
-    WITH free AS (
-      SELECT node.tier, node.model_digest
-      FROM node JOIN slot ON slot.node_id = node.id
-      WHERE node.status = 'active'
-        AND node.last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
-        AND (slot.unit_id IS NULL OR slot.lease_until < now())
-    ), due AS (
-      SELECT unit_id FROM waiting
-      WHERE (woken_at IS NULL
-             OR woken_at < now() - make_interval(secs => ${WAKE_AGAIN_SECONDS}::float8))
-        AND EXISTS (SELECT FROM free WHERE free.model_digest = waiting.model_digest
-                    AND free.tier >= waiting.tier)
-      ORDER BY priority, complexity DESC, since
-      LIMIT (SELECT count(*) FROM free)
-    )
-    UPDATE waiting SET woken_at = now() FROM due WHERE waiting.unit_id = due.unit_id
-    RETURNING waiting.unit_id`;
-  return rows.map(({ unit_id }) => unit_id);
+export function createRound(
+  dependencies: SweeperDependencies,
+  duties: readonly Duty[] = DUTIES,
+): () => Promise<void> {
+  const doneAtMs = new Map<string, number>();
+  return async () => {
+    const nowMs = performance.now();
+    const due = duties.filter(
+      ({ name, everySeconds }) => nowMs >= (doneAtMs.get(name) ?? -Infinity) + everySeconds * 1_000,
+    );
+    if (due.length === 0) return;
+    await inTransaction(dependencies.database, async (transaction) => {
+      const [lock] = await transaction.$queryRaw<{ held: boolean }[]>`
+        SELECT pg_try_advisory_xact_lock(${SWEEP_LOCK}::bigint) AS held`;
+      if (!lock?.held) return;
+      for (const { name, run } of due) {
+        doneAtMs.set(name, nowMs);
+        try {
+          await run(dependencies);
+        } catch (error) {
+          dependencies.log.error({ duty: name, error: String(error) }, 'sweeper // a duty failed');
+        }
+      }
+    });
+  };
 }
 
-async function stale(transaction: Transaction): Promise<RequestId[]> {
-  const rows = await transaction.$queryRaw<{ id: RequestId }[]>`
-    SELECT id FROM request
-    WHERE status = 'accepted' AND finished_at IS NULL
-      AND accepted_at < now() - make_interval(secs => ${START_GRACE_SECONDS}::float8)
-      AND NOT EXISTS (SELECT FROM waiting WHERE unit_id = request.id)
-    ORDER BY accepted_at LIMIT 100`;
-  return rows.map(({ id }) => id);
-}
-
-async function wake(client: Client, database: Database, unitId: string, log: Logger) {
-  try {
-    await client.workflow.getHandle(unitId).signal(WAKE);
-  } catch (error) {
-    if (!(error instanceof WorkflowNotFoundError)) throw error;
-    // Its workflow has ended without Schedule having the last word: it waits for nothing.
-    await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
-    log.warn({ unit: unitId }, 'sweeper // a waiting unit had no workflow');
-  }
+/**
+ * `is_full` keeps Schedule's look short, and the slots are the truth: a lease that ran out, or a
+ * slot that was freed while another was taken, leaves the hint wrong until it is mended here.
+ */
+export async function repairHints({
+  database,
+}: Pick<SweeperDependencies, 'database'>): Promise<void> {
+  await database.$executeRaw`
+    UPDATE node SET is_full = FALSE
+    WHERE is_full AND EXISTS (
+      SELECT FROM slot WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
+        AND (slot.unit_id IS NULL OR slot.lease_until < now()))`;
 }

@@ -18,6 +18,8 @@ export interface NodeClaims {
   readonly engine: string;
   readonly tokensPerSecond: number;
   readonly slots: number;
+  /** Nodes of one operator that name the same machine share its slots; by default its own. */
+  readonly machine?: string;
 }
 
 /** What the coordinator answers to a registration. */

@@ -2,6 +2,8 @@ import { PrismaPg } from '@prisma/adapter-pg';
 import { Prisma, PrismaClient } from './generated/client.ts';
 
 export type Database = PrismaClient;
+/** A piece of a statement, with its parameters. */
+export const { sql } = Prisma;
 /** What statements may be run on: the client, or the transaction that the caller is in. */
 export type Transaction = Pick<PrismaClient, '$queryRaw' | '$executeRaw'>;
 

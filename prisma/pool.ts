@@ -1,4 +1,5 @@
 import type { NodeId } from '../protocol/ids.ts';
+import type { NodeStatus } from '../protocol/schedule.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
 
@@ -9,7 +10,7 @@ export interface PoolNode {
   readonly id: NodeId;
   readonly name: string;
   readonly operatorId: string;
-  readonly status: 'active' | 'draining' | 'removed';
+  readonly status: NodeStatus;
   readonly tier: number;
   readonly workloadClasses: readonly string[];
   readonly modelId: string;
@@ -20,6 +21,8 @@ export interface PoolNode {
   readonly lastSeenAt: Date;
   /** Since its last heartbeat, by the database's clock. */
   readonly silentSeconds: number;
+  /** Whether its backend can serve, by its own word. */
+  readonly ready: boolean;
   readonly slotsTotal: number;
   readonly slotsFree: number;
   /** Faulty returns and missed deadlines that count against it. */
@@ -32,12 +35,13 @@ const POOL_NODE = Prisma.sql`
          workload_classes AS "workloadClasses", model_id AS "modelId",
          model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
          registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
-         extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
+         extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds", is_ready AS ready,
          slots.total AS "slotsTotal", slots.free AS "slotsFree", flags.total AS flags
   FROM node,
     LATERAL (SELECT count(*)::int AS total,
                count(*) FILTER (WHERE unit_id IS NULL OR lease_until < now())::int AS free
-             FROM slot WHERE slot.node_id = node.id) AS slots,
+             FROM slot
+             WHERE slot.machine_id = node.machine_id AND slot.index < node.slots) AS slots,
     LATERAL (SELECT count(*)::int AS total FROM node_event
              WHERE node_event.node_id = node.id) AS flags`;
 

@@ -96,6 +96,12 @@ export const ERRORS = {
   'node.operator_mismatch': channel(409, 'The node is registered with another operator.'),
   'node.unknown': channel(404, 'No such node is registered; register again.'),
   'coordinator.internal': row('receive', 'fail', 500, 'The coordinator failed unexpectedly.'),
+  'coordinator.run_lost': row(
+    'receive',
+    'fail',
+    503,
+    'The run of the request was ended from outside, or lost.',
+  ),
   'gateway.coordinator_unreachable': gateway(503, 'No coordinator can be reached.'),
   'gateway.request_not_found': gateway(404, 'No such request in this account.'),
   'gateway.request_ended': gateway(409, 'The request has ended: there is nothing to cancel.'),

@@ -6,13 +6,13 @@ import {
   ONLINE_SECONDS,
   type Candidate,
   type FailedFilter,
+  type NodeStatus,
   type Requirements,
 } from './schedule.ts';
 
 /** A node as `explain` looks at it: also those that Schedule doesn't even read. */
 export interface ExplainedNode extends Candidate {
   readonly name: string;
-  readonly status: 'active' | 'draining' | 'removed';
   readonly silentSeconds: number;
   readonly slotsTotal: number;
 }
@@ -26,7 +26,7 @@ export interface ExplainedAttempt {
 
 /** The first filter that fails, in Schedule's order, and the sentence for people. */
 export interface NodeVerdict {
-  readonly failedFilter: FailedFilter | 'draining' | 'removed' | null;
+  readonly failedFilter: FailedFilter | null;
   readonly message: string;
 }
 
@@ -37,8 +37,6 @@ export function explainNodeForUnit(
   attempts: readonly ExplainedAttempt[],
   deadlineSeconds: number,
 ): NodeVerdict {
-  if (node.status !== 'active')
-    return { failedFilter: node.status, message: statusMessage(node.status) };
   const usedNodes = attempts.map(({ nodeId }) => nodeId);
   const failed = failedFilter(node, unit, usedNodes, deadlineSeconds);
   const message = failed
@@ -55,8 +53,14 @@ function filterMessage(
   deadlineSeconds: number,
 ): string {
   switch (failed) {
+    case 'probing':
+    case 'draining':
+    case 'removed':
+      return statusMessage(failed);
     case 'offline':
       return offlineMessage(node);
+    case 'backend_gone':
+      return BACKEND_GONE;
     case 'workload_class':
       return `It doesn't serve the workload class ${unit.workloadClass}.`;
     case 'model':
@@ -94,7 +98,9 @@ export interface NodeReason {
   readonly code:
     | 'removed'
     | 'draining'
+    | 'probing'
     | 'offline'
+    | 'backend_gone'
     | 'model_not_served'
     | 'not_picking_up'
     | 'no_slots'
@@ -163,6 +169,7 @@ function nodeHindrances({ node, modelServed }: NodeSituation): NodeReason[] {
   const add = (code: NodeReason['code'], message: string) => void reasons.push({ code, message });
   if (node.status !== 'active') add(node.status, statusMessage(node.status));
   if (!node.online) add('offline', offlineMessage(node));
+  if (!node.ready) add('backend_gone', BACKEND_GONE);
   if (!modelServed) add('model_not_served', 'No model of the network has the weights it serves.');
   if (node.slotsTotal === 0) add('no_slots', 'It has no slots.');
   else if (node.freeSlots === 0) add('busy', slotsMessage(node));
@@ -188,10 +195,18 @@ function goesFirst(other: ExplainedNode, node: ExplainedNode): boolean {
   return other.throughputPerSecond < node.throughputPerSecond;
 }
 
-function statusMessage(status: 'draining' | 'removed'): string {
-  return status === 'removed'
-    ? 'It was removed from the pool.'
-    : 'It is draining: it ends what it has and takes nothing new.';
+const BACKEND_GONE = 'It says that its backend can not serve; it gets no work until it can.';
+
+function statusMessage(status: Exclude<NodeStatus, 'active'>): string {
+  switch (status) {
+    case 'probing':
+      return 'The network is measuring it with a request of its own; it gets no other until then.';
+    case 'draining':
+      return 'It is draining: it ends what it has and takes nothing new.';
+    case 'removed':
+      break;
+  }
+  return 'It was removed from the pool.';
 }
 
 function offlineMessage({ silentSeconds }: ExplainedNode): string {

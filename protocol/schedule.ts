@@ -1,4 +1,5 @@
 import type { NodeId } from './ids.ts';
+import type { Priority } from './receive.ts';
 import type { WorkloadClassName } from './workload.ts';
 
 /** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
@@ -13,21 +14,32 @@ export interface Requirements {
   readonly complexity: number;
 }
 
-/** What the scheduler knows of a node that has a free slot. */
+/** Whether a node is in the pool. Only an active one gets work. */
+export type NodeStatus = 'probing' | 'active' | 'draining' | 'removed';
+
+/** What the scheduler knows of a node. */
 export interface Candidate {
   readonly nodeId: NodeId;
+  readonly status: NodeStatus;
+  /** Attested by the coordinator. */
   readonly tier: number;
   readonly workloadClasses: readonly string[];
   readonly modelDigest: string;
+  /** Whether it sends heartbeats. */
   readonly online: boolean;
+  /** Whether its backend can serve, by its own word. */
+  readonly ready: boolean;
+  /** Of its machine, as far as it may use them. */
   readonly freeSlots: number;
-  /** Measured, in the measure of the workload class per second. */
+  /** Measured by the coordinator, in the measure of the workload class per second. */
   readonly throughputPerSecond: number;
 }
 
 /** Names of the filters, for `explain`: why a node didn't get a unit. */
 export type FailedFilter =
+  | Exclude<NodeStatus, 'active'>
   | 'offline'
+  | 'backend_gone'
   | 'workload_class'
   | 'model'
   | 'tier'
@@ -52,7 +64,9 @@ export function failedFilter(
   usedNodes: readonly NodeId[],
   remainingSeconds: number,
 ): FailedFilter | null {
+  if (node.status !== 'active') return node.status;
   if (!node.online) return 'offline';
+  if (!node.ready) return 'backend_gone';
   if (!node.workloadClasses.includes(unit.workloadClass)) return 'workload_class';
   if (node.modelDigest !== unit.modelDigest) return 'model';
   if (node.tier < unit.hardwareTier) return 'tier';
@@ -91,4 +105,44 @@ export function estimateSeconds(node: Candidate, unit: Requirements): number {
 
 function size(node: Candidate): number {
   return node.throughputPerSecond * reputation(node.nodeId);
+}
+
+/**
+ * How much later a unit of each priority may have come and still go first, in seconds. Together
+ * with `LARGEST_FIRST_SECONDS` half of the default deadline: whoever waits longer than that is
+ * overtaken by nobody who comes.
+ */
+const PRIORITY_LAG_SECONDS: Readonly<Record<Priority, number>> = {
+  urgent: 0,
+  expedited: 15,
+  standard: 45,
+};
+const LARGEST_FIRST_SECONDS = 15;
+/** Where size counts for half of `LARGEST_FIRST_SECONDS`: about a page of text. */
+const MEDIUM_COMPLEXITY = 2_048;
+
+/** No unit is overtaken by one that was accepted this much later, whatever their priorities. */
+export const OVERTAKE_SECONDS_MAX = PRIORITY_LAG_SECONDS.standard + LARGEST_FIRST_SECONDS;
+
+/** What decides where in the waiting order a unit stands. */
+export interface Queued {
+  readonly priority: Priority;
+  readonly complexity: number;
+  /** Milliseconds since the epoch; the age of a unit counts from here, also after re-dispatches. */
+  readonly acceptedAtMs: number;
+}
+
+/**
+ * The place of a unit among those that wait; the lowest goes first. Priority comes first, then
+ * complexity (largest first: best-fit decreasing), and age raises all alike, so that of two units
+ * the same one is first at any time: the place is a constant, which an index can keep, and nothing
+ * starves.
+ *
+ * @returns milliseconds since the epoch: when an urgent unit of no size would have had to be
+ *   accepted to stand here.
+ */
+export function waitingPlaceMs({ priority, complexity, acceptedAtMs }: Queued): number {
+  const size = complexity / (complexity + MEDIUM_COMPLEXITY);
+  const lagSeconds = PRIORITY_LAG_SECONDS[priority] - LARGEST_FIRST_SECONDS * size;
+  return acceptedAtMs + lagSeconds * 1_000;
 }

@@ -1,4 +1,5 @@
 import type { FinalState } from './lifecycle.ts';
+import type { AcceptedInference } from './receive.ts';
 
 /** Prices of one model, in wei of $PRLX per token. */
 export interface TokenPrice {
@@ -18,6 +19,24 @@ export function priceWei(usage: TokenUsage, price: TokenPrice): bigint {
     BigInt(usage.promptTokens) * price.promptWei +
     BigInt(usage.completionTokens) * price.completionWei
   );
+}
+
+/**
+ * What delivered work costs: by its usage, which is the node's claim, and so never more than what
+ * was reserved for the upper bound.
+ *
+ * @param accepted prices per token and the reservation, in decimal wei.
+ */
+export function dueWei(
+  usage: TokenUsage,
+  { price, reservedWei }: Pick<AcceptedInference, 'price' | 'reservedWei'>,
+): bigint {
+  const { promptWei, completionWei } = price;
+  const usedWei = priceWei(usage, {
+    promptWei: BigInt(promptWei),
+    completionWei: BigInt(completionWei),
+  });
+  return usedWei < BigInt(reservedWei) ? usedWei : BigInt(reservedWei);
 }
 
 /** How a reservation ends: `captureWei + releaseWei` is always the whole of it. */

@@ -37,7 +37,7 @@ async function startCoordinator(): Promise<RunningRole> {
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
-  const sweeper = startSweeper(database, client, log);
+  const sweeper = startSweeper({ database, client, log });
   const hint = () => sweeper.hint();
   const coordinatorUrl = urlOf(config);
 

@@ -143,8 +143,8 @@ function executeSummary(dispatch: number, node: Assignment): string {
 
 // Each step gets what it needs and no more: the payload isn't copied through history again.
 function schedulable(request: AcceptedInference) {
-  const { parameters, modelDigest, complexity, deadlineAtMs, payloadBytes } = request;
-  return { parameters, modelDigest, complexity, deadlineAtMs, payloadBytes };
+  const { parameters, modelDigest, complexity, acceptedAtMs, deadlineAtMs, payloadBytes } = request;
+  return { parameters, modelDigest, complexity, acceptedAtMs, deadlineAtMs, payloadBytes };
 }
 
 function sealable(request: AcceptedInference) {
@@ -153,6 +153,6 @@ function sealable(request: AcceptedInference) {
 }
 
 function checkable(request: AcceptedInference) {
-  const { parameters, modelDigest, seed, payloadBytes, requesterKey } = request;
-  return { parameters, modelDigest, seed, payloadBytes, requesterKey };
+  const { parameters, modelDigest, seed, payloadBytes, requesterKey, price, reservedWei } = request;
+  return { parameters, modelDigest, seed, payloadBytes, requesterKey, price, reservedWei };
 }

@@ -5,10 +5,11 @@ import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule, type ScheduleInput } from '../../activities/schedule.ts';
 import { settle, type SettleInput } from '../../activities/settle.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
-import { formatNodeId, type NodeId, type UnitId } from '../../protocol/ids.ts';
+import type { NodeId, UnitId } from '../../protocol/ids.ts';
 import type { AcceptedInference } from '../../protocol/receive.ts';
-import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
-import { balances, intakeCall, OPERATOR, receiveKeys, seedInstant } from '../support/seeded.ts';
+import { repairHints } from '../../intake/sweeper.ts';
+import { addPoolNode } from '../support/pool.ts';
+import { balances, intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const COORDINATOR = 'http://127.0.0.1:1';
@@ -24,27 +25,7 @@ describe('activities: run twice, count once', () => {
   });
   afterEach(() => db.close());
 
-  async function addNode(tier: number, slots = 1): Promise<NodeId> {
-    const id = formatNodeId(randomBytes(32));
-    const key = Buffer.from('key');
-    await db.database.node.create({
-      data: {
-        id,
-        name: `tier-${tier}`,
-        operatorId: OPERATOR,
-        tier,
-        workloadClasses: ['ai.inference'],
-        modelId: INSTANT_MODEL.id,
-        modelDigest: INSTANT_MODEL.digest,
-        engine: 'instant/1',
-        tokensPerSecond: 1_000,
-        signingKey: key,
-        encryptionKey: key,
-        slots: { create: Array.from({ length: slots }, (_, index) => ({ index })) },
-      },
-    });
-    return id;
-  }
+  const addNode = (tier: number, slots = 1) => addPoolNode(db.database, { tier, slots });
 
   const input = (changed: Partial<ScheduleInput> = {}): ScheduleInput => ({
     unitId: accepted.requestId,
@@ -130,6 +111,8 @@ describe('activities: run twice, count once', () => {
     const node = await addNode(1);
     await assigned();
     await db.database.slot.updateMany({ data: { leaseUntil: new Date(0) } });
+    // What the sweeper sees within a second.
+    await repairHints(db);
     const unitId = `req_${'a'.repeat(64)}` as UnitId;
     assert.equal(await assigned({ unitId }), node);
   });

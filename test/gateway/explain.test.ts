@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatNodeId } from '../../protocol/ids.ts';
+import { addPoolNode, deletePoolNodes } from '../support/pool.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
-import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { API_KEY } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
 
@@ -42,27 +41,13 @@ describe('gateway/explain', () => {
 
   /** A node that only has a row. It is seen in the future, so that it stays online. */
   async function storedNode(name: string, changed: object = {}): Promise<string> {
-    const id = formatNodeId(randomBytes(32));
-    const key = Buffer.from('key');
-    await network.database.node.create({
-      data: {
-        id,
-        name,
-        operatorId: 'op',
-        tier: 3,
-        workloadClasses: ['ai.inference'],
-        modelId: INSTANT_MODEL.id,
-        modelDigest: INSTANT_MODEL.digest,
-        engine: 'e',
-        tokensPerSecond: 10,
-        signingKey: key,
-        encryptionKey: key,
-        lastSeenAt: new Date(Date.now() + 3_600_000),
-        slots: { create: [{ index: 0 }] },
-        ...changed,
-      },
+    return addPoolNode(network.database, {
+      name,
+      tier: 3,
+      tokensPerSecond: 10,
+      lastSeenAt: new Date(Date.now() + 3_600_000),
+      ...changed,
     });
-    return id;
   }
 
   async function get<Answer = Explanation>(path: string): Promise<Answer> {
@@ -200,9 +185,7 @@ describe('gateway/explain', () => {
     const others = reasons.find(({ code }) => code === 'others_first');
     assert.match(others?.message ?? '', /\bfirst\b/);
     assert.doesNotMatch(others?.message ?? '', /gone|silent|other-model|second/);
-    const where = { id: { in: [first, second] } };
-    await network.database.slot.deleteMany({ where: { nodeId: where.id } });
-    await network.database.node.deleteMany({ where });
+    await deletePoolNodes(network.database, [first, second]);
   });
 
   it('says why a node has no work', async () => {

@@ -6,6 +6,8 @@ import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
+import { readNode } from '../../prisma/pool.ts';
+import { deletePoolNodes } from '../support/pool.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const secret = createSecretKey(randomBytes(32));
@@ -53,7 +55,7 @@ describe('intake/nodes', () => {
     return { registration: body, signature: signature.toString('base64url') };
   }
 
-  const slotsOf = (nodeId: string) => db.database.slot.count({ where: { nodeId } });
+  const slotsOf = async (id: string) => (await readNode(db.database, id))?.slotsTotal;
 
   it('registers a node once, however often it comes, with as many slots as it has', async () => {
     await registerNode(db.database, secret, signed(registration()));
@@ -86,8 +88,7 @@ describe('intake/nodes', () => {
     await assert.rejects(register('nobody'), failsAs('node.operator_unknown'));
     const node = await db.database.node.findUnique({ where: { id: keys.nodeId } });
     assert.equal(node?.operatorId, 'op');
-    await db.database.slot.deleteMany({ where: { nodeId: keys.nodeId } });
-    await db.database.node.delete({ where: { id: keys.nodeId } });
+    await deletePoolNodes(db.database, [keys.nodeId]);
   });
 
   it('lets one operator have several nodes', async () => {
@@ -99,8 +100,7 @@ describe('intake/nodes', () => {
     });
     const ids = operator?.nodes.map(({ id }) => id).toSorted();
     assert.deepEqual(ids, [keys.nodeId, others.nodeId].toSorted());
-    await db.database.slot.deleteMany({ where: { nodeId: others.nodeId } });
-    await db.database.node.delete({ where: { id: others.nodeId } });
+    await deletePoolNodes(db.database, [others.nodeId]);
   });
 
   it('refuses who does not hold the key, or signs something else', async () => {
@@ -138,8 +138,7 @@ describe('intake/nodes', () => {
       secret,
       signed(registration({}, others), others),
     );
-    await db.database.$executeRaw`DELETE FROM slot WHERE node_id = ${others.nodeId}`;
-    await db.database.node.delete({ where: { id: others.nodeId } });
+    await deletePoolNodes(db.database, [others.nodeId]);
     await assert.rejects(
       heartbeat(db.database, secret, others.nodeId, otherToken),
       failsAs('node.unknown'),

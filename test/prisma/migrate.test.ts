@@ -76,7 +76,8 @@ describe('prisma/migrate', () => {
       `SELECT node.id, operator.name AS operator
        FROM node JOIN operator ON operator.id = node.operator_id ORDER BY node.id`,
     );
-    await assert.rejects(add('n4', 'nobody'), /node_operator_id_fkey/);
+    const rename = client.query(`UPDATE node SET operator_id = 'nobody'`);
+    await assert.rejects(rename, /node_operator_id_fkey/);
     await client.end();
     assert.deepEqual(
       rows.map(({ id, operator }) => [id, operator]),

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readNode, readNodesBefore, readPool } from '../../prisma/pool.ts';
+import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const DIGEST = `sha256:${'1'.repeat(64)}`;
@@ -21,7 +22,7 @@ describe('prisma/pool', () => {
     await addNode('other', { modelDigest: `sha256:${'2'.repeat(64)}` });
     await addNode('busy', {});
     await db.database.slot.updateMany({
-      where: { nodeId: idOf('busy') },
+      where: { machineId: idOf('busy') },
       data: { unitId: 'u', dispatch: 1, leaseUntil: new Date(Date.now() + 3_600_000) },
     });
   });
@@ -30,25 +31,16 @@ describe('prisma/pool', () => {
   const idOf = (name: string) => `nd_${Buffer.from(name).toString('hex').padEnd(64, '0')}`;
 
   /** Online for the length of any test. */
-  async function addNode(name: string, changed: object): Promise<void> {
-    const key = Buffer.from('key');
-    await db.database.node.create({
-      data: {
-        id: idOf(name),
-        name,
-        operatorId: 'op',
-        tier: 2,
-        workloadClasses: ['ai.inference'],
-        modelId: 'm',
-        modelDigest: DIGEST,
-        engine: 'e',
-        tokensPerSecond: 5,
-        signingKey: key,
-        encryptionKey: key,
-        lastSeenAt: new Date(Date.now() + 3_600_000),
-        slots: { create: [{ index: 0 }] },
-        ...changed,
-      },
+  async function addNode(name: string, changed: PoolNodeData): Promise<void> {
+    await addPoolNode(db.database, {
+      id: idOf(name),
+      name,
+      operatorId: 'op',
+      tier: 2,
+      modelDigest: DIGEST,
+      tokensPerSecond: 5,
+      lastSeenAt: new Date(Date.now() + 3_600_000),
+      ...changed,
     });
   }
 

@@ -24,6 +24,7 @@ const fitting: ExplainedNode = {
   workloadClasses: ['ai.inference'],
   modelDigest: 'sha256:a',
   online: true,
+  ready: true,
   silentSeconds: 1,
   freeSlots: 1,
   slotsTotal: 2,

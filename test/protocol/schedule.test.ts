@@ -11,6 +11,7 @@ import {
   type Requirements,
 } from '../../protocol/schedule.ts';
 
+const STATUSES = [...Array<'active'>(8).fill('active'), 'probing', 'draining'] as const;
 const MODELS = ['sha256:a', 'sha256:b'];
 const unit: Requirements = {
   workloadClass: 'ai.inference',
@@ -21,10 +22,12 @@ const unit: Requirements = {
 /** It fits `unit` with ten seconds left, exactly. */
 const fitting: Candidate = {
   nodeId: nodeId(1),
+  status: 'active',
   tier: 2,
   workloadClasses: ['rendering', 'ai.inference'],
   modelDigest: 'sha256:a',
   online: true,
+  ready: true,
   freeSlots: 1,
   throughputPerSecond: 10,
 };
@@ -37,10 +40,12 @@ function nodeId(number: number): NodeId {
 const candidates: fc.Arbitrary<Candidate[]> = fc.uniqueArray(
   fc.record({
     nodeId: fc.integer({ min: 0, max: 30 }).map(nodeId),
+    status: fc.constantFrom(...STATUSES),
     tier: fc.integer({ min: 1, max: 5 }),
     workloadClasses: fc.constantFrom(['ai.inference'], ['ai.inference'], ['rendering'], []),
     modelDigest: fc.constantFrom('sha256:a', 'sha256:a', ...MODELS),
     online: fc.constantFrom(true, true, true, false),
+    ready: fc.constantFrom(true, true, true, true, true, false),
     freeSlots: fc.integer({ min: 0, max: 3 }),
     throughputPerSecond: fc.constantFrom(1, 5, 10, 20, 100),
   }),
@@ -69,7 +74,12 @@ function qualifies(
     node.tier >= wanted.hardwareTier &&
     node.modelDigest === wanted.modelDigest &&
     node.workloadClasses.includes(wanted.workloadClass);
-  const available = node.online && node.freeSlots > 0 && !used.includes(node.nodeId);
+  const available =
+    node.status === 'active' &&
+    node.online &&
+    node.ready &&
+    node.freeSlots > 0 &&
+    !used.includes(node.nodeId);
   return capable && available && wanted.complexity <= remainingSeconds * node.throughputPerSecond;
 }
 
@@ -136,7 +146,9 @@ describe('protocol/schedule chooseNode', () => {
 describe('protocol/schedule failedFilter', () => {
   /** Each fault alone, in the order in which the filters apply. */
   const faults: [FailedFilter, Partial<Candidate>][] = [
+    ['probing', { status: 'probing' }],
     ['offline', { online: false }],
+    ['backend_gone', { ready: false }],
     ['workload_class', { workloadClasses: ['rendering'] }],
     ['model', { modelDigest: 'sha256:b' }],
     ['tier', { tier: 1 }],
