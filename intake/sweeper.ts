@@ -76,6 +76,8 @@ export function startSweeper(dependencies: SweeperDependencies, duties = DUTIES)
 
   const loops = Promise.all([
     matching(),
+    // What Temporal has lost shows when coordinators start again.
+    reclaimAbsent(dependencies, true).catch(failed),
     repeatedly(signal, failed, createRound(dependencies, duties)),
   ]);
   return {
