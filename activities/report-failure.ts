@@ -1,12 +1,16 @@
 import { inTransaction, type Database } from '../prisma/client.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
+import type { AcceptedInference } from '../protocol/receive.ts';
 
 export interface ReportFailureInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
   readonly nodeId: NodeId;
   readonly code: ErrorCode;
+  /** The nodes that the unit has had, this one included. */
+  readonly usedNodes: readonly NodeId[];
+  readonly request: Pick<AcceptedInference, 'parameters' | 'modelDigest'>;
 }
 
 /**
@@ -24,7 +28,12 @@ export const LOST_LEASE_SECONDS = 15;
  */
 export async function reportFailure(
   database: Database,
-  { unitId, dispatch, nodeId, code }: ReportFailureInput,
+  {
+    unitId,
+    dispatch,
+    nodeId,
+    code,
+  }: Pick<ReportFailureInput, 'unitId' | 'dispatch' | 'nodeId' | 'code'>,
 ): Promise<void> {
   const { step, recovery, blamesNode } = errorDefinition(code);
   await inTransaction(database, async (transaction) => {

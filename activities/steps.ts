@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
+import { isRefusal } from '../protocol/dispatch.ts';
 import { shortId } from '../protocol/ids.ts';
 import { dispatch, type DispatchDependencies, type DispatchInput } from './dispatch.ts';
+import { othersExist } from './other-nodes.ts';
 import { reportFailure, type ReportFailureInput } from './report-failure.ts';
 import { schedule, type ScheduleInput } from './schedule.ts';
 import { settle, type SettleInput } from './settle.ts';
@@ -47,12 +49,17 @@ export function createSteps(dependencies: StepDependencies) {
       return result;
     },
 
-    async reportFailure(input: ReportFailureInput) {
+    /** Runs that an earlier version began have no answer of it in their history. */
+    async reportFailure(input: ReportFailureInput): Promise<{ othersExist: boolean } | undefined> {
       await reportFailure(database, input);
       const { unitId, dispatch, nodeId, code } = input;
       const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code };
       log.warn(at, 'coordinator // attempt failed');
       onCapacity();
+      // Only a refusal asks for it.
+      const { request, usedNodes } = input;
+      const areOthers = !isRefusal(code) || (await othersExist(database, request, usedNodes));
+      return { othersExist: areOthers };
     },
 
     async settle(input: SettleInput) {

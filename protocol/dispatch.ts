@@ -16,21 +16,29 @@ const REFUSALS: readonly ErrorCode[] = [
   'execute.invalid_request',
 ];
 
+/** Whether a node says with this code that the request itself can't be run. */
+export function isRefusal(code: ErrorCode): boolean {
+  return REFUSALS.includes(code);
+}
+
 /** What to do about an attempt that didn't yield an acceptable return. */
 export type Verdict =
   { readonly kind: 'redispatch' } | { readonly kind: 'end'; readonly state: 'failed' | 'rejected' };
 
 /**
  * Decides after each failed attempt. `failures` has one code per dispatch so far, in order; the
- * last is the one to decide on. A node's word alone never ends a request: even a refusal for bad
- * input only counts once a second node agrees.
+ * last is the one to decide on. A node's word alone never ends a request: a refusal for bad input
+ * counts once a second node agrees.
+ *
+ * @param othersExist whether the pool has a node, free or not, that could be asked next. Without
+ *   one nobody can contradict a refusal, and waiting for a second opinion would be waiting in vain.
  */
-export function afterFailure(failures: readonly ErrorCode[]): Verdict {
+export function afterFailure(failures: readonly ErrorCode[], othersExist = true): Verdict {
   const last = failures.at(-1);
   if (last === undefined) throw new RangeError('no attempt has failed');
   const definition = ERRORS[last];
   if (definition.recovery !== 'redispatch') return { kind: 'end', state: 'failed' };
-  if (REFUSALS.includes(last) && count(failures, (code) => code === last) > 1)
+  if (isRefusal(last) && (!othersExist || count(failures, (code) => code === last) > 1))
     return { kind: 'end', state: 'rejected' };
   const exhausted =
     failures.length >= DISPATCH_BUDGET.dispatchesMax ||

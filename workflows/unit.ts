@@ -53,10 +53,17 @@ export async function serveUnit(
     const { code } = attempt;
     failures.push(code);
     // What a node did wrong is written down, whoever cancels meanwhile.
-    await CancellationScope.nonCancellable(() =>
-      steps.reportFailure({ unitId, dispatch, nodeId: node.nodeId, code }),
+    const pool = await CancellationScope.nonCancellable(() =>
+      steps.reportFailure({
+        unitId,
+        dispatch,
+        nodeId: node.nodeId,
+        code,
+        usedNodes,
+        request: { parameters: request.parameters, modelDigest: request.modelDigest },
+      }),
     );
-    const verdict = afterFailure(failures);
+    const verdict = afterFailure(failures, pool?.othersExist);
     if (verdict.kind === 'end') return { state: verdict.state, code, dispatches: dispatch };
   }
 

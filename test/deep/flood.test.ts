@@ -40,7 +40,6 @@ describe('deep: flood', function () {
           model: INSTANT_MODEL.id,
           messages: [{ role: 'user', content: text }],
           max_tokens: 16,
-          deadline_seconds: 3_600,
         });
         const body = (await response.json()) as {
           id: string;

@@ -200,7 +200,7 @@ describe('intake/match', () => {
     const sweeper = startSweeper(dependencies, []);
     try {
       await addPoolNode(db.database);
-      await until(async () => (await rowOf(input))?.assignedAt != null, 'nothing was assigned');
+      await until(async () => Boolean((await rowOf(input))?.assignedAt), 'nothing was assigned');
     } finally {
       await sweeper.stop();
     }

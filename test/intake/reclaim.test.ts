@@ -19,7 +19,7 @@ describe('intake/reclaim', () => {
   let db: TestDatabase;
   let connection: Connection;
   let dependencies: ReclaimDependencies;
-  let before_: Record<string, bigint>;
+  let initial: Record<string, bigint>;
   let accepted: AcceptedInference;
   before(async () => {
     const { temporalAddress } = await testServers();
@@ -29,7 +29,7 @@ describe('intake/reclaim', () => {
   beforeEach(async () => {
     db = await freshDatabase();
     await seedInstant(db.database);
-    before_ = await balances(db.database);
+    initial = await balances(db.database);
     ({ accepted } = await receive(db.database, receiveKeys, await intakeCall()));
     const client = new Client({ connection });
     dependencies = { database: db.database, client, log: pino({ level: 'silent' }) };
@@ -61,7 +61,7 @@ describe('intake/reclaim', () => {
   async function assertFailedFree(code: string): Promise<void> {
     const { status, failureCode, chargedWei } = await request();
     assert.deepEqual([status, failureCode, chargedWei.toString()], ['failed', code, '0']);
-    assert.deepEqual(await balances(db.database), before_);
+    assert.deepEqual(await balances(db.database), initial);
     const events = await db.database.failureEvent.findMany();
     assert.deepEqual(
       events.map((event) => [event.unitId, event.dispatch, event.code, event.recovery]),

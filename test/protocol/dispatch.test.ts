@@ -112,6 +112,15 @@ describe('protocol/dispatch, over every possible sequence of failures', () => {
       }
   });
 
+  it('takes the word of one node for a refusal when there is no other node to ask', () => {
+    for (const code of redispatched)
+      assert.deepEqual(
+        afterFailure([code], false),
+        refusals.includes(code) ? REJECTED : REDISPATCH,
+        code,
+      );
+  });
+
   it('does not take two different refusals for agreement', () => {
     const [first, second] = refusals;
     assert.ok(first && second);

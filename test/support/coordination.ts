@@ -14,8 +14,8 @@ export interface Coordination {
   readonly temporalAddress: string;
   /** Temporal, for looking at what happened. */
   readonly client: Client;
-  /** Sends a chat request as an app would. */
-  chat(body: object, key?: string): Promise<Response>;
+  /** Sends a chat request as an app would; through the second coordinator's gateway for 1. */
+  chat(body: object, key?: string, gateway?: number): Promise<Response>;
   /** What the API says of a request, once it has ended. */
   ended(requestId: string): Promise<RequestView>;
   /** Kills the coordinator without warning. */
@@ -39,48 +39,60 @@ export interface RequestView {
 const ENDED_MS_MAX = 30_000;
 const INTAKE_TOKEN = 'test-intake-token-0123456789';
 
-export async function startCoordination(): Promise<Coordination> {
+/** @param coordinators how many; each has a gateway of its own, and all share one key ring. */
+export async function startCoordination(coordinators = 1): Promise<Coordination> {
   const { directory, temporalAddress } = await testServers();
   const db = await freshDatabase();
   await seedInstant(db.database);
-  const [coordinatorPort, gatewayPort] = [await freePort(), await freePort()];
-  const coordinatorUrl = `http://127.0.0.1:${coordinatorPort}`;
-  const gatewayUrl = `http://127.0.0.1:${gatewayPort}`;
-  const keys = join(directory, `keys-${coordinatorPort}`);
-  const shared = {
-    DATABASE_URL: db.url,
-    PLX_INTAKE_TOKEN: INTAKE_TOKEN,
-    PLX_COORDINATOR_URL: coordinatorUrl,
-  };
-  const spawn = (name: 'coordinator' | 'gateway', env: Record<string, string>) =>
+  const places: Place[] = [];
+  while (places.length < coordinators) places.push(await place());
+  const [first] = places as [Place];
+  const keys = join(directory, `keys-${first.coordinatorPort}`);
+  const spawn = (
+    name: 'coordinator' | 'gateway',
+    { coordinatorPort, coordinatorUrl }: Place,
+    env: Record<string, string>,
+  ) =>
     spawnRole({
       name,
       entry: fileURLToPath(new URL(`../../workers/${name}.ts`, import.meta.url)),
-      env: { ...shared, ...env },
+      env: {
+        DATABASE_URL: db.url,
+        PLX_INTAKE_TOKEN: INTAKE_TOKEN,
+        PLX_COORDINATOR_URL: coordinatorUrl,
+        ...env,
+      },
       logFile: join(directory, `${name}-${coordinatorPort}.log`),
     });
-  const spawnCoordinator = () =>
-    spawn('coordinator', {
+  const spawnCoordinator = (at: Place) =>
+    spawn('coordinator', at, {
       TEMPORAL_ADDRESS: temporalAddress,
-      PLX_COORDINATOR_PORT: String(coordinatorPort),
+      PLX_COORDINATOR_PORT: String(at.coordinatorPort),
       PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
     });
-  const spawnGateway = () =>
-    spawn('gateway', {
-      PLX_GATEWAY_PORT: String(gatewayPort),
+  const spawnGateway = (at: Place) =>
+    spawn('gateway', at, {
+      PLX_GATEWAY_PORT: String(at.gatewayPort),
       PLX_GATEWAY_KEYS: join(keys, 'gateway'),
     });
-  let [coordinator, gateway]: Role[] = await Promise.all([spawnCoordinator(), spawnGateway()]);
+  let [coordinator, gateway]: Role[] = await Promise.all([
+    spawnCoordinator(first),
+    spawnGateway(first),
+  ]);
+  // One after the other: the first one makes the keys.
+  const others: Role[] = [];
+  for (const at of places.slice(1)) others.push(await spawnCoordinator(at), await spawnGateway(at));
   const connection = await Connection.connect({ address: temporalAddress });
   const authorization = (key: string) => ({ authorization: `Bearer ${key}` });
+  const { coordinatorUrl, gatewayUrl } = first;
   return {
     database: db.database,
     gatewayUrl,
     coordinatorUrl,
     temporalAddress,
     client: new Client({ connection }),
-    chat: (body, key = API_KEY) =>
-      fetch(`${gatewayUrl}/v1/chat/completions`, {
+    chat: (body, key = API_KEY, index = 0) =>
+      fetch(`${places[index]?.gatewayUrl}/v1/chat/completions`, {
         method: 'POST',
         headers: { ...authorization(key), 'content-type': 'application/json' },
         body: JSON.stringify(body),
@@ -102,13 +114,30 @@ export async function startCoordination(): Promise<Coordination> {
       await coordinator?.stop();
     },
     async startCoordinator() {
-      coordinator = await spawnCoordinator();
+      coordinator = await spawnCoordinator(first);
     },
     async stop() {
-      await gateway?.stop();
-      await coordinator?.stop();
+      await Promise.all([gateway, coordinator, ...others].map(async (role) => role?.stop()));
       await connection.close();
       await db.close();
     },
+  };
+}
+
+/** Where a coordinator and its gateway listen. */
+interface Place {
+  readonly coordinatorPort: number;
+  readonly gatewayPort: number;
+  readonly coordinatorUrl: string;
+  readonly gatewayUrl: string;
+}
+
+async function place(): Promise<Place> {
+  const [coordinatorPort, gatewayPort] = [await freePort(), await freePort()];
+  return {
+    coordinatorPort,
+    gatewayPort,
+    coordinatorUrl: `http://127.0.0.1:${coordinatorPort}`,
+    gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
   };
 }

@@ -186,4 +186,22 @@ describe('workflows: a faulty return is never accepted', () => {
       await Promise.all(nodes.map(stop));
     }
   });
+
+  it('rejects a request at once when the only node of the pool refuses it', async () => {
+    const refusing = instantBackend({
+      answer: () => {
+        throw new ContextExceededError({ promptTokens: 9, maxTokens: 16, contextTokens: 10 });
+      },
+    });
+    const only = await start('only', 1, undefined, refusing);
+    try {
+      const response = await chat();
+      assert.equal(response.status, 400);
+      const view = await network.ended(response.headers.get('x-request-id') ?? '');
+      assert.deepEqual([view.status, view.error?.code], ['rejected', 'execute.context_exceeded']);
+      assert.deepEqual([view.charged_wei, only.executed()], ['0', 1]);
+    } finally {
+      await stop(only);
+    }
+  });
 });
