@@ -18,6 +18,8 @@ export interface Coordination {
   chat(body: object, key?: string, gateway?: number): Promise<Response>;
   /** What the API says of a request, once it has ended. */
   ended(requestId: string): Promise<RequestView>;
+  /** Of the first coordinator, as it runs now. */
+  coordinatorPid(): number;
   /** Kills the coordinator without warning. */
   killCoordinator(): Promise<void>;
   startCoordinator(): Promise<void>;
@@ -109,6 +111,7 @@ export async function startCoordination(coordinators = 1): Promise<Coordination>
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     },
+    coordinatorPid: () => coordinator?.pid ?? 0,
     async killCoordinator() {
       if (coordinator) process.kill(coordinator.pid, 'SIGKILL');
       await coordinator?.stop();

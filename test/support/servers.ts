@@ -14,6 +14,7 @@ interface Servers {
   readonly directory: string;
   readonly databaseUrl: string;
   readonly temporalAddress: string;
+  readonly pids: Readonly<Record<'postgresql' | 'temporal', number>>;
   stop(): Promise<void>;
 }
 
@@ -47,6 +48,7 @@ async function start(): Promise<Servers> {
     directory,
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
+    pids: { postgresql: postgres.pid, temporal: temporal.pid },
     async stop() {
       await temporal.stop();
       await postgres.stop();
