@@ -17,6 +17,9 @@ import { INSTANT_MODEL } from './instant-backend.ts';
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
 
+/** Requests that ask for it can only have the one slot of one node. */
+export const ONE_SLOT_TIER = 2;
+
 /** Of all nodes here. */
 const OPERATOR = 'operator-a';
 
@@ -86,7 +89,8 @@ async function startParts(
     PLX_GATEWAY_PORT: gatewayPort ?? '',
     PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
   });
-  const node = await spawn('node', './node', {});
+  const node = await spawn('node', './node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });
+  await spawn('one-slot-node', './node', { BENCH_TIER: String(ONE_SLOT_TIER), BENCH_SLOTS: '1' });
   const floor = await spawn('floor', './floor', {
     BENCH_PORT: floorPort ?? '',
     BENCH_NODE_QUEUE: String(node.ready['floorQueue']),

@@ -9,7 +9,9 @@ import { historyEventsOf } from './history.ts';
 import { startCluster } from './cluster.ts';
 import { measureAll, measureStatements, type Plan } from './measure.ts';
 import { plotRuns } from './plot.ts';
+import { measureReservations } from './reservation.ts';
 import { renderFindings, renderFootprints, type Findings } from './report.ts';
+import { measureWaiting } from './waiting.ts';
 
 /** In the checkout, which is the working directory: this file may run from a build. */
 const REPORT = join('docs', 'performance.md');
@@ -90,6 +92,8 @@ async function measure(
     findings = {
       runs,
       statements: await measureStatements(cluster, plan.secondsPerRun),
+      waiting: await measureWaiting(cluster, plan.repetitions, plan.secondsPerRun),
+      reservations: await measureReservations(cluster.databaseUrl, plan.repetitions),
       historyEvents: await historyEventsOf(cluster),
       environment: await environment(cluster.postgresVersion),
       plotPath: PLOT.replaceAll('\\', '/'),

@@ -15,12 +15,13 @@ import type { FloorActivities } from './floor-workflows.ts';
 import { instantBackend } from './instant-backend.ts';
 
 const { subtle } = webcrypto;
-const SLOTS = 128;
 
 const benchNodeEnv = z.object({
   TEMPORAL_ADDRESS: z.string(),
   PLX_COORDINATOR_URL: z.string(),
   PLX_OPERATOR: z.string(),
+  BENCH_TIER: z.coerce.number(),
+  BENCH_SLOTS: z.coerce.number(),
 });
 
 /** One process with both: a real node over an instant backend, and the floor's activities. */
@@ -28,7 +29,7 @@ async function startBenchNode(): Promise<RunningRole> {
   const config = readConfig('bench node', benchNodeEnv);
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   const keys = await generateNodeKeys();
-  const backend = instantBackend({ slots: SLOTS });
+  const backend = instantBackend({ slots: config.BENCH_SLOTS });
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const dependencies = {
@@ -58,7 +59,7 @@ async function startBenchNode(): Promise<RunningRole> {
         connection,
         taskQueue,
         activities,
-        maxConcurrentActivityTaskExecutions: SLOTS,
+        maxConcurrentActivityTaskExecutions: backend.slots,
         maxConcurrentActivityTaskPolls: 1,
       }),
     ),
@@ -68,7 +69,7 @@ async function startBenchNode(): Promise<RunningRole> {
     () => ({
       name: 'bench',
       operatorId: config.PLX_OPERATOR,
-      tier: 1,
+      tier: config.BENCH_TIER,
       workloadClasses: ['ai.inference'],
       modelId: backend.model.id,
       modelDigest: backend.model.digest,

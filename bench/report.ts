@@ -1,12 +1,16 @@
 import type { Footprint } from './footprint.ts';
 import { levelsOf, runsOf, type Run, type StatementUse } from './measure.ts';
+import type { ReservationCost } from './reservation.ts';
 import { SCENARIO_TITLES, SCENARIOS, type Scenario } from './scenarios.ts';
 import { ratios, spread } from './statistics.ts';
+import type { WaitingCost } from './waiting.ts';
 
 /** Everything that one run of the benchmark found. */
 export interface Findings {
   readonly runs: readonly Run[];
   readonly statements: StatementUse;
+  readonly waiting: WaitingCost;
+  readonly reservations: readonly ReservationCost[];
   readonly historyEvents: Readonly<Record<Scenario, number>>;
   /** Of the machine and what ran on it, for people: name and value. */
   readonly environment: readonly (readonly [string, string])[];
@@ -45,6 +49,10 @@ export function renderFindings(findings: Findings): string {
     '### What one request costs the servers',
     '',
     costs(findings),
+    '',
+    '### Waiting, and large pools',
+    '',
+    scheduling(findings),
     '',
     '### Measured on',
     '',
@@ -129,6 +137,23 @@ function costs({ statements, historyEvents }: Findings): string {
       ...each,
     ],
   );
+}
+
+/** Ratios of what was measured in turns. */
+function scheduling({ waiting, reservations }: Findings): string {
+  const rows = [
+    [
+      'a slot handed to a request that waits, by one that is free (time a request)',
+      range(ratios(waiting.handedMs, waiting.freeMs), 2),
+    ],
+  ];
+  const [smallest, ...others] = reservations;
+  for (const { nodes, medianMs } of others)
+    rows.push([
+      `a reservation among ${nodes} nodes, by one among ${smallest?.nodes} (at most 2)`,
+      range(ratios(medianMs, smallest?.medianMs ?? []), 2),
+    ]);
+  return table(['', 'ratio'], rows);
 }
 
 /** Start and memory of the whole network: a first start, and one on the data that it left. */

@@ -14,11 +14,11 @@ export const SCENARIO_TITLES: Readonly<Record<Scenario, string>> = {
   full: 'a request through gateway, coordinator and node',
 };
 
-const REQUEST_BODY = JSON.stringify({
+const REQUEST = {
   model: INSTANT_MODEL.id,
   messages: [{ role: 'user', content: 'one two three four five six seven eight' }],
   max_tokens: 16,
-});
+} as const;
 
 /** What a scenario measured; the floor says the length of its last history too. */
 export type ScenarioResult = LoadResult & { readonly historyEvents?: number };
@@ -33,15 +33,19 @@ export function runScenario(
   return closedLoop(load, () => requestOnce(cluster));
 }
 
-/** The path of an app: HTTP to the gateway, a whole answer back, on an instant backend. */
-export async function requestOnce({
-  gatewayUrl,
-  apiKey,
-}: Cluster): Promise<{ readonly requestId: string }> {
+/**
+ * The path of an app: HTTP to the gateway, a whole answer back, on an instant backend.
+ *
+ * @param changed fields of the request's body.
+ */
+export async function requestOnce(
+  { gatewayUrl, apiKey }: Cluster,
+  changed: object = {},
+): Promise<{ readonly requestId: string }> {
   const response = await fetch(`${gatewayUrl}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-    body: REQUEST_BODY,
+    body: JSON.stringify({ ...REQUEST, ...changed }),
   });
   const body = await response.text();
   if (!response.ok) throw new Error(`The gateway answered ${response.status}: ${body}`);

@@ -33,6 +33,11 @@ const FINDINGS = {
       { text: 'SELECT inner', calls: 900, totalMs: 50, isRoundTrip: false },
     ],
   },
+  waiting: { freeMs: [40, 80], handedMs: [60, 120] },
+  reservations: [
+    { nodes: 100, medianMs: [1, 2] },
+    { nodes: 10_000, medianMs: [1.1, 2.2] },
+  ],
   historyEvents: { plain: 11, rsa: 11, full: 16 },
   environment: [['processor', 'one of some kind']] as const,
   plotPath: 'images/performance.svg',
@@ -55,6 +60,15 @@ describe('bench/report', () => {
     const report = renderFindings(FINDINGS);
     assert.match(report, /\| coordinator \| \*\*0\.0\*\* .* \| \*\*9\.0\*\* \(9\.0–9\.0\) \|/);
     assert.match(report, /\| \*\*all\*\* \| \*\*3\.0\*\* .* \| \*\*12\.0\*\* \(12\.0–12\.0\) \|/);
+  });
+
+  it('tells what waiting and a large pool cost, by what was measured in turns', () => {
+    const report = renderFindings(FINDINGS);
+    assert.match(report, /\| a slot handed .* \| \*\*1\.50\*\* \(1\.50–1\.50\) \|/);
+    assert.match(
+      report,
+      /\| a reservation among 10000 nodes, .* \| \*\*1\.10\*\* \(1\.10–1\.10\) \|/,
+    );
   });
 
   it('tells events and statements, those of every request one by one', () => {
