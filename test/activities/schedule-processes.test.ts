@@ -20,7 +20,7 @@ describe('activities/schedule in two processes', function () {
   });
   after(() => db.close());
 
-  it(`gives no slot of a machine twice: 2 × ${UNITS} units, 10 slots, 6 registrations`, async () => {
+  it(`gives no slot twice: 2 × ${UNITS} units, 10 slots, 6 registrations`, async () => {
     const { database } = db;
     const longSeen = { lastSeenAt: new Date(Date.now() + 3_600_000) };
     for (const slots of SLOTS) await addPoolNode(database, { slots, ...longSeen });
@@ -28,7 +28,8 @@ describe('activities/schedule in two processes', function () {
     const { machineId } = await database.node.findFirstOrThrow({ where: { slots: 4 } });
     for (const slots of [2, 3]) await addPoolNode(database, { machineId, slots, ...longSeen });
     await database.$executeRaw`
-      CREATE TABLE holding (machine_id TEXT, index INT, unit_id TEXT, PRIMARY KEY (machine_id, index))`;
+      CREATE TABLE holding (
+        machine_id TEXT, index INT, unit_id TEXT, PRIMARY KEY (machine_id, index))`;
     const { accepted } = await receive(database, receiveKeys, await intakeCall());
     const { temporalAddress } = await testServers();
     const task: SchedulingTask = {

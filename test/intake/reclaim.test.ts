@@ -95,7 +95,7 @@ describe('intake/reclaim', () => {
     assert.equal(await db.database.node.count({ where: { isFull: true } }), 0);
   });
 
-  it('gives a slot back whose node may still be computing as soon as that can be over', async () => {
+  it('gives a slot back as soon as its node can be expected to have stopped', async () => {
     await addPoolNode(db.database);
     const run = await startRun();
     assert.equal((await ask()).kind, 'assigned');
@@ -133,7 +133,7 @@ describe('intake/reclaim', () => {
     assert.deepEqual(await reclaimAbsent(dependencies), []);
   });
 
-  it('ends a request that Temporal has lost: once overdue, or when a coordinator starts', async () => {
+  it('ends a request that Temporal has lost: overdue, or when a coordinator starts', async () => {
     await addPoolNode(db.database);
     assert.equal((await ask()).kind, 'assigned');
     await db.database.request.updateMany({ data: { acceptedAt: new Date(Date.now() - 60_000) } });
