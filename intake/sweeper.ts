@@ -20,6 +20,7 @@ export interface Duty {
 export const DUTIES: readonly Duty[] = [
   { name: 'reclaim closed', everySeconds: 2, run: reclaimClosed },
   { name: 'reclaim absent', everySeconds: 10, run: (it) => reclaimAbsent(it) },
+  { name: 'forget finished', everySeconds: 1, run: forgetFinished },
   { name: 'repair hints', everySeconds: 1, run: repairHints },
   { name: 'remind', everySeconds: 1, run: remind },
 ];
@@ -153,4 +154,16 @@ export async function repairHints({
     WHERE is_full AND EXISTS (
       SELECT FROM slot WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
         AND (slot.unit_id IS NULL OR slot.lease_until < now()))`;
+}
+
+/**
+ * A cancellation may end a request while Schedule is just putting it among those that wait. Such a
+ * row would keep others from the nodes that suit it.
+ */
+export async function forgetFinished({
+  database,
+}: Pick<SweeperDependencies, 'database'>): Promise<void> {
+  await database.$executeRaw`
+    DELETE FROM waiting USING request
+    WHERE request.id = waiting.unit_id AND request.finished_at IS NOT NULL`;
 }

@@ -5,7 +5,7 @@ import pino from 'pino';
 import { receive } from '../../activities/receive.ts';
 import { reserve, schedule, type ScheduleInput } from '../../activities/schedule.ts';
 import { match, remind, type MatchDependencies } from '../../intake/match.ts';
-import { startSweeper } from '../../intake/sweeper.ts';
+import { forgetFinished, startSweeper } from '../../intake/sweeper.ts';
 import type { UnitId } from '../../protocol/ids.ts';
 import type { AcceptedInference, Priority } from '../../protocol/receive.ts';
 import { addPoolNode } from '../support/pool.ts';
@@ -241,5 +241,16 @@ describe('intake/match', () => {
     assert.equal((await ask(input)).kind, 'waiting');
     assert.ok((await rowOf(input))?.input);
     await workflow.end();
+  });
+
+  it('forgets a unit that was put among those that wait while its request ended', async () => {
+    const gone = { ...unit(), unitId: accepted.requestId };
+    assert.equal((await ask(gone)).kind, 'waiting');
+    await db.database.request.updateMany({ data: { status: 'cancelled', finishedAt: new Date() } });
+    await addPoolNode(db.database);
+    assert.deepEqual((await match(dependencies)).assigned, []);
+    await forgetFinished(dependencies);
+    assert.equal(await db.database.waiting.count(), 0);
+    assert.equal((await ask(unit())).kind, 'assigned');
   });
 });
