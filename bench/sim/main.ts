@@ -94,6 +94,7 @@ function simulate(options: Options): number {
     failureRate: options.failureRate,
   });
   const startedAt = performance.now();
+  const cpuBefore = process.cpuUsage();
   let saidAt = startedAt;
   while (simulation.run(EVENTS_PER_TURN)) {
     const now = performance.now();
@@ -104,15 +105,24 @@ function simulate(options: Options): number {
         `${whole(simulation.waiting)} wait, ${whole(simulation.nowMs / 1_000)} s simulated`,
     );
   }
+  const { user, system } = process.cpuUsage(cpuBefore);
   const wallSeconds = (performance.now() - startedAt) / 1_000;
   const { completed, failed, elapsed } = waits.outcomes;
   if (completed + failed + elapsed !== options.units)
     throw new Error(`${options.units} units came, ${completed + failed + elapsed} have ended`);
   if (nodes.some(({ slots, freeSlots }) => slots !== freeSlots))
     throw new Error('a slot did not come back');
-  const simulatedSeconds = simulation.nowMs / 1_000;
-  const results = { waits, overtaking, fragmentation, simulatedSeconds, wallSeconds };
-  say(`\n${renderResults({ ...results, nodes: nodes.length })}`);
+  const results = {
+    nodes: nodes.length,
+    simulatedSeconds: simulation.nowMs / 1_000,
+    wallSeconds,
+    cpuSeconds: (user + system) / 1e6,
+    waits,
+    overtaking,
+    fragmentation,
+  };
+  say(`
+${renderResults(results)}`);
   return overtaking.starved > 0 ? 1 : 0;
 }
 

@@ -7,6 +7,7 @@ export interface Results {
   readonly nodes: number;
   readonly simulatedSeconds: number;
   readonly wallSeconds: number;
+  readonly cpuSeconds: number;
   readonly waits: Waits;
   readonly overtaking: Overtaking;
   readonly fragmentation: Fragmentation;
@@ -16,13 +17,14 @@ const WIDTHS = [10, 10, 9, 9, 9, 9, 9] as const;
 
 /** The last line is the figure. */
 export function renderResults(results: Results): string {
-  const { nodes, simulatedSeconds, wallSeconds, waits, overtaking, fragmentation } = results;
+  const { nodes, wallSeconds, waits, overtaking, fragmentation } = results;
   const { completed, failed, elapsed } = waits.outcomes;
   const units = completed + failed + elapsed;
   const rate = whole(waits.assignments / wallSeconds);
+  const cpuRate = whole(waits.assignments / results.cpuSeconds);
   const { starved } = overtaking;
   return [
-    `Seconds from acceptance to a node, or to the deadline (${whole(simulatedSeconds)} s simulated)`,
+    `Seconds from acceptance to a node, or to the deadline (${whole(results.simulatedSeconds)} s simulated)`,
     row(['', 'units', 'p50', 'p95', 'p99', 'max', 'elapsed']),
     ...waits
       .byClass()
@@ -32,6 +34,7 @@ export function renderResults(results: Results): string {
     '',
     `Ends           ${whole(completed)} completed, ${whole(elapsed)} elapsed, ${whole(failed)} failed`,
     `Waiting        ${whole(waits.waitingMax)} at a time, at most`,
+    `Speed          ${rate} assignments/s, ${cpuRate} per second of CPU time, with the checks`,
     `Fragmentation  ${percent(fragmentation.largerTierShare)} of assignments to a larger tier than ` +
       'the smallest that could have served',
     `               ${percent(fragmentation.blockingShare)} of busy slot time held so while a unit ` +
