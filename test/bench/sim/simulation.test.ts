@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { Fragmentation } from '../../../bench/sim/fragmentation.ts';
-import type { Observer, SimNode } from '../../../bench/sim/model.ts';
+import type { Observer, Scheduler, SimNode, SimUnit } from '../../../bench/sim/model.ts';
 import { Overtaking } from '../../../bench/sim/overtaking.ts';
+import { renderResults } from '../../../bench/sim/report.ts';
+import { IndexedScheduler } from '../../../bench/sim/scheduler.ts';
 import { Waits } from '../../../bench/sim/waits.ts';
-import { OVERTAKE_SECONDS_MAX, type Queued } from '../../../protocol/schedule.ts';
+import { failedFilter, OVERTAKE_SECONDS_MAX, type Queued } from '../../../protocol/schedule.ts';
 import { ReferenceScheduler } from './reference.ts';
 import { run, type RunOptions, type Trace } from './run.ts';
 
@@ -152,5 +156,70 @@ describe('bench/sim: figures', () => {
     assert.ok((byClass['urgent']?.percentiles.at(-1) ?? 0) >= longest);
     const larger = trace.assignments.filter(({ unit, node }) => node.tier > unit.smallestTier);
     assert.equal(fragmentation.largerTierShare, larger.length / trace.assignments.length);
+  });
+
+  it('ends its report with the figure, and says when a unit has starved', () => {
+    const rendered = (options: RunOptions) => {
+      const waits = new Waits();
+      const overtaking = new Overtaking();
+      const fragmentation = new Fragmentation();
+      run({ ...options, observers: [waits, overtaking, fragmentation] });
+      const seen = { waits, overtaking, fragmentation };
+      const times = { simulatedSeconds: 60, wallSeconds: 2, cpuSeconds: 1 };
+      return renderResults({ ...seen, ...times, nodes: options.nodes });
+    };
+    assert.match(
+      rendered(SMALL),
+      /\n2,000 units on 50 nodes: (8|9)\d\d assignments\/s, 0 starved$/,
+    );
+    assert.match(rendered({ ...LONG, place: strictPriority }), / assignments\/s, [1-9].* starved$/);
+  });
+
+  it('leaves what large units need to them: less of the pool blocks than without best fit', () => {
+    const blocking = (scheduler: (nodes: readonly SimNode[]) => Scheduler) => {
+      const fragmentation = new Fragmentation();
+      run({ ...LONG, scheduler, observers: [fragmentation] });
+      return fragmentation;
+    };
+    const best = blocking((nodes) => new IndexedScheduler(nodes));
+    const worst = blocking((nodes) => new LargestFirst(nodes));
+    assert.ok(best.largerTierShare < worst.largerTierShare);
+    assert.ok(best.blockingShare < worst.blockingShare);
+  });
+});
+
+/** Gives newcomers the largest node that fits. */
+class LargestFirst extends IndexedScheduler {
+  readonly #largestFirst: readonly SimNode[];
+
+  constructor(nodes: readonly SimNode[]) {
+    super(nodes);
+    this.#largestFirst = nodes.toSorted((a, b) => b.tier - a.tier);
+  }
+
+  override choose(unit: SimUnit): SimNode | null {
+    const { usedNodes, deadlineSeconds } = unit;
+    const isFit = (node: SimNode) => failedFilter(node, unit, usedNodes, deadlineSeconds) === null;
+    return super.choose(unit) && (this.#largestFirst.find(isFit) ?? null);
+  }
+}
+
+describe('bench/sim: its command', () => {
+  const main = join(import.meta.dirname, '..', '..', '..', 'bench', 'sim', 'main.ts');
+  const command = (...args: string[]) =>
+    spawnSync(process.execPath, ['--import', 'tsx/esm', main, ...args], { encoding: 'utf8' });
+
+  it('exits with 0 after a figure of nobody starved', () => {
+    const { status, stdout } = command('--nodes', '20', '--units', '300', '--seed', '3');
+    assert.equal(status, 0);
+    assert.match(stdout, /\n300 units on 20 nodes: [\d,]+ assignments\/s, 0 starved\n$/);
+  });
+
+  it('refuses arguments that make no sense', () => {
+    for (const args of [['--nodes', '0'], ['--load', 'x'], ['1']]) {
+      const { status, stdout } = command(...args);
+      assert.equal(status, 2, stdout);
+      assert.match(stdout, /See `npm run sim:schedule -- --help`/);
+    }
   });
 });
