@@ -14,7 +14,7 @@ export function percentile(values: readonly number[], percent: number): number {
 /** Several percentiles of the same values, which are sorted once. */
 export function percentiles(values: readonly number[], percents: readonly number[]): number[] {
   // Sorts millions without calling a function for each pair.
-  const sorted = Float64Array.from(values).sort();
+  const sorted = Float64Array.from(values).toSorted();
   return percents.map((percent) => {
     if (!(percent > 0 && percent <= 100)) throw new RangeError(`${percent} is no percentage`);
     const value = sorted[Math.ceil((percent / 100) * sorted.length) - 1];

@@ -20,7 +20,7 @@ export class Fragmentation implements Observer {
   #busySlotMs = 0;
   #blockingSlotMs = 0;
 
-  /** Share of the assignments to a larger tier than the smallest that could have served the unit. */
+  /** Share of assignments to a larger tier than the smallest that could have served the unit. */
   get largerTierShare(): number {
     return this.#assignments === 0 ? 0 : this.#onLargerTier / this.#assignments;
   }

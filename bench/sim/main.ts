@@ -70,7 +70,7 @@ function main(): number {
   try {
     options = readOptions();
   } catch (error) {
-    say(`${error instanceof Error ? error.message : String(error)}`);
+    say(error instanceof Error ? error.message : String(error));
     say('See `npm run sim:schedule -- --help`');
     return 2;
   }

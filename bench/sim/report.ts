@@ -22,9 +22,10 @@ export function renderResults(results: Results): string {
   const units = completed + failed + elapsed;
   const rate = whole(waits.assignments / wallSeconds);
   const cpuRate = whole(waits.assignments / results.cpuSeconds);
-  const { starved } = overtaking;
+  const shares = [fragmentation.largerTierShare, fragmentation.blockingShare].map(percent);
   return [
-    `Seconds from acceptance to a node, or to the deadline (${whole(results.simulatedSeconds)} s simulated)`,
+    `Seconds from acceptance to a node, or to the deadline ` +
+      `(${whole(results.simulatedSeconds)} s simulated)`,
     row(['', 'units', 'p50', 'p95', 'p99', 'max', 'elapsed']),
     ...waits
       .byClass()
@@ -32,18 +33,19 @@ export function renderResults(results: Results): string {
         row([name, whole(units), ...percentiles.map(tenths), percent(elapsed / units)]),
       ),
     '',
-    `Ends           ${whole(completed)} completed, ${whole(elapsed)} elapsed, ${whole(failed)} failed`,
+    `Ends           ${whole(completed)} completed, ${whole(elapsed)} elapsed, ` +
+      `${whole(failed)} failed`,
     `Waiting        ${whole(waits.waitingMax)} at a time, at most`,
     `Speed          ${rate} assignments/s, ${cpuRate} per second of CPU time, with the checks`,
-    `Fragmentation  ${percent(fragmentation.largerTierShare)} of assignments to a larger tier than ` +
-      'the smallest that could have served',
-    `               ${percent(fragmentation.blockingShare)} of busy slot time held so while a unit ` +
-      'waited that needs the larger tier',
-    `Overtaking     a unit passed one accepted ${overtaking.largestSeconds.toFixed(1)} s before it, ` +
-      `at most; the bound is ${OVERTAKE_SECONDS_MAX} s`,
+    `Fragmentation  ${shares[0]} of assignments to a larger tier than the smallest that could ` +
+      'have served',
+    `               ${shares[1]} of busy slot time held so while a unit waited that needs the ` +
+      'larger tier',
+    `Overtaking     a unit passed one accepted ${overtaking.largestSeconds.toFixed(1)} s before ` +
+      `it, at most; the bound is ${OVERTAKE_SECONDS_MAX} s`,
     '',
     `${whole(units)} units on ${whole(nodes)} nodes: ${rate} assignments/s, ` +
-      `${whole(starved)} starved`,
+      `${whole(overtaking.starved)} starved`,
   ].join('\n');
 }
 

@@ -14,8 +14,8 @@ interface Head {
 }
 
 /**
- * Decides as `activities/schedule.ts` and `intake/match.ts` do, with the same pure functions; sorted
- * sets in memory stand for the indexes of PostgreSQL.
+ * Decides as `activities/schedule.ts` and `intake/match.ts` do, with the same pure functions;
+ * sorted sets in memory stand for the indexes of PostgreSQL.
  */
 export class IndexedScheduler implements Scheduler {
   readonly #pool: Pool;
@@ -56,8 +56,8 @@ export class IndexedScheduler implements Scheduler {
   }
 
   /**
-   * The unit that comes first of all that fit a free node gets the smallest that it fits, again and
-   * again. A head may have become out of date, but only ever comes too early, never too late.
+   * The unit that comes first of all that fit a free node gets the smallest that it fits, over and
+   * over. A head may have become out of date, but only ever comes too early, never too late.
    */
   match(assign: (unit: SimUnit, node: SimNode) => void): void {
     const heads = new TinyQueue<Head>([], (a, b) => compare(a.unit, b.unit));
@@ -88,6 +88,6 @@ export class IndexedScheduler implements Scheduler {
 }
 
 /** The waiting order. */
-export function compare(a: SimUnit, b: SimUnit): number {
+function compare(a: SimUnit, b: SimUnit): number {
   return a.placeMs - b.placeMs || a.index - b.index;
 }

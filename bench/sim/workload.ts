@@ -35,7 +35,7 @@ const TIERS: Weights<number> = [
   [5, 5],
 ];
 const SLOTS_BY_TIER = [0, 1, 2, 3, 4, 8];
-/** Tokens per second and slot, in the median, of tier 1; each tier has `TIER_FACTOR` of the last. */
+/** Median tokens per second and slot of tier 1; each tier has `TIER_FACTOR` of the last. */
 const TIER_1_THROUGHPUT = 20;
 const TIER_FACTOR = 1.8;
 const PRIORITIES: Weights<Priority> = [
