@@ -6,11 +6,21 @@
  * @throws RangeError without values, or for another percentage.
  */
 export function percentile(values: readonly number[], percent: number): number {
-  if (!(percent > 0 && percent <= 100)) throw new RangeError(`${percent} is no percentage`);
-  const sorted = values.toSorted((a, b) => a - b);
-  const value = sorted[Math.ceil((percent / 100) * sorted.length) - 1];
+  const [value] = percentiles(values, [percent]);
   if (value === undefined) throw new RangeError('There is no percentile of nothing.');
   return value;
+}
+
+/** Several percentiles of the same values, which are sorted once. */
+export function percentiles(values: readonly number[], percents: readonly number[]): number[] {
+  // Sorts millions without calling a function for each pair.
+  const sorted = Float64Array.from(values).toSorted();
+  return percents.map((percent) => {
+    if (!(percent > 0 && percent <= 100)) throw new RangeError(`${percent} is no percentage`);
+    const value = sorted[Math.ceil((percent / 100) * sorted.length) - 1];
+    if (value === undefined) throw new RangeError('There is no percentile of nothing.');
+    return value;
+  });
 }
 
 /** The least, the middle and the greatest of several repetitions. */

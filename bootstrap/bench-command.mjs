@@ -9,8 +9,17 @@ import { ensure, toolsEnv } from './ensure.mjs';
  * @returns {Promise<number>} its exit code; 1 if a signal ended it.
  */
 export async function main(args) {
-  const tools = await ensure({ tools: true, build: true });
-  const child = spawn(process.execPath, [join(tools.buildDirectory, 'bench', 'main.js'), ...args], {
+  return runBuilt(await ensure({ tools: true, build: true }), ['bench', 'main.js'], args);
+}
+
+/**
+ * @param {Awaited<ReturnType<typeof ensure>>} tools with a build.
+ * @param {string[]} path of the program in the build.
+ * @param {string[]} args passed on to it.
+ * @returns {Promise<number>} its exit code; 1 if a signal ended it.
+ */
+export function runBuilt(tools, path, args) {
+  const child = spawn(process.execPath, [join(tools.buildDirectory, ...path), ...args], {
     cwd: dirname(import.meta.dirname),
     env: { ...process.env, ...toolsEnv(tools) },
     stdio: 'inherit',

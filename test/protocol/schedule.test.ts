@@ -83,6 +83,14 @@ function qualifies(
   return capable && available && wanted.complexity <= remainingSeconds * node.throughputPerSecond;
 }
 
+/** Tier, then throughput, then id: no weight of any node. */
+function isSmaller(a: Candidate, b: Candidate): boolean {
+  if (a.tier !== b.tier) return a.tier < b.tier;
+  if (a.throughputPerSecond !== b.throughputPerSecond)
+    return a.throughputPerSecond < b.throughputPerSecond;
+  return a.nodeId < b.nodeId;
+}
+
 describe('protocol/schedule chooseNode', () => {
   it('chooses a node exactly when one qualifies, and never another', () => {
     let found = 0;
@@ -136,6 +144,38 @@ describe('protocol/schedule chooseNode', () => {
     const large = { ...fitting, nodeId: nodeId(2), tier: 5, throughputPerSecond: 1_000 };
     assert.equal(chooseNode([large, fitting], unit, [], 10), fitting);
     assert.equal(chooseNode([large, fitting], unit, [], 9), large);
+  });
+
+  it('never chooses a node that is not in service, whatever else speaks for it', () => {
+    const best = { ...fitting, freeSlots: 9, throughputPerSecond: 1_000 };
+    const faults: Partial<Candidate>[] = [
+      { status: 'probing' },
+      { status: 'draining' },
+      { status: 'removed' },
+      { online: false },
+      { ready: false },
+      { freeSlots: 0 },
+      { workloadClasses: [] },
+      { throughputPerSecond: Number.NaN },
+    ];
+    for (const fault of faults)
+      assert.equal(chooseNode([{ ...best, ...fault }], unit, [], 10), null);
+    assert.equal(chooseNode([best], unit, [], 10), best);
+    assert.equal(chooseNode([best], unit, [best.nodeId], 10), null);
+  });
+
+  it('chooses as a scheduler without reputation does', () => {
+    fc.assert(
+      fc.property(situation, ({ nodes, unit, used, remainingSeconds }) => {
+        let smallest: Candidate | null = null;
+        for (const node of nodes) {
+          if (!qualifies(node, unit, used, remainingSeconds)) continue;
+          if (!smallest || isSmaller(node, smallest)) smallest = node;
+        }
+        assert.equal(chooseNode(nodes, unit, used, remainingSeconds), smallest);
+      }),
+      { numRuns: 500 },
+    );
   });
 
   it('finds nothing among no candidates', () => {
