@@ -48,9 +48,9 @@ export function createSteps(dependencies: StepDependencies) {
     },
 
     async reportFailure(input: ReportFailureInput) {
-      await reportFailure(database, input);
+      const { excused } = await reportFailure(database, input);
       const { unitId, dispatch, nodeId, code } = input;
-      const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code };
+      const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code, excused };
       log.warn(at, 'coordinator // attempt failed');
       onCapacity();
     },

@@ -4,6 +4,7 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
+import { startPulse } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
@@ -36,6 +37,8 @@ async function startCoordinator(): Promise<RunningRole> {
   );
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
+  // Before anything is decided: what happened while nobody could serve counts against no node.
+  const pulse = await startPulse({ database, client, log });
   const relay = new Relay(channelSecret, returnRing);
   const sweeper = startSweeper({ database, client, log });
   const hint = () => sweeper.hint();
@@ -87,6 +90,7 @@ async function startCoordinator(): Promise<RunningRole> {
       await sweeper.stop();
       worker.shutdown();
       await running;
+      await pulse.stop();
       await outcomes.close();
       await connection.close();
       await database.$disconnect();

@@ -104,6 +104,7 @@ describe('gateway/explain', () => {
       engine: 'instant/1',
       status: 'active',
       online: true,
+      ready: true,
       slots_free: 1,
       slots_total: 1,
       tokens_per_second: 1_000,
