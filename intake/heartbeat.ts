@@ -101,7 +101,11 @@ async function freeOver(
   return rows.filter(({ freed }) => freed).length;
 }
 
-/** A node is online, with a window of uptime that is open, and ready or not. @returns what is new. */
+/**
+ * A node is online, with a window of uptime that is open, and ready or not.
+ *
+ * @returns what is new.
+ */
 async function appear(
   database: Database,
   nodeId: NodeId,

@@ -139,7 +139,7 @@ async function machineOf(transaction: Transaction, node: Registration): Promise<
   return machine.id;
 }
 
-/** @throws CodedError `node.registration_refused` unless it is the token that the node was given. */
+/** @throws CodedError `node.registration_refused` unless the token is the one of that node. */
 export function assertHeartbeatToken(
   channelSecret: KeyObject,
   nodeId: NodeId,

@@ -5,7 +5,7 @@ import type { RunningAttempt } from '../protocol/presence.ts';
 const PICKUP_MS_MAX = 2_000;
 const LOOK_MS = 20;
 
-/** What a node executes now: it is told with each heartbeat, so that no slot is held for nothing. */
+/** What a node executes now; each heartbeat tells it, so that no slot is held for nothing. */
 export class RunningAttempts {
   readonly #running = new Map<string, RunningAttempt>();
   readonly #awaited = new Set<string>();

@@ -62,7 +62,7 @@ describe('intake/heartbeat', () => {
       UPDATE request SET finished_at = finished_at - interval '2 seconds'`;
   }
 
-  it('takes the token of that node only, a well-formed body, and a node that is known', async () => {
+  it('takes the token of that node, a well-formed body, and nodes that are known', async () => {
     const refused = failsAs('node.registration_refused');
     const other = formatNodeId(randomBytes(32));
     const body = { ready: true, running: [] };

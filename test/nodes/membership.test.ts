@@ -78,7 +78,7 @@ describe('nodes/membership', () => {
     membership = await joinNetwork(new Channel(url, keys), claims, log, () => state);
   });
 
-  it('says with each heartbeat whether it is ready and what it runs, the first at once', async () => {
+  it('says with each heartbeat, at once, whether it is ready and what it runs', async () => {
     const startedAt = performance.now();
     await until(() => heartbeats.length > 0, 'a heartbeat');
     assert.ok(performance.now() - startedAt < 1_500);
@@ -112,7 +112,7 @@ describe('nodes/membership', () => {
     assert.deepEqual(engines, ['engine/1']);
   });
 
-  it('goes on beating while it drains, drains anew where it was forgotten, and leaves', async () => {
+  it('beats on while it drains, drains anew where it was forgotten, and leaves', async () => {
     assert.deepEqual(await membership.drain(), [attempt]);
     engine = 'engine/2';
     const count = heartbeats.length;

@@ -28,8 +28,9 @@ describe('protocol/presence', () => {
 
   it('reads heartbeats strictly', () => {
     const attempt = { unitId, dispatch: 1 };
+    const named = (length: number) => Array.from({ length }, () => ({ ...attempt }));
     const good = { ready: true, running: [attempt] };
-    const full = { ready: false, running: Array(RUNNING_MAX).fill(attempt) };
+    const full = { ready: false, running: named(RUNNING_MAX) };
     for (const body of [good, full, { ready: false, running: [] }])
       assert.deepEqual(heartbeatSchema.parse(body), body);
     const bad: unknown[] = [
@@ -39,7 +40,7 @@ describe('protocol/presence', () => {
       { ready: true },
       { ...good, ready: 'yes' },
       { ...good, load: 3 },
-      { ...good, running: Array(RUNNING_MAX + 1).fill(attempt) },
+      { ...good, running: named(RUNNING_MAX + 1) },
       { ...good, running: [{ ...attempt, unitId: 'req_1' }] },
       { ...good, running: [{ ...attempt, dispatch: 0 }] },
       { ...good, running: [{ ...attempt, dispatch: 2 ** 31 }] },
