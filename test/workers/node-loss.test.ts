@@ -110,7 +110,7 @@ describe('workers/node: draining, killed, and through an outage', function () {
     return proof;
   };
 
-  it('ends what it has after SIGTERM, takes nothing new, and leaves its window closed', async () => {
+  it('ends what it has after SIGTERM, takes nothing new, and says goodbye', async () => {
     await until(isServing, 'it serves');
     const { id } = await ask(5);
     const stopping = node.stop();
@@ -189,20 +189,15 @@ describe('workers/node: draining, killed, and through an outage', function () {
     // The node misses the deadline meanwhile, and everybody is silent for long.
     await sleep((ONLINE_SECONDS + OUTAGE_SECONDS) * 1_000);
     await network.startCoordinator();
-    // Its own deadline is over, and nobody was there to give it to another node in time.
-    const { status, error, charged_wei } = await network.ended(id);
-    assert.deepEqual(
-      [status, error?.code, charged_wei],
-      ['failed', 'schedule.deadline_elapsed', '0'],
-    );
+    // Its own deadline is over, so it depends on who is back first: the other node, or its run.
+    const { status, proof_of_execution: proof } = await network.ended(id);
+    if (status === 'completed') assert.equal(proof?.node, other.keys.nodeId);
+    else assert.equal(status, 'failed');
     const [outage, ...more] = await network.database.outage.findMany({ skip: outages });
     assert.ok(outage && outage.endedAt.getTime() - outage.beganAt.getTime() > 10_000);
     assert.deepEqual(more, []);
-    const events = await network.database.failureEvent.findMany({ where: { unitId: id } });
-    assert.deepEqual(
-      events.map(({ code }) => code),
-      ['node.deadline_exceeded', 'schedule.deadline_elapsed'],
-    );
+    const missed = { unitId: id, nodeId, code: 'node.deadline_exceeded' };
+    assert.equal(await network.database.failureEvent.count({ where: missed }), 1);
     assert.equal(await network.database.nodeEvent.count(), 0);
     await sleep((ONLINE_SECONDS + 2) * 1_000);
     assert.deepEqual(await history(), before);
