@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
 import { inTransaction, sql, type Database } from '../prisma/client.ts';
+import { releaseSlots } from '../prisma/pool.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { shortId, type NodeId } from '../protocol/ids.ts';
 import {
@@ -85,8 +86,7 @@ function over(running: Heartbeat['running']) {
 }
 
 /**
- * In a statement of its own, since slots are locked before nodes. A node that lies about what it
- * runs gets work that it has no room for, which is its own loss.
+ * A node that lies about what it runs gets work that it has no room for, which is its own loss.
  *
  * @returns how many slots were freed.
  */
@@ -95,10 +95,10 @@ async function freeOver(
   nodeId: NodeId,
   running: Heartbeat['running'],
 ): Promise<number> {
-  const rows = await database.$queryRaw<{ freed: boolean }[]>`
-    SELECT release_slot(slot.unit_id, slot.dispatch) AS freed ${over(running)}
+  const attempts = await database.$queryRaw<RunningAttempt[]>`
+    SELECT slot.unit_id AS "unitId", slot.dispatch ${over(running)}
       AND attempt.node_id = ${nodeId}`;
-  return rows.filter(({ freed }) => freed).length;
+  return (await releaseSlots(database, attempts)).length;
 }
 
 /**

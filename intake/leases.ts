@@ -1,12 +1,7 @@
 import type { Logger } from 'pino';
 import type { Database } from '../prisma/client.ts';
-import { shortId, type UnitId } from '../protocol/ids.ts';
-
-interface Lapsed {
-  readonly unitId: UnitId;
-  readonly dispatch: number;
-  readonly freed: boolean;
-}
+import { releaseSlots, type AttemptKey } from '../prisma/pool.ts';
+import { shortId } from '../protocol/ids.ts';
 
 /**
  * Frees slots whose lease ran out after their attempt was decided or their request ended: Schedule
@@ -22,17 +17,15 @@ export async function freeLapsed({
   readonly database: Database;
   readonly log: Logger;
 }): Promise<number> {
-  const rows = await database.$queryRaw<Lapsed[]>`
-    SELECT slot.unit_id AS "unitId", slot.dispatch,
-           release_slot(slot.unit_id, slot.dispatch) AS freed
-    FROM slot
+  const lapsed = await database.$queryRaw<AttemptKey[]>`
+    SELECT slot.unit_id AS "unitId", slot.dispatch FROM slot
     WHERE lease_until < now()
       AND (EXISTS (SELECT FROM dispatch AS attempt
                    WHERE attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
                      AND outcome IS NOT NULL)
            OR EXISTS (SELECT FROM request
                       WHERE request.id = slot.unit_id AND finished_at IS NOT NULL))`;
-  const freed = rows.filter((row) => row.freed);
+  const freed = await releaseSlots(database, lapsed);
   for (const { unitId, dispatch } of freed)
     log.info({ unit: shortId(unitId), dispatch }, 'sweeper // a lapsed lease is over');
   return freed.length;

@@ -1,4 +1,4 @@
-import type { NodeId } from '../protocol/ids.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
 import type { NodeStatus } from '../protocol/schedule.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
@@ -82,6 +82,28 @@ export function readNodesBefore(
       AND last_seen_at > now() - make_interval(secs => ${onlineSeconds}::float8)
       AND (tier, tokens_per_second) < (${tier}::int, ${tokensPerSecond}::float8)
     ORDER BY tier, tokens_per_second, node.id LIMIT ${limit}`;
+}
+
+/** An attempt by its key: one that is over never gets a slot again. */
+export type AttemptKey = { readonly unitId: UnitId; readonly dispatch: number };
+
+/**
+ * Frees the slots of attempts that are over, one after the other: each statement locks its slot
+ * before its nodes, as everywhere, so that two which free or take can't wait for each other.
+ *
+ * @returns those whose slot was freed now.
+ */
+export async function releaseSlots<Attempt extends AttemptKey>(
+  database: Reader,
+  attempts: readonly Attempt[],
+): Promise<readonly Attempt[]> {
+  const released: Attempt[] = [];
+  for (const attempt of attempts) {
+    const [row] = await database.$queryRaw<{ freed: boolean }[]>`
+      SELECT release_slot(${attempt.unitId}, ${attempt.dispatch}::int) AS freed`;
+    if (row?.freed) released.push(attempt);
+  }
+  return released;
 }
 
 /** One attempt at a unit. */
