@@ -1,13 +1,17 @@
-import { inTransaction, type Database } from '../prisma/client.ts';
+import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
+import { isExcused, type OutageRecord } from '../protocol/outage.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 
-export interface ReportFailureInput {
+export interface FailedAttempt {
   readonly unitId: UnitId;
   readonly dispatch: number;
   readonly nodeId: NodeId;
   readonly code: ErrorCode;
+}
+
+export interface ReportFailureInput extends FailedAttempt {
   /** The nodes that the unit has had, this one included. */
   readonly usedNodes: readonly NodeId[];
   readonly request: Pick<AcceptedInference, 'parameters' | 'modelDigest'>;
@@ -25,23 +29,22 @@ export const LOST_LEASE_SECONDS = 15;
 /**
  * Writes down that an attempt failed: the event, a flag if the node answers for it, and the
  * attempt's end. Once per (unit, dispatch), however often it runs.
+ *
+ * @returns whether a flag was spared because of an outage.
  */
 export async function reportFailure(
   database: Database,
-  {
-    unitId,
-    dispatch,
-    nodeId,
-    code,
-  }: Pick<ReportFailureInput, 'unitId' | 'dispatch' | 'nodeId' | 'code'>,
-): Promise<void> {
+  input: FailedAttempt,
+): Promise<{ readonly excused: boolean }> {
+  const { unitId, dispatch, nodeId, code } = input;
   const { step, recovery, blamesNode } = errorDefinition(code);
-  await inTransaction(database, async (transaction) => {
+  return inTransaction(database, async (transaction) => {
     await transaction.$executeRaw`
       INSERT INTO failure_event (unit_id, dispatch, step, code, node_id, recovery)
       VALUES (${unitId}, ${dispatch}, ${step}, ${code}, ${nodeId}, ${recovery})
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
-    if (blamesNode)
+    const excused = blamesNode === true && (await fellIntoOutage(transaction, input));
+    if (blamesNode && !excused)
       await transaction.$executeRaw`
         INSERT INTO node_event (node_id, unit_id, dispatch, code)
         VALUES (${nodeId}, ${unitId}, ${dispatch}, ${code})
@@ -56,5 +59,26 @@ export async function reportFailure(
         WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
     if (!MAYBE_BUSY.includes(code))
       await transaction.$queryRaw`SELECT release_slot(${unitId}, ${dispatch}::int)`;
+    return { excused };
   });
+}
+
+interface AttemptTime extends OutageRecord {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
+/** Whether an outage of the network touched the attempt: from its reservation to its end. */
+async function fellIntoOutage(
+  transaction: Transaction,
+  { unitId, dispatch }: FailedAttempt,
+): Promise<boolean> {
+  const [attempt] = await transaction.$queryRaw<AttemptTime[]>`
+    SELECT epoch_ms(reserved_at) AS "fromMs", epoch_ms(coalesce(decided_at, now())) AS "toMs",
+           epoch_ms(now()) AS "nowMs", (SELECT epoch_ms(beat_at) FROM pulse) AS "beatAtMs",
+           (SELECT coalesce(json_agg(json_build_object('fromMs', epoch_ms(began_at),
+                                                       'toMs', epoch_ms(ended_at))), '[]')
+            FROM outage WHERE ended_at >= reserved_at) AS outages
+    FROM dispatch WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
+  return attempt !== undefined && isExcused(attempt, attempt);
 }

@@ -51,9 +51,9 @@ export function createSteps(dependencies: StepDependencies) {
 
     /** Runs that an earlier version began have no answer of it in their history. */
     async reportFailure(input: ReportFailureInput): Promise<{ othersExist: boolean } | undefined> {
-      await reportFailure(database, input);
+      const { excused } = await reportFailure(database, input);
       const { unitId, dispatch, nodeId, code } = input;
-      const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code };
+      const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code, excused };
       log.warn(at, 'coordinator // attempt failed');
       onCapacity();
       // Only a refusal asks for it.

@@ -4,10 +4,12 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { z } from 'zod';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
+import { RunningAttempts } from '../nodes/attempts.ts';
 import { Channel } from '../nodes/channel.ts';
 import { execute } from '../nodes/execute.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
+import type { RunningAttempt } from '../protocol/presence.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { readConfig } from '../workers/config.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
@@ -32,10 +34,12 @@ async function startBenchNode(): Promise<RunningRole> {
   const backend = instantBackend({ slots: config.BENCH_SLOTS });
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const attempts = new RunningAttempts();
   const dependencies = {
     keys,
     backend,
     returnKey: () => membership.returnKey(),
+    onBegin: (attempt: RunningAttempt) => attempts.begin(attempt),
     openStream: () => {
       throw new Error('The benchmark asks for no streams.');
     },
@@ -78,6 +82,7 @@ async function startBenchNode(): Promise<RunningRole> {
       slots: backend.slots,
     }),
     { info: () => {}, warn: () => {} },
+    () => ({ ready: true, running: attempts.list() }),
   );
   const running = Promise.all(workers.map((worker) => worker.run()));
   const publicKey = exportSpki(keys.encryption.publicKey).toString('base64');

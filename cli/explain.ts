@@ -89,6 +89,13 @@ function explainNode(explanation: NodeExplanation, out: Terminal): void {
   out.write(nodePage(explanation, out));
   out.write(field('Attempts', attempts));
   out.write(field('Queue', `${waiting.total} wait, ${waiting.suited} of them for such a node`));
+  const events = explanation.events.map(({ code, message, created_at: at }) => [
+    ago(at),
+    code,
+    message,
+  ]);
+  if (events.length > 0)
+    out.write(`\n${titled(['when', 'event', 'meaning'], events, out).join('\n')}\n`);
   out.write(`\n${out.style('bold', 'Why it has no more work now')}\n`);
   for (const { code, message } of reasons) out.write(`- ${safeText(`${message} (${code})`)}\n`);
 }

@@ -45,9 +45,10 @@ function nodeRow(node: NodeView): string[] {
 }
 
 /** One word: whether it is in the pool comes before whether it is heard of. */
-export function nodeState({ status, online }: NodeView): string {
+export function nodeState({ status, online, ready }: NodeView): string {
   if (status !== 'active') return status;
-  return online ? 'online' : 'offline';
+  if (!online) return 'offline';
+  return ready ? 'online' : 'not ready';
 }
 
 /** All that is known of a node, a line each. */

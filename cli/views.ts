@@ -51,6 +51,8 @@ export interface NodeView {
   readonly engine: string;
   readonly status: string;
   readonly online: boolean;
+  /** Whether its backend can serve, by its own word. */
+  readonly ready: boolean;
   readonly slots_free: number;
   readonly slots_total: number;
   readonly tokens_per_second: number;
@@ -101,5 +103,7 @@ export interface NodeExplanation extends NodeView {
   readonly reasons: readonly ErrorView[];
   readonly waiting: { readonly total: number; readonly suited: number };
   readonly recent_attempts: Readonly<Record<string, number>>;
+  /** How it came and went, latest first. */
+  readonly events: readonly (ErrorView & { readonly created_at: string })[];
   readonly last_attempt_at: string | null;
 }

@@ -7,6 +7,7 @@ import {
   readNodesBefore,
   readPool,
   readQueuePlace,
+  readTransitions,
   type AttemptRow,
   type PoolNode,
   type QueuePlace,
@@ -19,6 +20,7 @@ import {
   outcomeMessage,
   type ExplainedNode,
 } from '../protocol/explain.ts';
+import { transitionMessage } from '../protocol/presence.ts';
 import { ONLINE_SECONDS, type Requirements } from '../protocol/schedule.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { describeNode, isOnline } from './node-routes.ts';
@@ -29,6 +31,9 @@ import { authorisedRequest, noParameters, type IdParams } from './request-routes
 const NODE_ATTEMPTS_MAX = 20;
 /** How many nodes that get work before another one are named. */
 const NODES_BEFORE_MAX = 10;
+
+/** How many changes of a node's presence are told. */
+const NODE_EVENTS_MAX = 10;
 
 /** `GET /v1/requests/{id}/explain` and `GET /v1/nodes/{id}/explain`. */
 export function explainRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
@@ -112,11 +117,12 @@ function attemptView(attempt: AttemptRow, record: RequestRecord) {
 async function nodeExplanation({ database }: GatewayDependencies, id: string) {
   const node = await readNode(database, id);
   if (!node) throw new CodedError('gateway.node_not_found');
-  const [attempts, waiting, models, others] = await Promise.all([
+  const [attempts, waiting, models, others, transitions] = await Promise.all([
     readNodeAttempts(database, id, NODE_ATTEMPTS_MAX),
     countWaiting(database, node),
     database.model.count({ where: { digest: node.modelDigest } }),
     readNodesBefore(database, node, ONLINE_SECONDS, NODES_BEFORE_MAX),
+    readTransitions(database, id, NODE_EVENTS_MAX),
   ]);
   const outcomes = attempts.map(({ outcome }) => outcome ?? '');
   const reasons = explainNode({
@@ -135,6 +141,11 @@ async function nodeExplanation({ database }: GatewayDependencies, id: string) {
       (counts, outcome) => ({ ...counts, [outcome]: (counts[outcome] ?? 0) + 1 }),
       {},
     ),
+    events: transitions.map(({ code, createdAt }) => ({
+      code,
+      message: transitionMessage(code),
+      created_at: createdAt.toISOString(),
+    })),
     last_attempt_at: attempts[0]?.decidedAt?.toISOString() ?? null,
   };
 }

@@ -37,6 +37,7 @@ export function describeNode(node: PoolNode) {
     engine: node.engine,
     status: node.status,
     online: isOnline(node),
+    ready: node.ready,
     slots_free: node.slotsFree,
     slots_total: node.slotsTotal,
     tokens_per_second: node.tokensPerSecond,
@@ -47,6 +48,6 @@ export function describeNode(node: PoolNode) {
 }
 
 /** As Schedule sees it. */
-export function isOnline({ silentSeconds }: PoolNode): boolean {
-  return silentSeconds < ONLINE_SECONDS;
+export function isOnline({ isOnline, silentSeconds }: PoolNode): boolean {
+  return isOnline && silentSeconds < ONLINE_SECONDS;
 }

@@ -118,7 +118,8 @@ async function store(transaction: Transaction, node: Registration): Promise<void
       tokens_per_second = EXCLUDED.tokens_per_second,
       claimed_tokens_per_second = EXCLUDED.claimed_tokens_per_second,
       encryption_key = EXCLUDED.encryption_key, is_full = FALSE, is_online = TRUE,
-      last_seen_at = now()
+      last_seen_at = now(),
+      status = CASE WHEN node.status = 'draining' THEN 'active' ELSE node.status END
     WHERE node.operator_id = EXCLUDED.operator_id`;
   if (stored === 0) throw new CodedError('node.operator_mismatch');
 }
@@ -138,27 +139,18 @@ async function machineOf(transaction: Transaction, node: Registration): Promise<
   return machine.id;
 }
 
-/**
- * Notes that a node is alive.
- *
- * @throws CodedError `node.registration_refused` for a wrong token, `node.unknown` when it has to
- * register (again).
- */
-export async function heartbeat(
-  database: Database,
+/** @throws CodedError `node.registration_refused` unless the token is the one of that node. */
+export function assertHeartbeatToken(
   channelSecret: KeyObject,
   nodeId: NodeId,
   token: string,
-): Promise<void> {
+): void {
   if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
     throw new CodedError('node.registration_refused');
-  const seen = await database.$executeRaw`
-    UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}`;
-  if (seen === 0) throw new CodedError('node.unknown');
 }
 
 /** Bound to the node, derived instead of stored; the label keeps it apart from channel tokens. */
-function heartbeatToken(channelSecret: KeyObject, nodeId: NodeId): string {
+export function heartbeatToken(channelSecret: KeyObject, nodeId: NodeId): string {
   return createHmac('sha256', channelSecret)
     .update('heartbeat.v1')
     .update(idBytes(nodeId))

@@ -19,7 +19,8 @@ import type { IntakeEvent } from '../protocol/intake.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
-import { heartbeat, registerNode } from './nodes.ts';
+import { drain, heartbeat, leave } from './heartbeat.ts';
+import { registerNode } from './nodes.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
@@ -48,6 +49,7 @@ export function createIntakeServer(dependencies: ServerDependencies): FastifyIns
   gatewayRoutes(app, dependencies);
   runRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
+  presenceRoutes(app, dependencies);
   return app;
 }
 
@@ -107,14 +109,6 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
     onNodeSeen();
     return { heartbeatToken, returnKey };
   });
-  app.post<{ Params: { nodeId: string } }>(
-    '/v1/nodes/:nodeId/heartbeat',
-    async (request, reply) => {
-      const nodeId = nodeIdOf(request.params.nodeId);
-      await heartbeat(database, channelSecret, nodeId, bearer(request));
-      return reply.code(204).send();
-    },
-  );
   app.post<{ Params: FrameParams; Body: AsyncIterable<Uint8Array> }>(
     '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
     async (request, reply) => {
@@ -129,6 +123,28 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
       return reply.code(204).send();
     },
   );
+}
+
+interface NodeParams {
+  readonly Params: { readonly nodeId: string };
+}
+
+/** How a node says that it is alive, that it takes nothing new, and that it goes. */
+function presenceRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
+  app.post<NodeParams>('/v1/nodes/:nodeId/heartbeat', async (request, reply) => {
+    const nodeId = nodeIdOf(request.params.nodeId);
+    if (await heartbeat(dependencies, nodeId, bearer(request), request.body))
+      dependencies.onNodeSeen();
+    return reply.code(204).send();
+  });
+  app.post<NodeParams>('/v1/nodes/:nodeId/drain', async (request) => {
+    const nodeId = nodeIdOf(request.params.nodeId);
+    return { attempts: await drain(dependencies, nodeId, bearer(request)) };
+  });
+  app.post<NodeParams>('/v1/nodes/:nodeId/leave', async (request, reply) => {
+    await leave(dependencies, nodeIdOf(request.params.nodeId), bearer(request));
+    return reply.code(204).send();
+  });
 }
 
 interface FrameParams {

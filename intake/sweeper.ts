@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTransaction } from '../prisma/client.ts';
+import { freeLapsed } from './leases.ts';
 import { match, remind, type MatchDependencies } from './match.ts';
+import { markOffline } from './online.ts';
 import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
 
 const SWEEP_MS = 1_000;
@@ -21,6 +23,8 @@ export const DUTIES: readonly Duty[] = [
   { name: 'reclaim closed', everySeconds: 2, run: reclaimClosed },
   { name: 'reclaim absent', everySeconds: 10, run: (it) => reclaimAbsent(it) },
   { name: 'forget finished', everySeconds: 1, run: forgetFinished },
+  { name: 'mark offline', everySeconds: 1, run: markOffline },
+  { name: 'free lapsed', everySeconds: 10, run: freeLapsed },
   { name: 'repair hints', everySeconds: 1, run: repairHints },
   { name: 'remind', everySeconds: 1, run: remind },
 ];

@@ -4,6 +4,7 @@ import type { DispatchContext } from '../crypto/channel.ts';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { exportSpki } from '../crypto/keys.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
+import type { Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 
 /** What a node claims of itself when it registers. */
@@ -36,6 +37,8 @@ export interface FrameStream {
   close(): Promise<void>;
 }
 
+/** A heartbeat that takes longer than this is followed by the next one. */
+const PRESENCE_MS_MAX = 3_000;
 /** How long a finished node waits for its last frames to be taken before it returns anyway. */
 const CLOSE_MS_MAX = 5_000;
 
@@ -74,16 +77,32 @@ export class Channel {
    * @returns false when the coordinator doesn't know the node any more: register again.
    * @throws Error when it can't be reached or is in trouble.
    */
-  async heartbeat(token: string): Promise<boolean> {
-    const response = await fetch(`${this.#url}/v1/nodes/${this.#keys.nodeId}/heartbeat`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}` },
-    });
+  async heartbeat(token: string, state: Heartbeat): Promise<boolean> {
+    const response = await this.#presence('heartbeat', token, state);
     await response.arrayBuffer();
     if (response.ok) return true;
     // The token or the node is unknown there now; anything else is an outage, to be waited out.
     if (response.status === 403 || response.status === 404) return false;
     throw new Error(`the heartbeat was answered with ${response.status}`);
+  }
+
+  /**
+   * Says that the node takes nothing new.
+   *
+   * @returns the attempts that it was given and that are undecided; some may still be on their way.
+   * @throws Error when the coordinator can't be reached or refuses.
+   */
+  async drain(token: string): Promise<readonly RunningAttempt[]> {
+    const response = await this.#presence('drain', token);
+    if (!response.ok) throw new Error(`drain was answered with ${response.status}`);
+    return ((await response.json()) as { attempts: RunningAttempt[] }).attempts;
+  }
+
+  /** Says that the node is offline from now on. @throws Error as `drain` does. */
+  async leave(token: string): Promise<void> {
+    const response = await this.#presence('leave', token);
+    await response.arrayBuffer();
+    if (!response.ok) throw new Error(`leave was answered with ${response.status}`);
   }
 
   /** Opens one attempt's stream. @param onLost called once if it breaks; the work goes on. */
@@ -113,6 +132,15 @@ export class Channel {
         await Promise.race([taken, sleep(CLOSE_MS_MAX, undefined, { ref: false })]);
       },
     };
+  }
+
+  #presence(what: 'heartbeat' | 'drain' | 'leave', token: string, body: object = {}) {
+    return fetch(`${this.#url}/v1/nodes/${this.#keys.nodeId}/${what}`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(PRESENCE_MS_MAX),
+    });
   }
 
   async #post(path: string, init: Omit<RequestInit, 'method'>): Promise<Response> {

@@ -7,6 +7,7 @@ import { createStreamSealer } from '../crypto/stream.ts';
 import { openTicket } from '../crypto/ticket.ts';
 import type { Ticket } from '../protocol/envelope-schema.ts';
 import type { ExecuteInput, NODE_REPORTED_CODES, NodeReturn } from '../protocol/execute.ts';
+import type { RunningAttempt } from '../protocol/presence.ts';
 import { POE_SCHEME, proofOfExecution } from '../protocol/prove.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import {
@@ -32,6 +33,8 @@ export interface ExecuteDependencies {
   /** The coordinator's current return key. */
   readonly returnKey: () => RequesterKey;
   readonly openStream: (ticket: Ticket) => FrameStream;
+  /** Told which attempt it is; what it returns is called when the attempt is over. */
+  readonly onBegin?: (attempt: RunningAttempt) => () => void;
   /**
    * Told why the backend failed, for the operator's log: the coordinator only learns that it did.
    * No message of this error quotes a prompt or an answer.
@@ -66,8 +69,10 @@ export async function execute(
 ): Promise<NodeReturn> {
   const alive = setInterval(context.heartbeat, HEARTBEAT_MS);
   let stream: OutgoingStream | undefined;
+  let over: (() => void) | undefined;
   try {
     const opened = await openInput(dependencies, input);
+    over = dependencies.onBegin?.(opened.ticket);
     const decryptedAtMs = Date.now();
     const deadline = AbortSignal.timeout(opened.ticket.deadlineSeconds * 1_000);
     const outgoing = await startStream(dependencies, input, opened.ticket);
@@ -87,6 +92,7 @@ export async function execute(
     return await prove(dependencies, input, opened.ticket, bytes, { decryptedAtMs, finishedAtMs });
   } finally {
     clearInterval(alive);
+    over?.();
     // After an end this does nothing; after a failure it lets go of the connection.
     void stream?.close();
   }

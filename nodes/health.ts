@@ -59,7 +59,7 @@ export function watchHealth(
       if (healthy)
         log.warn(
           { error: error instanceof Error ? error.message : String(error) },
-          'node // the backend is not healthy: no heartbeats, so no new work, until it is back',
+          'node // the backend is not healthy: no new work until it is back',
         );
       healthy = false;
     }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import type { Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import type { Channel, NodeClaims } from './channel.ts';
 
@@ -14,7 +15,13 @@ export interface Log {
 
 export interface Membership {
   returnKey(): RequesterKey;
-  /** Stops the heartbeats: the node gets no new work once it counts as offline. */
+  /**
+   * Says that the node takes nothing new; the heartbeats go on.
+   *
+   * @returns what it was given and is undecided; nothing when the coordinator is away.
+   */
+  drain(): Promise<readonly RunningAttempt[]>;
+  /** Stops the heartbeats and says goodbye: the node is offline at once. */
   leave(): Promise<void>;
 }
 
@@ -23,15 +30,16 @@ export interface Membership {
  * coordinator doesn't know it any more or `claims` changed. A coordinator that is away is waited
  * for, for ever, since an operator's machine must come back by itself.
  *
- * @param isReady while it says no there are no heartbeats, so the node soon counts as offline.
+ * @param state what each heartbeat says: a node that isn't ready gets no new work.
  */
 export async function joinNetwork(
   channel: Channel,
   claims: () => NodeClaims,
   log: Log,
-  isReady: () => boolean = () => true,
+  state: () => Heartbeat,
 ): Promise<Membership> {
   const left = new AbortController();
+  let draining = false;
   let claimed = claims();
   let current = await register();
 
@@ -40,6 +48,8 @@ export async function joinNetwork(
       try {
         claimed = claims();
         const membership = await channel.register(claimed);
+        // A registration ends the draining; so it is said again.
+        if (draining) await channel.drain(membership.heartbeatToken);
         log.info('node // registered');
         return membership;
       } catch (error) {
@@ -51,14 +61,13 @@ export async function joinNetwork(
 
   async function beat(): Promise<void> {
     let away = false;
-    for (;;) {
-      await sleep(HEARTBEAT_MS, undefined, { signal: left.signal });
-      if (!isReady()) continue;
+    // The first one at once: whether it is ready isn't known from its registration.
+    for (; ; await sleep(HEARTBEAT_MS, undefined, { signal: left.signal })) {
       try {
         // The backend may have come back as another version: what is claimed has to stay true.
-        const changed = !isDeepStrictEqual(claims(), claimed);
-        if (changed || !(await channel.heartbeat(current.heartbeatToken)))
-          current = await register();
+        const changed = !draining && !isDeepStrictEqual(claims(), claimed);
+        if (changed) current = await register();
+        if (!(await channel.heartbeat(current.heartbeatToken, state()))) current = await register();
         if (away) log.info('node // the coordinator is back');
         away = false;
       } catch (error) {
@@ -70,14 +79,31 @@ export async function joinNetwork(
     }
   }
 
+  /** What is said in parting is lost without harm: silence says the same, later. */
+  async function part<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      const answer = await work();
+      log.info(`node // ${what}`);
+      return answer;
+    } catch (error) {
+      log.warn({ error: String(error) }, `node // ${what}, and the coordinator was not told`);
+      return undefined;
+    }
+  }
+
   const beating = beat().catch((error: unknown) => {
     if (!left.signal.aborted) throw error;
   });
   return {
     returnKey: () => current.returnKey,
+    async drain() {
+      draining = true;
+      return (await part('draining', () => channel.drain(current.heartbeatToken))) ?? [];
+    },
     async leave() {
       left.abort();
       await beating;
+      await part('left', () => channel.leave(current.heartbeatToken));
     },
   };
 }

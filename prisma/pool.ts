@@ -1,4 +1,4 @@
-import type { NodeId } from '../protocol/ids.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
 import type { NodeStatus } from '../protocol/schedule.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
@@ -21,6 +21,8 @@ export interface PoolNode {
   readonly lastSeenAt: Date;
   /** Since its last heartbeat, by the database's clock. */
   readonly silentSeconds: number;
+  /** Whether it is there: it registered, didn't leave, and wasn't found silent. */
+  readonly isOnline: boolean;
   /** Whether its backend can serve, by its own word. */
   readonly ready: boolean;
   readonly slotsTotal: number;
@@ -35,7 +37,8 @@ const POOL_NODE = Prisma.sql`
          workload_classes AS "workloadClasses", model_id AS "modelId",
          model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
          registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
-         extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds", is_ready AS ready,
+         extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
+         is_online AS "isOnline", is_ready AS ready,
          slots.total AS "slotsTotal", slots.free AS "slotsFree", flags.total AS flags
   FROM node,
     LATERAL (SELECT count(*)::int AS total,
@@ -74,10 +77,33 @@ export function readNodesBefore(
 ): Promise<PoolNode[]> {
   return database.$queryRaw<PoolNode[]>`
     ${POOL_NODE}
-    WHERE status = 'active' AND model_digest = ${modelDigest} AND slots.free > 0
+    WHERE status = 'active' AND is_ready AND is_online
+      AND model_digest = ${modelDigest} AND slots.free > 0
       AND last_seen_at > now() - make_interval(secs => ${onlineSeconds}::float8)
       AND (tier, tokens_per_second) < (${tier}::int, ${tokensPerSecond}::float8)
     ORDER BY tier, tokens_per_second, node.id LIMIT ${limit}`;
+}
+
+/** An attempt by its key: one that is over never gets a slot again. */
+export type AttemptKey = { readonly unitId: UnitId; readonly dispatch: number };
+
+/**
+ * Frees the slots of attempts that are over, one after the other: each statement locks its slot
+ * before its nodes, as everywhere, so that two which free or take can't wait for each other.
+ *
+ * @returns those whose slot was freed now.
+ */
+export async function releaseSlots<Attempt extends AttemptKey>(
+  database: Reader,
+  attempts: readonly Attempt[],
+): Promise<readonly Attempt[]> {
+  const released: Attempt[] = [];
+  for (const attempt of attempts) {
+    const [row] = await database.$queryRaw<{ freed: boolean }[]>`
+      SELECT release_slot(${attempt.unitId}, ${attempt.dispatch}::int) AS freed`;
+    if (row?.freed) released.push(attempt);
+  }
+  return released;
 }
 
 /** One attempt at a unit. */
@@ -109,6 +135,23 @@ export function readNodeAttempts(
     SELECT decided_at AS "decidedAt", outcome FROM dispatch
     WHERE node_id = ${nodeId} AND outcome IS NOT NULL
     ORDER BY reserved_at DESC LIMIT ${limit}`;
+}
+
+/** One change of a node's presence, by a code of `protocol/presence.ts`. */
+export interface TransitionRow {
+  readonly code: string;
+  readonly createdAt: Date;
+}
+
+/** The latest changes of a node's presence, latest first. */
+export function readTransitions(
+  database: Reader,
+  nodeId: string,
+  limit: number,
+): Promise<TransitionRow[]> {
+  return database.$queryRaw<TransitionRow[]>`
+    SELECT code, created_at AS "createdAt" FROM node_transition
+    WHERE node_id = ${nodeId} ORDER BY id DESC LIMIT ${limit}`;
 }
 
 /** A waiting unit's place in the queue: 1 for the one that is woken first. */

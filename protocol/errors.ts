@@ -95,6 +95,10 @@ export const ERRORS = {
   'node.operator_unknown': channel(403, 'The node names an operator that is not known here.'),
   'node.operator_mismatch': channel(409, 'The node is registered with another operator.'),
   'node.unknown': channel(404, 'No such node is registered; register again.'),
+  'node.heartbeat_invalid': channel(400, 'The heartbeat of the node is malformed.'),
+  'node.heartbeat_lost': absence('The node sent no heartbeat for too long, and is offline.'),
+  'node.backend_gone': absence('The node says that its backend can not serve.'),
+  'node.draining': absence('The node is draining: it ends what it has and takes nothing new.'),
   'coordinator.internal': row('receive', 'fail', 500, 'The coordinator failed unexpectedly.'),
   'coordinator.run_lost': row(
     'receive',
@@ -156,6 +160,11 @@ function blame(step: StepName, httpStatus: number, message: string): ErrorDefini
 /** What a node is told on its side channel; it ends nothing. */
 function channel(httpStatus: number, message: string): ErrorDefinition {
   return { step: 'channel', recovery: 'reject', httpStatus, message };
+}
+
+/** A node that gets no work for now; it ends no attempt by itself. */
+function absence(message: string): ErrorDefinition {
+  return { step: 'channel', recovery: 'wait', httpStatus: 503, message };
 }
 
 function gateway(httpStatus: number, message: string): ErrorDefinition {

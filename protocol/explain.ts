@@ -189,7 +189,8 @@ function notPickingUp(recentOutcomes: readonly string[]): NodeReason[] {
 }
 
 function goesFirst(other: ExplainedNode, node: ExplainedNode): boolean {
-  if (other.status !== 'active' || !other.online || other.freeSlots === 0) return false;
+  if (other.status !== 'active' || !other.online || !other.ready || other.freeSlots === 0)
+    return false;
   if (other.modelDigest !== node.modelDigest) return false;
   if (other.tier !== node.tier) return other.tier < node.tier;
   return other.throughputPerSecond < node.throughputPerSecond;
@@ -210,6 +211,8 @@ function statusMessage(status: Exclude<NodeStatus, 'active'>): string {
 }
 
 function offlineMessage({ silentSeconds }: ExplainedNode): string {
+  if (silentSeconds < ONLINE_SECONDS)
+    return 'It left by its own word; it is back when it registers again.';
   return (
     `Its last heartbeat was ${seconds(silentSeconds)} ago; ` +
     `after ${ONLINE_SECONDS} s a node counts as offline.`

@@ -4,6 +4,7 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
+import { startPulse, type PulseDependencies } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
@@ -37,8 +38,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
-  const sweeper = startSweeper({ database, client, log });
-  const hint = () => sweeper.hint();
+  const background = await startBackground({ database, client, log });
+  const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 
   const worker = await Worker.create({
@@ -58,7 +59,7 @@ async function startCoordinator(): Promise<RunningRole> {
       coordinatorUrl,
       relayed: (unitId, dispatch) => relay.relayed(unitId, dispatch),
       onCapacity: hint,
-      onWaiting: () => sweeper.expect(),
+      onWaiting: () => background.sweeper.expect(),
       log,
     }),
   });
@@ -84,12 +85,28 @@ async function startCoordinator(): Promise<RunningRole> {
     ended: running,
     async stop() {
       await server.close();
-      await sweeper.stop();
+      await background.stop();
       worker.shutdown();
       await running;
       await outcomes.close();
       await connection.close();
       await database.$disconnect();
+    },
+  };
+}
+
+/**
+ * The pulse before anything is decided: what happened while nobody could serve counts against no
+ * node.
+ */
+async function startBackground(dependencies: PulseDependencies) {
+  const pulse = await startPulse(dependencies);
+  const sweeper = startSweeper(dependencies);
+  return {
+    sweeper,
+    async stop() {
+      await sweeper.stop();
+      await pulse.stop();
     },
   };
 }

@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
+import { RunningAttempts } from '../nodes/attempts.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
 import { Channel, type NodeClaims } from '../nodes/channel.ts';
 import { execute } from '../nodes/execute.ts';
@@ -13,6 +14,9 @@ import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 import { installTemporalRuntime } from './runtime.ts';
 
+/** What runs when the node is stopped may take this long to end; then it is given up. */
+const SHUTDOWN_GRACE = '30s';
+
 /** A node: a Temporal activity worker on its own queue, with its own keys and one backend. */
 async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
@@ -23,6 +27,7 @@ async function startNode(): Promise<RunningRole> {
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
 
+  const attempts = new RunningAttempts();
   const activities: NodeActivities = {
     execute: (input: ExecuteInput) => {
       const { cancellationSignal: cancelled, heartbeat } = Context.current();
@@ -36,6 +41,7 @@ async function startNode(): Promise<RunningRole> {
             channel.openStream(ticket, ticket.channelToken, (error) =>
               log.warn({ error: error.message }, 'node // stream lost, the work goes on'),
             ),
+          onBegin: (attempt) => attempts.begin(attempt),
           onBackendFailed: (error) =>
             log.error({ error: error.message }, 'node // the backend failed a request'),
         },
@@ -51,14 +57,14 @@ async function startNode(): Promise<RunningRole> {
     activities: { ...activities },
     maxConcurrentActivityTaskExecutions: config.PLX_NODE_SLOTS,
     maxConcurrentActivityTaskPolls: 1,
-    shutdownGraceTime: '30s',
+    shutdownGraceTime: SHUTDOWN_GRACE,
   });
   const health = watchHealth(backend, log);
   const membership = await joinNetwork(
     channel,
     () => claims(config, backend, tokensPerSecond),
     log,
-    () => health.isHealthy(),
+    () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
@@ -67,10 +73,12 @@ async function startNode(): Promise<RunningRole> {
     ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },
     ended: running,
     async stop() {
-      await membership.leave();
-      await health.stop();
+      // What was given to it before it said so still arrives.
+      await attempts.haveBegun(await membership.drain());
       worker.shutdown();
       await running;
+      await membership.leave();
+      await health.stop();
       await connection.close();
       await backend.close();
     },

@@ -18,6 +18,7 @@ interface Explanation {
   readonly nodes: readonly { readonly name: string; readonly failed_filter: string | null }[];
   readonly reasons: readonly { readonly code: string; readonly message: string }[];
   readonly recent_attempts: Readonly<Record<string, number>>;
+  readonly events: readonly { readonly code: string; readonly message: string }[];
 }
 
 describe('gateway/explain', () => {
@@ -104,6 +105,7 @@ describe('gateway/explain', () => {
       engine: 'instant/1',
       status: 'active',
       online: true,
+      ready: true,
       slots_free: 1,
       slots_total: 1,
       tokens_per_second: 1_000,
@@ -204,6 +206,20 @@ describe('gateway/explain', () => {
     assert.equal(unknown.error.code, 'gateway.node_not_found');
     const asked = await get<{ error: { param: string } }>(`/v1/nodes/${data[0]?.id}/explain?x=1`);
     assert.equal(asked.error.param, 'x');
+  });
+
+  it('tells how a node came and went, latest first', async () => {
+    const path = `/v1/nodes/${node.keys.nodeId}/explain`;
+    assert.deepEqual(
+      (await get(path)).events.map(({ code, message }) => [code, message]),
+      [['node.online', 'It is online: its uptime counts.']],
+    );
+    const { nodeId } = node.keys;
+    const code = 'node.backend_gone';
+    await network.database.nodeTransition.create({ data: { nodeId, code } });
+    const [latest, first] = (await get(path)).events;
+    assert.equal(latest?.message, 'The node says that its backend can not serve.');
+    assert.equal(first?.code, 'node.online');
   });
 
   it('notices a node that sends heartbeats and does not pick up', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes, sign } from 'node:crypto';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
-import { heartbeat, registerNode } from '../../intake/nodes.ts';
+import { registerNode } from '../../intake/nodes.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
@@ -123,25 +123,17 @@ describe('intake/nodes', () => {
       await assert.rejects(registerNode(db.database, secret, body), failsAs(code));
   });
 
-  it('takes heartbeats by the token of that node only', async () => {
-    const token = await registerNode(db.database, secret, signed(registration()));
-    const past = new Date(0);
-    await db.database.node.updateMany({ data: { lastSeenAt: past } });
-    await heartbeat(db.database, secret, keys.nodeId, token);
-    const node = await db.database.node.findFirst();
-    assert.ok(node && node.lastSeenAt > past);
-    const refused = failsAs('node.registration_refused');
-    await assert.rejects(heartbeat(db.database, secret, others.nodeId, token), refused);
-    await assert.rejects(heartbeat(db.database, secret, keys.nodeId, ''), refused);
-    const otherToken = await registerNode(
-      db.database,
-      secret,
-      signed(registration({}, others), others),
-    );
-    await deletePoolNodes(db.database, [others.nodeId]);
-    await assert.rejects(
-      heartbeat(db.database, secret, others.nodeId, otherToken),
-      failsAs('node.unknown'),
-    );
+  it('ends the draining of a node, and changes no other status', async () => {
+    for (const [before, after] of [
+      ['draining', 'active'],
+      ['active', 'active'],
+      ['removed', 'removed'],
+    ] as const) {
+      await registerNode(db.database, secret, signed(registration()));
+      await db.database.node.update({ where: { id: keys.nodeId }, data: { status: before } });
+      await registerNode(db.database, secret, signed(registration()));
+      const node = await db.database.node.findUniqueOrThrow({ where: { id: keys.nodeId } });
+      assert.equal(node.status, after);
+    }
   });
 });

@@ -66,8 +66,7 @@ describe('nodes/health watchHealth', () => {
     assert.equal(watch.isHealthy(), true);
     await watch.stop();
     assert.deepEqual(log.lines, [
-      'node // the backend is not healthy: no heartbeats, so no new work, until it is back ' +
-        '{"error":"gone"}',
+      'node // the backend is not healthy: no new work until it is back {"error":"gone"}',
       'node // the backend is back',
     ]);
     const atTheEnd = looks;

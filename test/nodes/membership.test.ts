@@ -2,33 +2,50 @@ import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
-import { generateNodeKeys, generateX25519Key } from '../../crypto/keys.ts';
+import { generateNodeKeys, generateX25519Key, type NodeKeys } from '../../crypto/keys.ts';
 import { Channel, type NodeClaims } from '../../nodes/channel.ts';
-import { joinNetwork } from '../../nodes/membership.ts';
+import { joinNetwork, type Membership } from '../../nodes/membership.ts';
+import { formatRequestId } from '../../protocol/ids.ts';
+import type { Heartbeat } from '../../protocol/presence.ts';
+import type { RequesterKey } from '../../protocol/receive.ts';
 import { until } from '../support/until.ts';
 
-const quiet = { info: () => {}, warn: () => {} };
+const attempt = { unitId: formatRequestId(new Uint8Array(32).fill(1)), dispatch: 1 };
 
 describe('nodes/membership', () => {
   let server: Server;
   let url: string;
-  let heartbeats = 0;
-  let known = true;
-  const engines: string[] = [];
+  let keys: NodeKeys;
+  let returnKey: RequesterKey;
+  /** What the coordinator was told: `register`, `drain` and `leave`, in their order. */
+  let told: string[];
+  let heartbeats: Heartbeat[];
+  let engines: string[];
+  /** What it answers instead of 204. */
+  let refusal: number | undefined;
+  let lines: string[];
+  let engine: string;
+  let state: Heartbeat;
+  let membership: Membership;
+
+  async function answer(request: IncomingMessage, response: ServerResponse) {
+    const body = await json(request);
+    const what = request.url?.split('/').at(-1) ?? '';
+    if (what === 'heartbeat') heartbeats.push(body as Heartbeat);
+    else told.push(what);
+    if (what === 'register') {
+      engines.push((body as { registration: { engine: string } }).registration.engine);
+      response.end(JSON.stringify({ heartbeatToken: `token-${engines.length}`, returnKey }));
+      return;
+    }
+    if (refusal !== undefined) response.writeHead(refusal).end();
+    else if (what === 'drain') response.end(JSON.stringify({ attempts: [attempt] }));
+    else response.writeHead(204).end();
+  }
 
   before(async () => {
-    const returnKey = (await generateX25519Key()).publicJwk;
-    const answer = async (request: IncomingMessage, response: ServerResponse) => {
-      if (request.url === '/v1/nodes/register') {
-        const body = (await json(request)) as { registration: { engine: string } };
-        engines.push(body.registration.engine);
-        response.end(JSON.stringify({ heartbeatToken: `token-${engines.length}`, returnKey }));
-        return;
-      }
-      heartbeats += 1;
-      response.writeHead(known ? 204 : 404).end();
-      known = true;
-    };
+    keys = await generateNodeKeys();
+    returnKey = (await generateX25519Key()).publicJwk;
     server = createServer((request, response) => void answer(request, response));
     await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
     url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -38,12 +55,11 @@ describe('nodes/membership', () => {
     server.closeAllConnections();
     await closed;
   });
-
-  it('beats only while it is ready, and registers anew what has changed', async () => {
-    const keys = await generateNodeKeys();
-    let ready = true;
-    let asked = 0;
-    let engine = 'engine/1';
+  beforeEach(async () => {
+    [told, heartbeats, engines, lines] = [[], [], [], []];
+    refusal = undefined;
+    engine = 'engine/1';
+    state = { ready: true, running: [] };
     const claims = (): NodeClaims => ({
       name: 'node',
       operatorId: 'operator',
@@ -55,23 +71,75 @@ describe('nodes/membership', () => {
       tokensPerSecond: 1,
       slots: 1,
     });
-    const membership = await joinNetwork(new Channel(url, keys), claims, quiet, () => {
-      asked += 1;
-      return ready;
-    });
-    await until(() => heartbeats > 0, 'a heartbeat');
-    ready = false;
-    const [beatsBefore, askedBefore] = [heartbeats, asked];
-    await until(() => asked > askedBefore + 1, 'two turns without a heartbeat');
-    // One may have been on its way when it changed.
-    assert.ok(heartbeats <= beatsBefore + 1, `${heartbeats - beatsBefore} heartbeats`);
-    assert.deepEqual(engines, ['engine/1']);
-    engine = 'engine/2';
-    ready = true;
-    await until(() => engines.length > 1, 'a registration of the new engine');
-    known = false;
-    await until(() => engines.length > 2, 'a registration where it was forgotten');
+    const log = {
+      info: (line: string) => void lines.push(line),
+      warn: (_fields: object, line: string) => void lines.push(line),
+    };
+    membership = await joinNetwork(new Channel(url, keys), claims, log, () => state);
+  });
+
+  it('says with each heartbeat, at once, whether it is ready and what it runs', async () => {
+    const startedAt = performance.now();
+    await until(() => heartbeats.length > 0, 'a heartbeat');
+    assert.ok(performance.now() - startedAt < 1_500);
+    assert.deepEqual(heartbeats[0], { ready: true, running: [] });
+    const [first] = heartbeats;
+    state = { ready: false, running: [attempt] };
+    await until(() => heartbeats.length > 1, 'a heartbeat without a backend');
+    assert.deepEqual(heartbeats, [first, state]);
     await membership.leave();
-    assert.deepEqual(engines, ['engine/1', 'engine/2', 'engine/2']);
+    assert.deepEqual(told, ['register', 'leave']);
+  });
+
+  it('registers anew what has changed, and where it was forgotten', async () => {
+    engine = 'engine/2';
+    await until(() => engines.length > 1, 'a registration of the new engine');
+    refusal = 404;
+    await until(() => engines.length > 2, 'a registration where it was forgotten');
+    refusal = undefined;
+    await membership.leave();
+    assert.deepEqual(engines.slice(0, 3), ['engine/1', 'engine/2', 'engine/2']);
+  });
+
+  it('waits out a coordinator that is in trouble, and says so once', async () => {
+    refusal = 500;
+    const count = heartbeats.length;
+    await until(() => heartbeats.length > count + 1, 'two more heartbeats');
+    refusal = undefined;
+    await until(() => lines.includes('node // the coordinator is back'), 'it is back');
+    assert.equal(lines.filter((line) => line === 'node // the coordinator is away').length, 1);
+    await membership.leave();
+    assert.deepEqual(engines, ['engine/1']);
+  });
+
+  it('beats on while it drains, drains anew where it was forgotten, and leaves', async () => {
+    assert.deepEqual(await membership.drain(), [attempt]);
+    engine = 'engine/2';
+    const count = heartbeats.length;
+    await until(() => heartbeats.length > count + 1, 'two heartbeats while it drains');
+    assert.deepEqual(told, ['register', 'drain'], 'what has changed is of no interest now');
+    refusal = 403;
+    await until(() => told.lastIndexOf('register') > 0, 'a registration where it was forgotten');
+    refusal = undefined;
+    await until(() => told.length >= 4, 'it drains anew');
+    await membership.leave();
+    const atTheEnd = heartbeats.length;
+    assert.equal(told.at(-1), 'leave');
+    assert.ok(told.slice(3, -1).includes('drain'));
+    await new Promise((resolve) => setTimeout(resolve, 2_300));
+    assert.equal(heartbeats.length, atTheEnd);
+  });
+
+  it('drains and leaves also if nobody hears it', async () => {
+    refusal = 500;
+    assert.deepEqual(await membership.drain(), []);
+    await membership.leave();
+    assert.deepEqual(
+      lines.filter((line) => line.includes('was not told')),
+      [
+        'node // draining, and the coordinator was not told',
+        'node // left, and the coordinator was not told',
+      ],
+    );
   });
 });

@@ -47,6 +47,8 @@ describe('protocol/explain', () => {
     ['was removed, though all else fits', { status: 'removed' }, 'removed', /removed/],
     ['is draining', { status: 'draining' }, 'draining', /draining/],
     ['is silent', { online: false, silentSeconds: 75 }, 'offline', /75 s ago; after 8 s/],
+    ['left', { online: false }, 'offline', /left by its own word/],
+    ['has no backend', { ready: false }, 'backend_gone', /backend can not serve/],
     ['has another class', { workloadClasses: ['x'] }, 'workload_class', /ai\.inference/],
     ['has other weights', { modelDigest: 'sha256:b' }, 'model', /weights/],
     ['is too small', { tier: 1 }, 'tier', /tier is 1; tier 2/],
@@ -93,6 +95,7 @@ describe('protocol/explain', () => {
       {
         others: [
           { ...smaller, online: false },
+          { ...smaller, ready: false },
           { ...smaller, freeSlots: 0 },
           { ...smaller, status: 'removed' },
           { ...smaller, modelDigest: 'sha256:b' },

@@ -127,6 +127,7 @@ describe('protocol/lifecycle and the failure codes', () => {
       [
         'receive.not_started',
         'coordinator.internal',
+        'coordinator.run_lost',
         'schedule.deadline_elapsed',
         'execute.cancelled',
       ],

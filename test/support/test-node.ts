@@ -1,6 +1,8 @@
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import { openTicket } from '../../crypto/ticket.ts';
+import { RunningAttempts } from '../../nodes/attempts.ts';
 import type { Backend } from '../../nodes/backends/backend.ts';
 import { Channel } from '../../nodes/channel.ts';
 import { execute, type ExecuteDependencies } from '../../nodes/execute.ts';
@@ -51,6 +53,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const keys = await generateNodeKeys();
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
+  const attempts = new RunningAttempts();
   let executed = 0;
   let stopped = false;
   const worker = await Worker.create({
@@ -58,8 +61,10 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     taskQueue: nodeQueue(keys.nodeId),
     ...(payloadConverterPath ? { dataConverter: { payloadConverterPath } } : {}),
     activities: {
-      execute: (input: ExecuteInput) => {
+      execute: async (input: ExecuteInput) => {
         executed += 1;
+        const ticket = await openTicket(input.ticket, keys.encryption.privateKey);
+        const over = attempts.begin(ticket);
         const context = Context.current();
         const dependencies: ExecuteDependencies = {
           keys,
@@ -72,7 +77,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
             cancelled: context.cancellationSignal,
             heartbeat: () => context.heartbeat(),
           });
-        return behaviour(honest, input, keys, membership.returnKey());
+        return behaviour(honest, input, keys, membership.returnKey()).finally(over);
       },
     },
     maxConcurrentActivityTaskExecutions: backend.slots,
@@ -93,6 +98,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       slots: backend.slots,
     }),
     { info: () => {}, warn: () => {} },
+    () => ({ ready: true, running: attempts.list() }),
   );
   return {
     keys,

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ONLINE_SECONDS } from '../../protocol/schedule.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
@@ -11,6 +10,7 @@ import { honest, startOpenAiServer, type OpenAiServer } from '../support/openai-
 import { freePort, testServers } from '../support/servers.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
+import { transitions, windows } from '../support/presence.ts';
 import { until } from '../support/until.ts';
 
 const API_KEY = 'key-of-the-model-server';
@@ -84,11 +84,8 @@ describe('workers/node with the openai backend', () => {
     return { id: view.id, text, by, dispatch };
   }
 
-  const lastSeenSeconds = async () => {
-    const id = String(node.ready['nodeId']);
-    const row = await network.database.node.findUniqueOrThrow({ where: { id } });
-    return (Date.now() - row.lastSeenAt.getTime()) / 1_000;
-  };
+  const nodeId = () => String(node.ready['nodeId']);
+  const row = () => network.database.node.findUniqueOrThrow({ where: { id: nodeId() } });
 
   it('waited for its server, and names its engine', () => {
     assert.match(log(), /"error":"The connection to \S+ failed \(ECONNREFUSED\)/);
@@ -128,15 +125,22 @@ describe('workers/node with the openai backend', () => {
   it('gets no work while its server is away, and comes back with it', async function () {
     this.timeout(120_000);
     await server.stop();
-    await until(async () => (await lastSeenSeconds()) > ONLINE_SECONDS + 1, 'it is offline');
+    await until(async () => !(await row()).isReady, 'it says that it is not ready');
     const away = await chat();
     assert.deepEqual([away.by, away.dispatch], ['other', 1]);
     server = await startOpenAiServer(instantBackend(), port);
-    await until(async () => (await lastSeenSeconds()) < ONLINE_SECONDS / 2, 'it is online');
+    await until(async () => (await row()).isReady, 'it says that it is ready');
     const back = await chat();
     assert.deepEqual([back.by, back.dispatch], ['node', 1]);
-    assert.match(log(), /the backend is not healthy: no heartbeats/);
+    assert.match(log(), /the backend is not healthy: no new work/);
     assert.match(log(), /the backend is back/);
+    // All the while it was heard of.
+    assert.deepEqual(await transitions(network.database, nodeId()), [
+      'node.online',
+      'node.backend_gone',
+      'node.ready',
+    ]);
+    assert.equal((await windows(network.database, nodeId()))[0]?.endedAt, null);
   });
 
   it('logs neither texts nor keys', () => {

@@ -1,0 +1,193 @@
+import type { KeyObject } from 'node:crypto';
+import type { Logger } from 'pino';
+import { inTransaction, sql, type Database } from '../prisma/client.ts';
+import { releaseSlots } from '../prisma/pool.ts';
+import { CodedError } from '../protocol/errors.ts';
+import { shortId, type NodeId } from '../protocol/ids.ts';
+import {
+  transitionMessage,
+  type Heartbeat,
+  type RunningAttempt,
+  type TransitionCode,
+} from '../protocol/presence.ts';
+import { heartbeatSchema } from '../protocol/presence-schema.ts';
+import { assertHeartbeatToken } from './nodes.ts';
+
+/** So long after an attempt was decided its node may not have heard of it. */
+const HEARD_SECONDS = 1;
+
+export interface PresenceDependencies {
+  readonly database: Database;
+  readonly channelSecret: KeyObject;
+  readonly log: Logger;
+}
+
+interface Seen {
+  readonly isReady: boolean;
+  readonly isOnline: boolean;
+  readonly holdsOver: boolean;
+}
+
+/**
+ * Notes that a node is alive, whether it can serve, and what it is done with. One statement while
+ * nothing changes.
+ *
+ * @param body a `Heartbeat`.
+ * @returns whether units that wait may find capacity now that wasn't there before.
+ * @throws CodedError `node.registration_refused` for a wrong token, `node.heartbeat_invalid`, or
+ * `node.unknown` when it has to register (again).
+ */
+export async function heartbeat(
+  dependencies: PresenceDependencies,
+  nodeId: NodeId,
+  token: string,
+  body: unknown,
+): Promise<boolean> {
+  const { database, channelSecret, log } = dependencies;
+  assertHeartbeatToken(channelSecret, nodeId, token);
+  const parsed = heartbeatSchema.safeParse(body);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    const detail = `${issue?.path.join('.')}: ${issue?.message}`;
+    throw new CodedError('node.heartbeat_invalid', detail);
+  }
+  const { ready, running } = parsed.data;
+  // No index has this column, so that the row stays where it is.
+  const [seen] = await database.$queryRaw<Seen[]>`
+    UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}
+    RETURNING is_ready AS "isReady",
+      is_online AND EXISTS (SELECT FROM node_uptime
+                            WHERE node_id = node.id AND ended_at IS NULL) AS "isOnline",
+      EXISTS (SELECT ${over(running)} AND slot.machine_id = node.machine_id
+                AND attempt.node_id = node.id) AS "holdsOver"`;
+  if (!seen) throw new CodedError('node.unknown');
+  const freed = seen.holdsOver ? await freeOver(database, nodeId, running) : 0;
+  const isChanged = !seen.isOnline || seen.isReady !== ready;
+  const codes = isChanged ? await appear(database, nodeId, ready) : [];
+  for (const code of codes) logTransition(log, nodeId, code);
+  return ready && (freed > 0 || codes.length > 0);
+}
+
+/** Slots of attempts that are over, and that their node doesn't name as running. */
+function over(running: Heartbeat['running']) {
+  const units = running.map(({ unitId }) => unitId);
+  const dispatches = running.map(({ dispatch }) => dispatch);
+  return sql`
+    FROM slot JOIN dispatch AS attempt
+      ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
+    WHERE NOT EXISTS (
+        SELECT FROM unnest(${units}::text[], ${dispatches}::int[]) AS named (unit_id, dispatch)
+        WHERE named.unit_id = slot.unit_id AND named.dispatch = slot.dispatch)
+      AND ((attempt.outcome IS NOT NULL
+            AND attempt.decided_at < now() - make_interval(secs => ${HEARD_SECONDS}::float8))
+           OR EXISTS (
+             SELECT FROM request WHERE request.id = slot.unit_id
+               AND finished_at < now() - make_interval(secs => ${HEARD_SECONDS}::float8)))`;
+}
+
+/**
+ * A node that lies about what it runs gets work that it has no room for, which is its own loss.
+ *
+ * @returns how many slots were freed.
+ */
+async function freeOver(
+  database: Database,
+  nodeId: NodeId,
+  running: Heartbeat['running'],
+): Promise<number> {
+  const attempts = await database.$queryRaw<RunningAttempt[]>`
+    SELECT slot.unit_id AS "unitId", slot.dispatch ${over(running)}
+      AND attempt.node_id = ${nodeId}`;
+  return (await releaseSlots(database, attempts)).length;
+}
+
+/**
+ * A node is online, with a window of uptime that is open, and ready or not.
+ *
+ * @returns what is new.
+ */
+async function appear(
+  database: Database,
+  nodeId: NodeId,
+  ready: boolean,
+): Promise<readonly TransitionCode[]> {
+  return inTransaction(database, async (transaction) => {
+    const [node] = await transaction.$queryRaw<{ isReady: boolean }[]>`
+      SELECT is_ready AS "isReady" FROM node WHERE id = ${nodeId} FOR UPDATE`;
+    if (!node) return [];
+    await transaction.$executeRaw`
+      UPDATE node SET is_online = TRUE, is_ready = ${ready} WHERE id = ${nodeId}`;
+    const opened = await transaction.$executeRaw`
+      INSERT INTO node_uptime (node_id) VALUES (${nodeId})
+      ON CONFLICT (node_id) WHERE ended_at IS NULL DO NOTHING`;
+    const codes: TransitionCode[] = [];
+    if (opened > 0) codes.push('node.online');
+    if (node.isReady !== ready) codes.push(ready ? 'node.ready' : 'node.backend_gone');
+    await transaction.$executeRaw`
+      INSERT INTO node_transition (node_id, code)
+      SELECT ${nodeId}, code FROM unnest(${codes}::text[]) AS code`;
+    return codes;
+  });
+}
+
+/**
+ * The node takes nothing new from now on; registering again ends that.
+ *
+ * @returns the attempts that it was given and that are undecided: it may not have heard of all.
+ * @throws CodedError `node.registration_refused`, `node.unknown`
+ */
+export async function drain(
+  { database, channelSecret, log }: PresenceDependencies,
+  nodeId: NodeId,
+  token: string,
+): Promise<readonly RunningAttempt[]> {
+  assertHeartbeatToken(channelSecret, nodeId, token);
+  const code: TransitionCode = 'node.draining';
+  const drained = await database.$executeRaw`
+    WITH drained AS (
+      UPDATE node SET status = 'draining'
+      WHERE id = ${nodeId} AND status IN ('active', 'probing') RETURNING id)
+    INSERT INTO node_transition (node_id, code) SELECT id, ${code} FROM drained`;
+  if (drained > 0) logTransition(log, nodeId, code);
+  else await assertKnown(database, nodeId);
+  return database.$queryRaw<RunningAttempt[]>`
+    SELECT slot.unit_id AS "unitId", slot.dispatch
+    FROM slot JOIN dispatch AS attempt
+      ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
+    WHERE attempt.node_id = ${nodeId} AND attempt.outcome IS NULL AND lease_until > now()`;
+}
+
+/**
+ * The node is offline from now on, by its own word: its window of uptime ends now.
+ *
+ * @throws CodedError `node.registration_refused`, `node.unknown`
+ */
+export async function leave(
+  { database, channelSecret, log }: PresenceDependencies,
+  nodeId: NodeId,
+  token: string,
+): Promise<void> {
+  assertHeartbeatToken(channelSecret, nodeId, token);
+  const code: TransitionCode = 'node.left';
+  const gone = await database.$executeRaw`
+    WITH gone AS (
+      UPDATE node SET is_online = FALSE WHERE id = ${nodeId} AND is_online RETURNING id),
+    closed AS (
+      UPDATE node_uptime SET ended_at = greatest(began_at, now()), end_code = ${code}
+      FROM gone WHERE node_id = gone.id AND ended_at IS NULL)
+    INSERT INTO node_transition (node_id, code) SELECT id, ${code} FROM gone`;
+  if (gone > 0) logTransition(log, nodeId, code);
+  else await assertKnown(database, nodeId);
+}
+
+async function assertKnown(database: Database, nodeId: NodeId): Promise<void> {
+  const [node] = await database.$queryRaw<object[]>`SELECT id FROM node WHERE id = ${nodeId}`;
+  if (!node) throw new CodedError('node.unknown');
+}
+
+/** The coordinator's line about a node that came or went. */
+export function logTransition(log: Logger, nodeId: NodeId, code: TransitionCode): void {
+  const fields = { node: shortId(nodeId), code };
+  const isLoss = code === 'node.heartbeat_lost' || code === 'node.backend_gone';
+  log[isLoss ? 'warn' : 'info'](fields, `coordinator // node: ${transitionMessage(code)}`);
+}

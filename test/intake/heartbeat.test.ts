@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { createSecretKey, randomBytes } from 'node:crypto';
+import pino from 'pino';
+import { abandon, receive } from '../../activities/receive.ts';
+import { reportFailure } from '../../activities/report-failure.ts';
+import { schedule } from '../../activities/schedule.ts';
+import { drain, heartbeat, leave } from '../../intake/heartbeat.ts';
+import { heartbeatToken } from '../../intake/nodes.ts';
+import { markOffline } from '../../intake/online.ts';
+import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
+import { formatNodeId, type NodeId } from '../../protocol/ids.ts';
+import type { RunningAttempt } from '../../protocol/presence.ts';
+import { addPoolNode } from '../support/pool.ts';
+import { age, transitions, windows } from '../support/presence.ts';
+import { intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
+import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+
+const secret = createSecretKey(randomBytes(32));
+const log = pino({ level: 'silent' });
+
+function failsAs(code: ErrorCode) {
+  return (error: unknown) => {
+    assert.ok(error instanceof CodedError, String(error));
+    assert.equal(error.code, code, error.message);
+    return true;
+  };
+}
+
+describe('intake/heartbeat', () => {
+  let db: TestDatabase;
+  let nodeId: NodeId;
+  let token: string;
+  beforeEach(async () => {
+    db = await freshDatabase();
+    await seedInstant(db.database);
+    nodeId = await addPoolNode(db.database, { slots: 2 });
+    token = heartbeatToken(secret, nodeId);
+  });
+  afterEach(() => db.close());
+
+  const dependencies = () => ({ database: db.database, channelSecret: secret, log });
+  const beat = (ready = true, running: readonly RunningAttempt[] = []) =>
+    heartbeat(dependencies(), nodeId, token, { ready, running });
+  const row = () => db.database.node.findUniqueOrThrow({ where: { id: nodeId } });
+  const freeSlots = () => db.database.slot.count({ where: { unitId: null } });
+
+  /** Puts a unit on the node. */
+  async function assigned() {
+    const { accepted } = await receive(db.database, receiveKeys, await intakeCall());
+    const unitId = accepted.requestId;
+    const input = { unitId, dispatch: 1, usedNodes: [], request: accepted };
+    const { kind } = await schedule(db.database, 'http://127.0.0.1:1', input);
+    assert.equal(kind, 'assigned');
+    return { unitId, dispatch: 1 };
+  }
+
+  /** So that it was decided long enough ago for the node to know. */
+  async function decideEarlier() {
+    await db.database.$executeRaw`
+      UPDATE dispatch SET decided_at = decided_at - interval '2 seconds'`;
+    await db.database.$executeRaw`
+      UPDATE request SET finished_at = finished_at - interval '2 seconds'`;
+  }
+
+  it('takes the token of that node, a well-formed body, and nodes that are known', async () => {
+    const refused = failsAs('node.registration_refused');
+    const other = formatNodeId(randomBytes(32));
+    const body = { ready: true, running: [] };
+    const at = dependencies();
+    for (const wrong of ['', heartbeatToken(secret, other)]) {
+      await assert.rejects(heartbeat(at, nodeId, wrong, body), refused);
+      await assert.rejects(drain(at, nodeId, wrong), refused);
+      await assert.rejects(leave(at, nodeId, wrong), refused);
+    }
+    const invalid = failsAs('node.heartbeat_invalid');
+    for (const bad of [undefined, {}, { ...body, extra: 1 }])
+      await assert.rejects(heartbeat(at, nodeId, token, bad), invalid);
+    const unknown = failsAs('node.unknown');
+    const othersToken = heartbeatToken(secret, other);
+    await assert.rejects(heartbeat(at, other, othersToken, body), unknown);
+    await assert.rejects(drain(at, other, othersToken), unknown);
+    await assert.rejects(leave(at, other, othersToken), unknown);
+    assert.deepEqual(await transitions(db.database, nodeId), []);
+  });
+
+  it('opens one window with the first, and afterwards only notes the time', async () => {
+    await db.database.node.update({ where: { id: nodeId }, data: { lastSeenAt: new Date(0) } });
+    await Promise.all([beat(), beat(), beat()]);
+    const first = await row();
+    assert.ok(first.lastSeenAt > new Date(Date.now() - 60_000));
+    const placeOf = async () => {
+      const [at] = await db.database.$queryRaw<{ version: string }[]>`
+        SELECT xmin::text AS version FROM node_uptime WHERE node_id = ${nodeId}`;
+      return at?.version;
+    };
+    const place = await placeOf();
+    assert.equal(await beat(), false);
+    assert.deepEqual({ ...(await row()), lastSeenAt: 0 }, { ...first, lastSeenAt: 0 });
+    assert.equal(await placeOf(), place);
+    assert.deepEqual(await transitions(db.database, nodeId), ['node.online']);
+    const [window, ...more] = await windows(db.database, nodeId);
+    assert.equal(window?.endedAt, null);
+    assert.deepEqual(more, []);
+  });
+
+  it('says once that the backend is gone, and once that it is back', async () => {
+    await beat();
+    for (const _ of [1, 2]) assert.equal(await beat(false), false);
+    assert.equal((await row()).isReady, false);
+    const { accepted } = await receive(db.database, receiveKeys, await intakeCall());
+    const input = { unitId: accepted.requestId, dispatch: 1, usedNodes: [], request: accepted };
+    const waits = await schedule(db.database, 'http://127.0.0.1:1', input);
+    assert.equal(waits.kind, 'waiting');
+    assert.equal(await beat(), true);
+    assert.equal(await beat(), false);
+    const codes = ['node.online', 'node.backend_gone', 'node.ready'];
+    assert.deepEqual(await transitions(db.database, nodeId), codes);
+    assert.equal((await windows(db.database, nodeId)).length, 1);
+    assert.equal((await schedule(db.database, 'http://127.0.0.1:1', input)).kind, 'assigned');
+  });
+
+  it('opens a new window when a node comes back, whatever it says first', async () => {
+    await beat();
+    await age(db.database, nodeId, 60);
+    assert.deepEqual(await markOffline({ database: db.database, log }), [nodeId]);
+    assert.equal(await beat(false), false);
+    assert.equal((await row()).isOnline, true);
+    assert.equal(await beat(), true);
+    const [before, now, ...more] = await windows(db.database, nodeId);
+    assert.equal(before?.endCode, 'node.heartbeat_lost');
+    assert.ok(before?.endedAt && now && now.beganAt > before.endedAt);
+    assert.equal(now?.endedAt, null);
+    assert.deepEqual(more, []);
+    assert.deepEqual(await transitions(db.database, nodeId), [
+      'node.online',
+      'node.heartbeat_lost',
+      'node.online',
+      'node.backend_gone',
+      'node.ready',
+    ]);
+  });
+
+  it('frees the slot of a decided attempt as soon as the node no longer names it', async () => {
+    await beat();
+    const attempt = await assigned();
+    const report = { ...attempt, nodeId, code: 'node.deadline_exceeded' } as const;
+    // Undecided, or decided just now: the node may not know of it yet.
+    await beat(true, []);
+    assert.equal(await freeSlots(), 1);
+    await reportFailure(db.database, report);
+    await beat(true, []);
+    assert.equal(await freeSlots(), 1);
+    await decideEarlier();
+    assert.equal(await beat(true, [attempt]), false);
+    assert.equal(await freeSlots(), 1);
+    const answers = await Promise.all([beat(), beat(), beat()]);
+    assert.deepEqual(answers.filter(Boolean), [true], 'freed once');
+    assert.equal(await freeSlots(), 2);
+    assert.equal(await beat(), false);
+  });
+
+  it('frees the slot of a request that ended, and no slot of another node', async () => {
+    await beat();
+    const attempt = await assigned();
+    const other = await addPoolNode(db.database, { tier: 1 });
+    const status = { status: 'failed', code: 'coordinator.run_lost', from: ['running'] } as const;
+    assert.ok(await abandon(db.database, attempt.unitId, status));
+    await decideEarlier();
+    assert.equal(await freeSlots(), 2);
+    const body = { ready: true, running: [] };
+    await heartbeat(dependencies(), other, heartbeatToken(secret, other), body);
+    assert.equal(await freeSlots(), 2);
+    assert.equal(await beat(), true);
+    assert.equal(await freeSlots(), 3);
+  });
+
+  it('drains once, tells what is undecided, and registering again would end it', async () => {
+    await beat();
+    const attempt = await assigned();
+    for (const _ of [1, 2]) assert.deepEqual(await drain(dependencies(), nodeId, token), [attempt]);
+    assert.equal((await row()).status, 'draining');
+    await reportFailure(db.database, { ...attempt, nodeId, code: 'execute.node_lost' });
+    assert.deepEqual(await drain(dependencies(), nodeId, token), []);
+    // It goes on telling that it is there, and stays in its window.
+    assert.equal(await beat(), false);
+    assert.equal((await row()).status, 'draining');
+    assert.deepEqual(await transitions(db.database, nodeId), ['node.online', 'node.draining']);
+    assert.equal((await windows(db.database, nodeId))[0]?.endedAt, null);
+  });
+
+  it('leaves a removed node removed when it drains', async () => {
+    await db.database.node.update({ where: { id: nodeId }, data: { status: 'removed' } });
+    assert.deepEqual(await drain(dependencies(), nodeId, token), []);
+    assert.equal((await row()).status, 'removed');
+    assert.deepEqual(await transitions(db.database, nodeId), []);
+  });
+
+  it('closes the window of a node that leaves, once, and not before it began', async () => {
+    await beat();
+    await Promise.all([1, 2, 3].map(() => leave(dependencies(), nodeId, token)));
+    const [window, ...more] = await windows(db.database, nodeId);
+    assert.equal(window?.endCode, 'node.left');
+    assert.ok(window?.endedAt && window.endedAt >= window.beganAt);
+    assert.deepEqual(more, []);
+    assert.equal((await row()).isOnline, false);
+    await age(db.database, nodeId, 60);
+    assert.deepEqual(await markOffline({ database: db.database, log }), []);
+    assert.deepEqual(await transitions(db.database, nodeId), ['node.online', 'node.left']);
+  });
+});
