@@ -4,8 +4,10 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { z } from 'zod';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
+import { Cancellations } from '../nodes/cancellations.ts';
 import { Channel } from '../nodes/channel.ts';
-import { execute } from '../nodes/execute.ts';
+import { listenForCommands } from '../nodes/commands.ts';
+import { execute, executionContext } from '../nodes/execute.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
@@ -16,6 +18,7 @@ import { instantBackend } from './instant-backend.ts';
 
 const { subtle } = webcrypto;
 const SLOTS = 128;
+const quiet = { info: () => {}, warn: () => {} };
 
 const benchNodeEnv = z.object({
   TEMPORAL_ADDRESS: z.string(),
@@ -31,8 +34,10 @@ async function startBenchNode(): Promise<RunningRole> {
   const backend = instantBackend({ slots: SLOTS });
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const cancellations = new Cancellations();
   const dependencies = {
     keys,
+    cancellations,
     backend,
     returnKey: () => membership.returnKey(),
     openStream: () => {
@@ -44,10 +49,8 @@ async function startBenchNode(): Promise<RunningRole> {
     [
       nodeQueue(keys.nodeId),
       {
-        execute: (input: ExecuteInput) => {
-          const { cancellationSignal: cancelled, heartbeat } = Context.current();
-          return execute(dependencies, input, { cancelled, heartbeat: () => heartbeat() });
-        },
+        execute: (input: ExecuteInput) =>
+          execute(dependencies, input, executionContext(Context.current())),
       },
     ],
     [floorQueue, floorActivities(keys)],
@@ -76,14 +79,16 @@ async function startBenchNode(): Promise<RunningRole> {
       tokensPerSecond: 1_000,
       slots: backend.slots,
     }),
-    { info: () => {}, warn: () => {} },
+    quiet,
   );
+  const commands = listenForCommands(channel, membership, cancellations, quiet);
   const running = Promise.all(workers.map((worker) => worker.run()));
   const publicKey = exportSpki(keys.encryption.publicKey).toString('base64');
   return {
     ready: { floorQueue, publicKey },
     async stop() {
       await membership.leave();
+      await commands.stop();
       for (const worker of workers) worker.shutdown();
       await running;
       await connection.close();

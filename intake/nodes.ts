@@ -150,11 +150,16 @@ export async function heartbeat(
   nodeId: NodeId,
   token: string,
 ): Promise<void> {
-  if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
-    throw new CodedError('node.registration_refused');
+  assertNode(channelSecret, nodeId, token);
   const seen = await database.$executeRaw`
     UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}`;
   if (seen === 0) throw new CodedError('node.unknown');
+}
+
+/** @throws CodedError `node.registration_refused` unless the token is this node's. */
+export function assertNode(channelSecret: KeyObject, nodeId: NodeId, token: string): void {
+  if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
+    throw new CodedError('node.registration_refused');
 }
 
 /** Bound to the node, derived instead of stored; the label keeps it apart from channel tokens. */

@@ -14,6 +14,8 @@ export interface Log {
 
 export interface Membership {
   returnKey(): RequesterKey;
+  /** Also opens the command stream; another one after each registration. */
+  heartbeatToken(): string;
   /** Stops the heartbeats: the node gets no new work once it counts as offline. */
   leave(): Promise<void>;
 }
@@ -75,6 +77,7 @@ export async function joinNetwork(
   });
   return {
     returnKey: () => current.returnKey,
+    heartbeatToken: () => current.heartbeatToken,
     async leave() {
       left.abort();
       await beating;

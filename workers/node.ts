@@ -2,8 +2,10 @@ import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
+import { Cancellations } from '../nodes/cancellations.ts';
 import { Channel, type NodeClaims } from '../nodes/channel.ts';
-import { execute } from '../nodes/execute.ts';
+import { listenForCommands } from '../nodes/commands.ts';
+import { execute, executionContext } from '../nodes/execute.ts';
 import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
@@ -23,9 +25,10 @@ async function startNode(): Promise<RunningRole> {
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
 
+  const cancellations = new Cancellations();
+
   const activities: NodeActivities = {
     execute: (input: ExecuteInput) => {
-      const { cancellationSignal: cancelled, heartbeat } = Context.current();
       log.info('node // execute');
       return execute(
         {
@@ -36,11 +39,12 @@ async function startNode(): Promise<RunningRole> {
             channel.openStream(ticket, ticket.channelToken, (error) =>
               log.warn({ error: error.message }, 'node // stream lost, the work goes on'),
             ),
+          cancellations,
           onBackendFailed: (error) =>
             log.error({ error: error.message }, 'node // the backend failed a request'),
         },
         input,
-        { cancelled, heartbeat: () => heartbeat() },
+        executionContext(Context.current()),
       );
     },
   };
@@ -60,6 +64,7 @@ async function startNode(): Promise<RunningRole> {
     log,
     () => health.isHealthy(),
   );
+  const commands = listenForCommands(channel, membership, cancellations, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
 
@@ -68,6 +73,7 @@ async function startNode(): Promise<RunningRole> {
     ended: running,
     async stop() {
       await membership.leave();
+      await commands.stop();
       await health.stop();
       worker.shutdown();
       await running;

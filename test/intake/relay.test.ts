@@ -28,7 +28,7 @@ describe('intake/relay', () => {
   beforeEach(() => {
     relay = new Relay(secret, [returnKey]);
     seen = [];
-    unsubscribe = relay.subscribe(unitId, (frame) => seen.push(frame));
+    unsubscribe = relay.subscribe(unitId, (frame) => seen.push(frame) > 0);
   });
 
   const attempt = (dispatch: number) => ({ unitId, dispatch, nodeId });
@@ -55,6 +55,7 @@ describe('intake/relay', () => {
       text: 'one two',
       streamDigest: digest,
       ended: true,
+      deltaFrames: 2,
     });
     assert.equal(relay.relayed(unitId, 2), null);
     unsubscribe();

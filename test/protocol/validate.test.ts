@@ -43,7 +43,7 @@ const atTheBound: InferenceResult = {
 
 function relayed(sent: readonly string[], ended: boolean): Relayed {
   const streamDigest = sent.reduce(extendStreamDigest, emptyStreamDigest);
-  return { text: sent.join(''), streamDigest, ended };
+  return { text: sent.join(''), streamDigest, ended, deltaFrames: sent.length };
 }
 
 describe('protocol/validate checkResult', () => {

@@ -2,8 +2,10 @@ import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import type { Backend } from '../../nodes/backends/backend.ts';
+import { Cancellations } from '../../nodes/cancellations.ts';
 import { Channel } from '../../nodes/channel.ts';
-import { execute, type ExecuteDependencies } from '../../nodes/execute.ts';
+import { listenForCommands } from '../../nodes/commands.ts';
+import { execute, executionContext, type ExecuteDependencies } from '../../nodes/execute.ts';
 import { joinNetwork } from '../../nodes/membership.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import type { Database } from '../../prisma/client.ts';
@@ -34,12 +36,16 @@ export interface TestNodeOptions {
   readonly behaviour?: Behaviour;
   /** A converter that encodes what it returns; the SDK's own by default. */
   readonly payloadConverterPath?: string;
+  /** Whether it takes the coordinator's commands; it does unless told not to. */
+  readonly takesCommands?: boolean;
 }
 
 export interface TestNode {
   readonly keys: NodeKeys;
   /** How many units it was given. */
   executed(): number;
+  /** Whether its command stream is open. */
+  isConnected(): boolean;
   stop(): Promise<void>;
 }
 
@@ -51,6 +57,8 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const keys = await generateNodeKeys();
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
+  const cancellations = new Cancellations();
+  const quiet = { info: () => {}, warn: () => {} };
   let executed = 0;
   let stopped = false;
   const worker = await Worker.create({
@@ -65,13 +73,11 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
           keys,
           backend,
           returnKey: () => membership.returnKey(),
+          cancellations,
           openStream: (ticket) => channel.openStream(ticket, ticket.channelToken, () => {}),
         };
         const honest = (changed: Partial<ExecuteDependencies> = {}) =>
-          execute({ ...dependencies, ...changed }, input, {
-            cancelled: context.cancellationSignal,
-            heartbeat: () => context.heartbeat(),
-          });
+          execute({ ...dependencies, ...changed }, input, executionContext(context));
         return behaviour(honest, input, keys, membership.returnKey());
       },
     },
@@ -92,15 +98,21 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       tokensPerSecond: 1_000,
       slots: backend.slots,
     }),
-    { info: () => {}, warn: () => {} },
+    quiet,
   );
+  const commands =
+    options.takesCommands === false
+      ? undefined
+      : listenForCommands(channel, membership, cancellations, quiet);
   return {
     keys,
     executed: () => executed,
+    isConnected: () => commands?.isConnected() ?? false,
     async stop() {
       if (stopped) return;
       stopped = true;
       await membership.leave();
+      await commands?.stop();
       worker.shutdown();
       await running;
       await connection.close();
