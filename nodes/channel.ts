@@ -100,16 +100,18 @@ export class Channel {
    * over.
    *
    * @param signal ends it.
+   * @param silenceMsMax after which it is dead; the coordinator's pings are more frequent.
    * @throws Error once the stream has broken, was silent for too long, or was ended.
    */
   async commands(
     token: string,
     onCommand: (command: NodeCommand) => void,
     signal: AbortSignal,
+    silenceMsMax = SILENCE_MS_MAX,
   ): Promise<never> {
     const path = `/v1/nodes/${this.#keys.nodeId}/commands`;
     const silent = new AbortController();
-    const silence = setTimeout(() => silent.abort(new Error('it is silent')), SILENCE_MS_MAX);
+    const silence = setTimeout(() => silent.abort(new Error('it is silent')), silenceMsMax);
     try {
       const response = await fetch(`${this.#url}${path}`, {
         headers: { authorization: `Bearer ${token}` },

@@ -62,6 +62,20 @@ describe('intake/relay', () => {
     assert.equal(relay.relayed(unitId, 1), null);
   });
 
+  it('counts the frames of text that somebody took', async () => {
+    let isThere = true;
+    relay.subscribe(unitId, () => isThere);
+    const accept = open(1);
+    const frames = await sealer(1);
+    for (const frame of [frames.keyFrame, frames.delta('one '), frames.delta('')]) accept(frame);
+    isThere = false;
+    for (const frame of [frames.delta('two'), frames.end()]) accept(frame);
+    const relayed = relay.relayed(unitId, 1);
+    // What nobody took is compared all the same.
+    assert.deepEqual([relayed?.text, relayed?.ended], ['one two', true]);
+    assert.equal(relayed?.deltaFrames, 1);
+  });
+
   it('takes nothing for a unit that nobody waits for', () => {
     unsubscribe();
     assert.throws(() => open(1), coded('relay.superseded'));

@@ -10,6 +10,7 @@ import { HISTORIES, type RecordedHistory } from '../support/history.ts';
 const EXPECTED = [
   'budget-used-up',
   'cancelled',
+  'cancelled-returned',
   'coordinator-killed',
   'deadline-elapsed',
   'fast-path',
