@@ -44,6 +44,8 @@ export class Relay {
   readonly #returnRing: Ring<X25519Key>;
   readonly #streams = new Map<UnitId, Stream>();
   readonly #sinks = new Map<string, FrameSink>();
+  /** The latest attempt at a unit that was stopped. */
+  readonly #stopped = new Map<UnitId, number>();
 
   constructor(channelSecret: KeyObject, returnRing: Ring<X25519Key>) {
     this.#channelSecret = channelSecret;
@@ -62,7 +64,17 @@ export class Relay {
       if (this.#sinks.get(unitId) !== sink) return;
       this.#sinks.delete(unitId);
       this.#streams.delete(unitId);
+      this.#stopped.delete(unitId);
     };
+  }
+
+  /**
+   * From now on an attempt's frames are compared, but neither passed on nor counted: its node was
+   * told to stop, and can't earn more by saying more.
+   */
+  stop(unitId: UnitId, dispatch: number): void {
+    if (!this.#sinks.has(unitId)) return;
+    this.#stopped.set(unitId, Math.max(dispatch, this.#stopped.get(unitId) ?? 0));
   }
 
   /**
@@ -106,6 +118,7 @@ export class Relay {
       stream.digest = extendStreamDigest(stream.digest, opened.delta);
     }
     stream.ended = opened.kind === 'end';
+    if (dispatch <= (this.#stopped.get(unitId) ?? 0)) return;
     const isTaken = this.#sinks.get(unitId)?.({ dispatch, node: nodeId, frame }) ?? false;
     // An empty text is nothing that anybody got.
     if (isTaken && opened.kind === 'delta' && opened.delta !== '') stream.deltaFrames += 1;

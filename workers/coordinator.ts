@@ -34,11 +34,11 @@ async function startCoordinator(): Promise<RunningRole> {
   const { intakeRing, returnRing, wrapRing, channelSecret } = await loadKeys(
     config.PLX_COORDINATOR_KEYS,
   );
-  const commands = new Commands();
-  const outcomes = await listenTo(config.DATABASE_URL, commands, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
+  const commands = new Commands();
+  const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
   const sweeper = startSweeper({ database, client, log });
   const hint = () => sweeper.hint();
   const coordinatorUrl = urlOf(config);
@@ -98,12 +98,18 @@ async function startCoordinator(): Promise<RunningRole> {
 }
 
 /** The notifications of all coordinators, over one connection. */
-function listenTo(databaseUrl: string, commands: Commands, log: Logger): Promise<OutcomeListener> {
+function listenTo(
+  databaseUrl: string,
+  { relay, commands }: { readonly relay: Relay; readonly commands: Commands },
+  log: Logger,
+): Promise<OutcomeListener> {
   const onError = (error: Error) =>
     log.error({ error: error.message }, 'coordinator // lost its notification connection');
-  return listenForOutcomes(databaseUrl, onError, [
-    cancellationHandler((cancellation) => commands.cancel(cancellation)),
-  ]);
+  const cancellations = cancellationHandler((cancellation) => {
+    relay.stop(cancellation.unitId, cancellation.dispatch);
+    commands.cancel(cancellation);
+  });
+  return listenForOutcomes(databaseUrl, onError, [cancellations]);
 }
 
 function urlOf(config: z.infer<typeof coordinatorEnv>): string {

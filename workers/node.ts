@@ -73,10 +73,10 @@ async function startNode(): Promise<RunningRole> {
     ended: running,
     async stop() {
       await membership.leave();
-      await commands.stop();
       await health.stop();
       worker.shutdown();
       await running;
+      await commands.stop();
       await connection.close();
       await backend.close();
     },

@@ -170,7 +170,7 @@ describe('intake/commands', () => {
       assert.deepEqual(announced, [{ nodeId, unitId, dispatch: 1 }]);
     });
 
-  it('is told of a request that is ended without its run, once; not of what has ended', async () => {
+  it('is told of a request that ends without its run, once; not of what was over', async () => {
     const finished = await dispatched();
     const failure = { ...finished, dispatch: 1, code: 'execute.backend_failed' } as const;
     await reportFailure(db.database, failure);

@@ -57,7 +57,7 @@ describe('protocol/settle cancelledUsage', () => {
     );
   });
 
-  it('never exceeds the proof, the frames or the reservation, and conserves what was reserved', () => {
+  it('never exceeds the proof, the frames or the reservation, and conserves that', () => {
     const price = fc.record({ promptWei: wei, completionWei: wei });
     fc.assert(
       fc.property(usage, tokens, price, wei, (proved, frames, prices, reserved) => {

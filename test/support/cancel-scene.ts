@@ -6,7 +6,7 @@ import { ACCOUNT, API_KEY, balances } from './seeded.ts';
 import { startTestNode, type TestNode, type TestNodeOptions } from './test-node.ts';
 import { until } from './until.ts';
 
-/** From the call to the node's abort, generously: without a direct way it is a matter of seconds. */
+/** From the call to the node's abort, generously: without a direct way it takes seconds. */
 export const ABORT_MS_MAX = 1_000;
 const ENDLESS = Array.from({ length: 200 }, (_, index) => `word${index} `).join('');
 
