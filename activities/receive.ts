@@ -2,6 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { EnvelopeError } from '../crypto/errors.ts';
 import type { Ring, WrapKey, X25519Key } from '../crypto/keys.ts';
 import { assertBound, rewrapRequest } from '../crypto/request.ts';
+import { announceCancellation } from '../prisma/cancellations.ts';
 import { inTransaction, isUniqueViolation, type Database } from '../prisma/client.ts';
 import { settleReservation } from '../prisma/ledger.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
@@ -193,6 +194,7 @@ export async function abandon(
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
     await transaction.$queryRaw`
       SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
+    await announceCancellation(transaction, requestId);
     await announceOutcome(transaction, requestId);
     return true;
   });

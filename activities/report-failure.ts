@@ -1,3 +1,4 @@
+import { announceCancellation } from '../prisma/cancellations.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
@@ -57,8 +58,8 @@ export async function reportFailure(
         UPDATE slot SET lease_until = least(lease_until,
           now() + make_interval(secs => ${LOST_LEASE_SECONDS}::float8))
         WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
-    if (!MAYBE_BUSY.includes(code))
-      await transaction.$queryRaw`SELECT release_slot(${unitId}, ${dispatch}::int)`;
+    if (MAYBE_BUSY.includes(code)) await announceCancellation(transaction, unitId, dispatch);
+    else await transaction.$queryRaw`SELECT release_slot(${unitId}, ${dispatch}::int)`;
     return { excused };
   });
 }

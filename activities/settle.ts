@@ -1,3 +1,4 @@
+import { announceCancellation } from '../prisma/cancellations.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { RequestId } from '../protocol/ids.ts';
@@ -12,7 +13,7 @@ export interface SettleInput {
   readonly accountId: string;
   readonly state: FinalState;
   readonly code: ErrorCode | null;
-  /** Of the accepted result; null when there is none. */
+  /** What is charged for, if the state is one that is charged; null when there is nothing. */
   readonly usage: TokenUsage | null;
   readonly price: AcceptedInference['price'];
   readonly reservedWei: string;
@@ -118,6 +119,7 @@ async function giveUp(
   // What is still leased was given up in the middle: a cancellation, or a step that failed.
   await transaction.$queryRaw`
     SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
+  await announceCancellation(transaction, requestId);
   if (code !== null) await reportEnd(transaction, requestId, code);
   await announceOutcome(transaction, requestId);
 }

@@ -6,6 +6,7 @@ import { othersExist } from './other-nodes.ts';
 import { reportFailure, type ReportFailureInput } from './report-failure.ts';
 import { schedule, type ScheduleInput } from './schedule.ts';
 import { settle, type SettleInput } from './settle.ts';
+import { takeCancelled } from './take-cancelled.ts';
 import { validate, type ValidateDependencies, type ValidateInput } from './validate.ts';
 
 export interface StepDependencies extends DispatchDependencies, ValidateDependencies {
@@ -45,6 +46,15 @@ export function createSteps(dependencies: StepDependencies) {
       const at = { unit: shortId(input.unitId), dispatch: input.dispatch };
       if (result.kind === 'accepted') log.info(at, 'coordinator // validate: hash check ok');
       else log.warn({ ...at, code: result.code }, 'coordinator // validate: rejected');
+      onCapacity();
+      return result;
+    },
+
+    async takeCancelled(input: ValidateInput) {
+      const result = await takeCancelled(dependencies, input);
+      const at = { unit: shortId(input.unitId), dispatch: input.dispatch };
+      if (result.kind === 'taken') log.info(at, 'coordinator // cancelled: the node has stopped');
+      else log.warn({ ...at, code: result.code }, 'coordinator // cancelled: rejected, free');
       onCapacity();
       return result;
     },

@@ -55,9 +55,9 @@ export async function validate(
   input: ValidateInput,
 ): Promise<ValidateResult> {
   const startedAt = performance.now();
-  let checked: Checked;
+  let checked: CheckedReturn;
   try {
-    checked = await check(dependencies, input);
+    checked = await checkReturn(dependencies, input);
   } catch (error) {
     if (!(error instanceof CodedError)) throw error;
     return { kind: 'rejected', code: error.code };
@@ -70,16 +70,23 @@ export async function validate(
   return { kind: 'accepted', usage, elapsedMs: performance.now() - startedAt };
 }
 
-interface Checked {
+/** A return that passed check 1. */
+export interface CheckedReturn {
   readonly result: InferenceResult;
   readonly returned: ReturnType<typeof nodeReturnSchema.parse>;
+  /** What was streamed of it; null when nobody here saw any. */
+  readonly relayed: Relayed | null;
 }
 
-/** @throws CodedError with the `poe.` code of the first check that fails. */
-async function check(
+/**
+ * @param isCancelled whether the requester cancelled the attempt, so that it may be cut short.
+ * @throws CodedError with the `poe.` code of the first check that fails.
+ */
+export async function checkReturn(
   { returnRing, relayed }: ValidateDependencies,
   { unitId, dispatch, node, returned, request }: ValidateInput,
-): Promise<Checked> {
+  isCancelled = false,
+): Promise<CheckedReturn> {
   const parsed = nodeReturnSchema.safeParse(returned);
   if (!parsed.success) throw new CodedError('poe.malformed');
   const { scheme, poe, signature, sealedResult } = parsed.data;
@@ -95,9 +102,10 @@ async function check(
   if (!verifyProof(signingKey(node), resultBytes, poe, signature))
     throw new CodedError('poe.bad_signature');
   const result = parseResult(resultBytes);
-  const fault = checkResult(result, request) ?? checkStream(result, relayed(unitId, dispatch));
+  const stream = relayed(unitId, dispatch);
+  const fault = checkResult(result, request, isCancelled) ?? checkStream(result, stream);
   if (fault) throw new CodedError(fault);
-  return { result, returned: parsed.data };
+  return { result, returned: parsed.data, relayed: stream };
 }
 
 async function open(sealedResult: unknown, returnRing: Ring<X25519Key>) {
@@ -116,7 +124,7 @@ function signingKey(node: Assignment): KeyObject {
 async function store(
   database: Database,
   input: ValidateInput,
-  checked: Checked,
+  checked: CheckedReturn,
   sealedResult: ReturnEnvelope,
 ): Promise<void> {
   const { unitId, dispatch, node } = input;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Backend, GenerateRequest, Generation } from '../nodes/backends/backend.ts';
 
 export const INSTANT_MODEL = {
@@ -28,8 +29,9 @@ export function instantBackend({
     async generate(request, onText, signal): Promise<Generation> {
       const pieces: string[] = [];
       for (const piece of answer(request).slice(0, request.maxTokens)) {
+        // Cancelled, it doesn't finish the piece.
+        if (pieceMs > 0) await sleep(pieceMs, undefined, { signal }).catch(() => undefined);
         if (signal.aborted) break;
-        if (pieceMs > 0) await new Promise((resolve) => setTimeout(resolve, pieceMs));
         pieces.push(piece);
         onText(piece);
       }

@@ -4,12 +4,12 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { z } from 'zod';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
-import { RunningAttempts } from '../nodes/attempts.ts';
+import { Attempts } from '../nodes/attempts.ts';
 import { Channel } from '../nodes/channel.ts';
-import { execute } from '../nodes/execute.ts';
+import { listenForCommands } from '../nodes/commands.ts';
+import { execute, executionContext } from '../nodes/execute.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
-import type { RunningAttempt } from '../protocol/presence.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { readConfig } from '../workers/config.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
@@ -17,6 +17,7 @@ import type { FloorActivities } from './floor-workflows.ts';
 import { instantBackend } from './instant-backend.ts';
 
 const { subtle } = webcrypto;
+const quiet = { info: () => {}, warn: () => {} };
 
 const benchNodeEnv = z.object({
   TEMPORAL_ADDRESS: z.string(),
@@ -34,12 +35,12 @@ async function startBenchNode(): Promise<RunningRole> {
   const backend = instantBackend({ slots: config.BENCH_SLOTS });
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
-  const attempts = new RunningAttempts();
+  const attempts = new Attempts();
   const dependencies = {
     keys,
+    attempts,
     backend,
     returnKey: () => membership.returnKey(),
-    onBegin: (attempt: RunningAttempt) => attempts.begin(attempt),
     openStream: () => {
       throw new Error('The benchmark asks for no streams.');
     },
@@ -49,10 +50,8 @@ async function startBenchNode(): Promise<RunningRole> {
     [
       nodeQueue(keys.nodeId),
       {
-        execute: (input: ExecuteInput) => {
-          const { cancellationSignal: cancelled, heartbeat } = Context.current();
-          return execute(dependencies, input, { cancelled, heartbeat: () => heartbeat() });
-        },
+        execute: (input: ExecuteInput) =>
+          execute(dependencies, input, executionContext(Context.current())),
       },
     ],
     [floorQueue, floorActivities(keys)],
@@ -81,15 +80,17 @@ async function startBenchNode(): Promise<RunningRole> {
       tokensPerSecond: 1_000,
       slots: backend.slots,
     }),
-    { info: () => {}, warn: () => {} },
+    quiet,
     () => ({ ready: true, running: attempts.list() }),
   );
+  const commands = listenForCommands(channel, membership, attempts, quiet);
   const running = Promise.all(workers.map((worker) => worker.run()));
   const publicKey = exportSpki(keys.encryption.publicKey).toString('base64');
   return {
     ready: { floorQueue, publicKey },
     async stop() {
       await membership.leave();
+      await commands.stop();
       for (const worker of workers) worker.shutdown();
       await running;
       await connection.close();

@@ -41,8 +41,8 @@ Examples:
   prlx chat "Hello!" --json | jq -r .result.choices[0].message.content
 
 The answer goes to stdout; a line with id, node, tokens, cost and time to stderr. Text is shown as
-it is made, and is final once that line comes. Ctrl-C cancels the request, which makes it free; a
-second one leaves at once. In a conversation: /new, /exit, /help.
+it is made, and is final once that line comes. Ctrl-C cancels the request: what was shown is charged
+and the rest is free; a second one leaves at once. In a conversation: /new, /exit, /help.
 --json prints one object, the request with its result, once it has ended.
 `,
   submit: `
@@ -70,8 +70,8 @@ completed, with 1 if it didn't. With --json it prints a line for each change.
 Examples:
   prlx cancel req_a3f10b77
 
-A cancelled request is free. Cancelling it again changes nothing; one that has ended otherwise can't
-be cancelled (exit code 1).
+A cancelled request costs what was streamed of it, and nothing without a stream. Cancelling it again
+changes nothing; one that has ended otherwise can't be cancelled (exit code 1).
 `,
   nodes: `
 Examples:
@@ -151,7 +151,7 @@ function inspectingCommands(program: Command, call: Call): void {
     );
   program
     .command('cancel')
-    .description('stop a request, which makes it free')
+    .description('stop a request; only what was streamed is charged')
     .argument('<id>', 'a request')
     .addHelpText('after', EXAMPLES.cancel)
     .action(async (id: string, _options: object, command: Command) =>

@@ -44,13 +44,19 @@ export async function serveIntakeCall(
     return;
   }
   // Subscribed before the start, so that no frame and no outcome can come too early.
-  const unsubscribe = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
+  const unsubscribe = relay.subscribe(requestId, (frame) => {
+    if (!signal.aborted) emit({ type: 'frame', ...frame });
+    return !signal.aborted;
+  });
+  const over = new AbortController();
   try {
-    const answerable = whenRecord(dependencies, requestId, isAnswerable, signal, isJoined);
+    // Also when the caller has gone: who reads a stream, leaves, and cancels, has read it.
+    const answerable = whenRecord(dependencies, requestId, isAnswerable, over.signal, isJoined);
     await startInference(client, accepted);
     const record = await answerable;
-    if (record) emit(outcomeOf(record));
+    if (record && !signal.aborted) emit(outcomeOf(record));
   } finally {
+    over.abort();
     unsubscribe();
   }
 }

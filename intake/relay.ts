@@ -18,6 +18,9 @@ export interface RelayedFrame {
   readonly frame: string;
 }
 
+/** @returns whether somebody still takes it: what nobody takes isn't charged. */
+export type FrameSink = (frame: RelayedFrame) => boolean;
+
 interface Stream {
   readonly context: DispatchContext;
   readonly opener: StreamOpener;
@@ -25,6 +28,7 @@ interface Stream {
   text: string;
   digest: string;
   ended: boolean;
+  deltaFrames: number;
   /** Whether Validate has looked at it. */
   compared: boolean;
 }
@@ -39,21 +43,38 @@ export class Relay {
   readonly #channelSecret: KeyObject;
   readonly #returnRing: Ring<X25519Key>;
   readonly #streams = new Map<UnitId, Stream>();
-  readonly #sinks = new Map<string, (frame: RelayedFrame) => void>();
+  readonly #sinks = new Map<string, FrameSink>();
+  /** The latest attempt at a unit that was stopped. */
+  readonly #stopped = new Map<UnitId, number>();
 
   constructor(channelSecret: KeyObject, returnRing: Ring<X25519Key>) {
     this.#channelSecret = channelSecret;
     this.#returnRing = returnRing;
   }
 
-  /** Sends the frames of a unit to `sink` from now on. @returns ends it. */
-  subscribe(unitId: UnitId, sink: (frame: RelayedFrame) => void): () => void {
+  /**
+   * Sends the frames of a unit to `sink` from now on.
+   *
+   * @returns ends it, and forgets what was relayed: not before the request has ended, or a
+   * cancellation would find nothing to charge.
+   */
+  subscribe(unitId: UnitId, sink: FrameSink): () => void {
     this.#sinks.set(unitId, sink);
     return () => {
       if (this.#sinks.get(unitId) !== sink) return;
       this.#sinks.delete(unitId);
       this.#streams.delete(unitId);
+      this.#stopped.delete(unitId);
     };
+  }
+
+  /**
+   * From now on an attempt's frames are compared, but neither passed on nor counted: its node was
+   * told to stop, and can't earn more by saying more.
+   */
+  stop(unitId: UnitId, dispatch: number): void {
+    if (!this.#sinks.has(unitId)) return;
+    this.#stopped.set(unitId, Math.max(dispatch, this.#stopped.get(unitId) ?? 0));
   }
 
   /**
@@ -78,6 +99,7 @@ export class Relay {
       text: '',
       digest: emptyStreamDigest,
       ended: false,
+      deltaFrames: 0,
       compared: false,
     };
     this.#streams.set(context.unitId, stream);
@@ -96,7 +118,10 @@ export class Relay {
       stream.digest = extendStreamDigest(stream.digest, opened.delta);
     }
     stream.ended = opened.kind === 'end';
-    this.#sinks.get(unitId)?.({ dispatch, node: nodeId, frame });
+    if (dispatch <= (this.#stopped.get(unitId) ?? 0)) return;
+    const isTaken = this.#sinks.get(unitId)?.({ dispatch, node: nodeId, frame }) ?? false;
+    // An empty text is nothing that anybody got.
+    if (isTaken && opened.kind === 'delta' && opened.delta !== '') stream.deltaFrames += 1;
   }
 
   /**
@@ -107,6 +132,7 @@ export class Relay {
     const stream = this.#streams.get(unitId);
     if (!stream || stream.context.dispatch !== dispatch) return null;
     stream.compared = true;
-    return { text: stream.text, streamDigest: stream.digest, ended: stream.ended };
+    const { text, digest: streamDigest, ended, deltaFrames } = stream;
+    return { text, streamDigest, ended, deltaFrames };
   }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import { abandon } from '../activities/receive.ts';
+import { announceCancellation } from '../prisma/cancellations.ts';
 import { readRequest, type RequestStatus } from '../prisma/requests.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { shortId, type RequestId } from '../protocol/ids.ts';
@@ -64,6 +65,7 @@ export async function cancelRun(
     if (run === 'open') {
       log.info({ request: shortId(requestId) }, 'coordinator // cancellation asked for');
       await client.workflow.getHandle(requestId).cancel();
+      await tellNodes(dependencies, requestId);
       const patience = AbortSignal.timeout(END_MS_MAX);
       await whenRecord(dependencies, requestId, (record) => record.finishedAt !== null, patience);
       return;
@@ -73,6 +75,21 @@ export async function cancelRun(
       return;
     }
     await sleep(START_POLL_MS);
+  }
+}
+
+/**
+ * Not before the run knows: a node that stops at once would seem to have cut its answer short by
+ * itself.
+ */
+async function tellNodes({ database, log }: RunDependencies, requestId: RequestId): Promise<void> {
+  try {
+    await announceCancellation(database, requestId);
+  } catch (error) {
+    log.warn(
+      { request: shortId(requestId), error: String(error) },
+      'coordinator // the node learns of the cancellation by its heartbeat only',
+    );
   }
 }
 

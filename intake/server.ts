@@ -19,8 +19,9 @@ import type { IntakeEvent } from '../protocol/intake.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
+import type { Commands } from './commands.ts';
 import { drain, heartbeat, leave } from './heartbeat.ts';
-import { registerNode } from './nodes.ts';
+import { assertHeartbeatToken, registerNode } from './nodes.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
@@ -35,6 +36,7 @@ export interface ServerDependencies extends IntakeDependencies {
   readonly intakeKey: RequesterKey;
   readonly returnKey: RequesterKey;
   readonly onNodeSeen: () => void;
+  readonly commands: Commands;
 }
 
 /** The coordinator's HTTP side: intake calls from gateways, and the side channel of nodes. */
@@ -69,6 +71,7 @@ function gatewayRoutes(app: FastifyInstance, dependencies: ServerDependencies): 
     reply.raw.on('close', () => gone.abort());
     const emit = (event: IntakeEvent) => void lines.write(`${JSON.stringify(event)}\n`);
     const ping = setInterval(() => emit({ type: 'ping' }), PING_MS);
+    gone.signal.addEventListener('abort', () => clearInterval(ping));
     serveIntakeCall(dependencies, call.data, emit, gone.signal)
       .catch((error: unknown) => emit(refusal(dependencies, error)))
       .finally(() => {
@@ -103,11 +106,16 @@ function requestIdOf(text: string): RequestId {
 }
 
 function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
-  const { database, channelSecret, returnKey, onNodeSeen, relay } = dependencies;
+  const { database, channelSecret, returnKey, onNodeSeen, relay, commands } = dependencies;
   app.post('/v1/nodes/register', async (request) => {
     const heartbeatToken = await registerNode(database, channelSecret, request.body);
     onNodeSeen();
     return { heartbeatToken, returnKey };
+  });
+  app.get<NodeParams>('/v1/nodes/:nodeId/commands', (request, reply) => {
+    const nodeId = nodeIdOf(request.params.nodeId);
+    assertHeartbeatToken(channelSecret, nodeId, bearer(request));
+    return reply.type('application/x-ndjson').send(commands.connect(nodeId));
   });
   app.post<{ Params: FrameParams; Body: AsyncIterable<Uint8Array> }>(
     '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',

@@ -4,6 +4,13 @@ import type { DispatchContext } from '../crypto/channel.ts';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { exportSpki } from '../crypto/keys.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
+import {
+  COMMAND_CHARACTERS_MAX,
+  COMMAND_PING_MS,
+  parseCommand,
+  type NodeCommand,
+} from '../protocol/commands.ts';
+import { LineSplitter } from '../protocol/lines.ts';
 import type { Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 
@@ -41,6 +48,8 @@ export interface FrameStream {
 const PRESENCE_MS_MAX = 3_000;
 /** How long a finished node waits for its last frames to be taken before it returns anyway. */
 const CLOSE_MS_MAX = 5_000;
+/** A command stream that is silent for longer is dead. */
+const SILENCE_MS_MAX = 2.5 * COMMAND_PING_MS;
 
 /**
  * A node's side channel to the coordination plane, over plain outbound HTTP requests: registration,
@@ -103,6 +112,46 @@ export class Channel {
     const response = await this.#presence('leave', token);
     await response.arrayBuffer();
     if (!response.ok) throw new Error(`leave was answered with ${response.status}`);
+  }
+
+  /**
+   * Takes commands for as long as the coordinator sends any. Lines that are no command are passed
+   * over.
+   *
+   * @param signal ends it.
+   * @param silenceMsMax after which it is dead; the coordinator's pings are more frequent.
+   * @throws Error once the stream has broken, was silent for too long, or was ended.
+   */
+  async commands(
+    token: string,
+    onCommand: (command: NodeCommand) => void,
+    signal: AbortSignal,
+    silenceMsMax = SILENCE_MS_MAX,
+  ): Promise<never> {
+    const path = `/v1/nodes/${this.#keys.nodeId}/commands`;
+    const silent = new AbortController();
+    const silence = setTimeout(() => silent.abort(new Error('it is silent')), silenceMsMax);
+    try {
+      const response = await fetch(`${this.#url}${path}`, {
+        headers: { authorization: `Bearer ${token}` },
+        signal: AbortSignal.any([signal, silent.signal]),
+      });
+      if (!response.ok || !response.body)
+        throw new Error(`${path} was answered with ${response.status}`);
+      const lines = new LineSplitter();
+      const decoder = new TextDecoder();
+      for await (const bytes of response.body) {
+        silence.refresh();
+        for (const line of lines.push(decoder.decode(bytes, { stream: true }))) {
+          const command = parseCommand(line);
+          if (command) onCommand(command);
+        }
+        if (lines.pendingCharacters > COMMAND_CHARACTERS_MAX) throw new Error('a line is too long');
+      }
+      throw new Error('the coordinator has ended it');
+    } finally {
+      clearTimeout(silence);
+    }
   }
 
   /** Opens one attempt's stream. @param onLost called once if it breaks; the work goes on. */

@@ -1,4 +1,4 @@
-import { ApplicationFailure } from '@temporalio/activity';
+import { ApplicationFailure, type Context } from '@temporalio/activity';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
 import { openRequest } from '../crypto/request.ts';
@@ -7,7 +7,6 @@ import { createStreamSealer } from '../crypto/stream.ts';
 import { openTicket } from '../crypto/ticket.ts';
 import type { Ticket } from '../protocol/envelope-schema.ts';
 import type { ExecuteInput, NODE_REPORTED_CODES, NodeReturn } from '../protocol/execute.ts';
-import type { RunningAttempt } from '../protocol/presence.ts';
 import { POE_SCHEME, proofOfExecution } from '../protocol/prove.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import {
@@ -17,6 +16,7 @@ import {
   type InferenceResult,
 } from '../protocol/result.ts';
 import { checkResult, returnBytesMax } from '../protocol/validate.ts';
+import type { Attempt, Attempts } from './attempts.ts';
 import {
   BackendFailedError,
   ContextExceededError,
@@ -33,8 +33,8 @@ export interface ExecuteDependencies {
   /** The coordinator's current return key. */
   readonly returnKey: () => RequesterKey;
   readonly openStream: (ticket: Ticket) => FrameStream;
-  /** Told which attempt it is; what it returns is called when the attempt is over. */
-  readonly onBegin?: (attempt: RunningAttempt) => () => void;
+  /** What runs here: heartbeats tell it, and the coordinator's commands cancel it. */
+  readonly attempts: Attempts;
   /**
    * Told why the backend failed, for the operator's log: the coordinator only learns that it did.
    * No message of this error quotes a prompt or an answer.
@@ -42,10 +42,22 @@ export interface ExecuteDependencies {
   readonly onBackendFailed?: (error: BackendFailedError) => void;
 }
 
-/** The deadline and cancellation of one execution, and its sign of life. */
+/** What Temporal has to say of one execution, and its sign of life. */
 export interface ExecutionContext {
+  /** Nobody there waits for the execution any more, for whatever reason. */
   readonly cancelled: AbortSignal;
+  /** Whether the reason is that it was asked for: then what there is so far is wanted. */
+  readonly isCancelRequested: () => boolean;
   readonly heartbeat: () => void;
+}
+
+/** The context of the Temporal activity that an execution is. */
+export function executionContext(activity: Context): ExecutionContext {
+  return {
+    cancelled: activity.cancellationSignal,
+    isCancelRequested: () => activity.cancellationDetails?.cancelRequested ?? false,
+    heartbeat: () => activity.heartbeat(),
+  };
 }
 
 interface Opened {
@@ -58,7 +70,8 @@ const HEARTBEAT_MS = 2_000;
 
 /**
  * Steps 5 and 6 on a node: decrypt, run, commit, sign, and seal the return to the requester and the
- * coordinator. The deadline timer starts once the payload is decrypted (spec step 05).
+ * coordinator. The deadline timer starts once the payload is decrypted (spec step 05). Cancelled by
+ * a command or in Temporal, it proves and returns what was made until then.
  *
  * @throws ApplicationFailure with a code of `NODE_REPORTED_CODES`.
  */
@@ -69,11 +82,12 @@ export async function execute(
 ): Promise<NodeReturn> {
   const alive = setInterval(context.heartbeat, HEARTBEAT_MS);
   let stream: OutgoingStream | undefined;
-  let over: (() => void) | undefined;
+  let attempt: Attempt | undefined;
   try {
     const opened = await openInput(dependencies, input);
-    over = dependencies.onBegin?.(opened.ticket);
     const decryptedAtMs = Date.now();
+    const begun = dependencies.attempts.begin(opened.ticket);
+    attempt = begun;
     const deadline = AbortSignal.timeout(opened.ticket.deadlineSeconds * 1_000);
     const outgoing = await startStream(dependencies, input, opened.ticket);
     stream = outgoing;
@@ -82,17 +96,19 @@ export async function execute(
       input,
       opened,
       (delta) => outgoing.send(delta),
-      AbortSignal.any([deadline, context.cancelled]),
+      AbortSignal.any([deadline, context.cancelled, begun.signal]),
     );
     if (deadline.aborted) throw failure('node.deadline_exceeded');
-    context.cancelled.throwIfAborted();
+    const isCancelled = begun.signal.aborted || context.isCancelRequested();
+    if (!isCancelled) context.cancelled.throwIfAborted();
     await outgoing.end();
     const finishedAtMs = Date.now();
-    const bytes = commit(dependencies, input, opened, generation, outgoing.digest());
+    const outcome = { generation, streamDigest: outgoing.digest(), isCancelled };
+    const bytes = commit(dependencies, input, opened, outcome);
     return await prove(dependencies, input, opened.ticket, bytes, { decryptedAtMs, finishedAtMs });
   } finally {
     clearInterval(alive);
-    over?.();
+    attempt?.end();
     // After an end this does nothing; after a failure it lets go of the connection.
     void stream?.close();
   }
@@ -130,6 +146,14 @@ async function generate(
   }
 }
 
+/** What came of a generation, and of its stream. */
+interface Outcome {
+  readonly generation: Generation;
+  readonly streamDigest: string;
+  /** Whether it may have been cut short. */
+  readonly isCancelled: boolean;
+}
+
 /**
  * The result's bytes, once they are what Validate takes. A backend that counts wrongly is told from
  * a node that lies only here, where it is not too late.
@@ -138,9 +162,9 @@ function commit(
   { backend, onBackendFailed }: ExecuteDependencies,
   { parameters }: ExecuteInput,
   { ticket, payloadBytes }: Opened,
-  { text, tokenIds, promptTokens, completionTokens, finishReason }: Generation,
-  streamDigest: string,
+  { generation, streamDigest, isCancelled }: Outcome,
 ): Uint8Array {
+  const { text, tokenIds, promptTokens, completionTokens, finishReason } = generation;
   const { seed } = ticket;
   const modelDigest = backend.model.digest;
   const result: InferenceResult = {
@@ -154,8 +178,8 @@ function commit(
   };
   const bytes = resultBytes(result);
   const fits = (bytes.length * 4) / 3 <= returnBytesMax(parameters.maxTokens);
-  if (fits && checkResult(result, { parameters, modelDigest, seed, payloadBytes }) === null)
-    return bytes;
+  const expected = { parameters, modelDigest, seed, payloadBytes };
+  if (fits && checkResult(result, expected, isCancelled) === null) return bytes;
   const error = new BackendFailedError(
     `The backend counted ${promptTokens} prompt tokens of ${payloadBytes} bytes and ` +
       `${completionTokens} of at most ${parameters.maxTokens} completion tokens, for a result of ` +

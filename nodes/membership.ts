@@ -15,6 +15,8 @@ export interface Log {
 
 export interface Membership {
   returnKey(): RequesterKey;
+  /** Also opens the command stream; another one after each registration. */
+  heartbeatToken(): string;
   /**
    * Says that the node takes nothing new; the heartbeats go on.
    *
@@ -96,6 +98,7 @@ export async function joinNetwork(
   });
   return {
     returnKey: () => current.returnKey,
+    heartbeatToken: () => current.heartbeatToken,
     async drain() {
       draining = true;
       return (await part('draining', () => channel.drain(current.heartbeatToken))) ?? [];

@@ -1,9 +1,8 @@
-import { Client } from 'pg';
 import type { Transaction } from './client.ts';
+import { listen, type NotificationHandler } from './notifications.ts';
 
 /** Notifications on it carry a request's id: its row says something new. */
 export const OUTCOME_CHANNEL = 'plx_outcome';
-const RECONNECT_MS = 500;
 
 /** Tells every coordinator and gateway that a request's row says something new. */
 export async function announceOutcome(transaction: Transaction, requestId: string): Promise<void> {
@@ -22,48 +21,25 @@ export interface OutcomeListener {
 }
 
 /**
- * One LISTEN connection for the whole process, shared by all who wait for a request. After a lost
- * connection it reconnects, and wakes everybody once because news may have passed meanwhile.
+ * Listens for outcomes, for all in this process who wait for a request. After a lost connection it
+ * wakes everybody once because news may have passed meanwhile.
+ *
+ * @param others handlers of other channels that share the connection.
  */
 export async function listenForOutcomes(
   url: string,
   onError: (error: Error) => void,
+  others: readonly NotificationHandler[] = [],
 ): Promise<OutcomeListener> {
   const waiting = new Map<string, Set<() => void>>();
-  let closed = false;
-  let isReconnecting = false;
-  let client = await connect();
-
-  async function connect(): Promise<Client> {
-    const connection = new Client({ connectionString: url });
-    connection.on('notification', ({ payload }) => wake(waiting.get(payload ?? '')));
-    connection.on('error', (error) => {
-      onError(error);
-      void reconnect(connection);
-    });
-    await connection.connect();
-    await connection.query(`LISTEN ${OUTCOME_CHANNEL}`);
-    return connection;
-  }
-
-  async function reconnect(broken: Client): Promise<void> {
-    // A broken connection may report more than one error.
-    if (closed || isReconnecting || broken !== client) return;
-    isReconnecting = true;
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
-      if (closed) return;
-      try {
-        client = await connect();
-        isReconnecting = false;
-        for (const listeners of waiting.values()) wake(listeners);
-        return;
-      } catch (error) {
-        onError(error instanceof Error ? error : new Error(String(error)));
-      }
-    }
-  }
-
+  const outcomes: NotificationHandler = {
+    channel: OUTCOME_CHANNEL,
+    onNotification: (requestId) => wake(waiting.get(requestId)),
+    onGap() {
+      for (const listeners of waiting.values()) wake(listeners);
+    },
+  };
+  const close = await listen(url, [outcomes, ...others], onError);
   return {
     subscribe(requestId, onNews) {
       const listeners = waiting.get(requestId) ?? new Set();
@@ -73,10 +49,7 @@ export async function listenForOutcomes(
         if (listeners.size === 0) waiting.delete(requestId);
       };
     },
-    async close() {
-      closed = true;
-      await client.end();
-    },
+    close,
   };
 }
 

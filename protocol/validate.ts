@@ -19,6 +19,8 @@ export interface Relayed {
   readonly streamDigest: string;
   /** Whether the closing frame came. */
   readonly ended: boolean;
+  /** How many frames of text reached whoever asked for the stream. */
+  readonly deltaFrames: number;
 }
 
 /** UTF-8 bytes that one token may stand for, generously. */
@@ -37,11 +39,13 @@ export function returnBytesMax(maxTokens: number): number {
  * bounds that were asked for. The hash and signature are checked before (protocol/prove.ts,
  * crypto/prove.ts). It can't tell whether the computation was honest: sampling does that.
  *
+ * @param isCancelled whether the requester cancelled this attempt: only then may it be cut short.
  * @returns the code of the first failure, or null.
  */
 export function checkResult(
   result: InferenceResult,
   expected: Expectation,
+  isCancelled = false,
 ): Extract<ErrorCode, 'poe.result_invalid'> | null {
   const { parameters } = expected;
   const [choice, ...others] = result.choices;
@@ -53,7 +57,8 @@ export function checkResult(
     result.usage.completionTokens <= parameters.maxTokens &&
     result.usage.promptTokens <= promptTokensMax(expected.payloadBytes) &&
     (choice.tokenIds === undefined || choice.tokenIds.length === result.usage.completionTokens) &&
-    isHonestEnd(choice.finishReason, result.usage.completionTokens, parameters.maxTokens);
+    (isHonestEnd(choice.finishReason, result.usage.completionTokens, parameters.maxTokens) ||
+      (isCancelled && choice.finishReason === 'cancelled'));
   return fits ? null : 'poe.result_invalid';
 }
 

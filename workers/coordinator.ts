@@ -1,15 +1,18 @@
 import { createHmac, createSecretKey } from 'node:crypto';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
+import { Commands } from '../intake/commands.ts';
 import { startPulse, type PulseDependencies } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
+import { cancellationHandler } from '../prisma/cancellations.ts';
 import { openDatabase } from '../prisma/client.ts';
-import { listenForOutcomes } from '../prisma/outcomes.ts';
+import { listenForOutcomes, type OutcomeListener } from '../prisma/outcomes.ts';
 import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
 import { coordinatorEnv, readConfig } from './config.ts';
 import { moduleFile } from './module-file.ts';
@@ -32,12 +35,11 @@ async function startCoordinator(): Promise<RunningRole> {
   const { intakeRing, returnRing, wrapRing, channelSecret } = await loadKeys(
     config.PLX_COORDINATOR_KEYS,
   );
-  const outcomes = await listenForOutcomes(config.DATABASE_URL, (error) =>
-    log.error({ error: error.message }, 'coordinator // lost its notification connection'),
-  );
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
+  const commands = new Commands();
+  const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
   const background = await startBackground({ database, client, log });
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
@@ -77,6 +79,7 @@ async function startCoordinator(): Promise<RunningRole> {
     intakeKey: intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
     onNodeSeen: hint,
+    commands,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
 
@@ -109,6 +112,21 @@ async function startBackground(dependencies: PulseDependencies) {
       await pulse.stop();
     },
   };
+}
+
+/** The notifications of all coordinators, over one connection. */
+function listenTo(
+  databaseUrl: string,
+  { relay, commands }: { readonly relay: Relay; readonly commands: Commands },
+  log: Logger,
+): Promise<OutcomeListener> {
+  const onError = (error: Error) =>
+    log.error({ error: error.message }, 'coordinator // lost its notification connection');
+  const cancellations = cancellationHandler((cancellation) => {
+    relay.stop(cancellation.unitId, cancellation.dispatch);
+    commands.cancel(cancellation);
+  });
+  return listenForOutcomes(databaseUrl, onError, [cancellations]);
 }
 
 function urlOf(config: z.infer<typeof coordinatorEnv>): string {

@@ -1,10 +1,11 @@
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
-import { RunningAttempts } from '../nodes/attempts.ts';
+import { Attempts } from '../nodes/attempts.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
 import { Channel, type NodeClaims } from '../nodes/channel.ts';
-import { execute } from '../nodes/execute.ts';
+import { listenForCommands } from '../nodes/commands.ts';
+import { execute, executionContext } from '../nodes/execute.ts';
 import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
@@ -27,10 +28,9 @@ async function startNode(): Promise<RunningRole> {
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
 
-  const attempts = new RunningAttempts();
+  const attempts = new Attempts();
   const activities: NodeActivities = {
     execute: (input: ExecuteInput) => {
-      const { cancellationSignal: cancelled, heartbeat } = Context.current();
       log.info('node // execute');
       return execute(
         {
@@ -41,12 +41,12 @@ async function startNode(): Promise<RunningRole> {
             channel.openStream(ticket, ticket.channelToken, (error) =>
               log.warn({ error: error.message }, 'node // stream lost, the work goes on'),
             ),
-          onBegin: (attempt) => attempts.begin(attempt),
+          attempts,
           onBackendFailed: (error) =>
             log.error({ error: error.message }, 'node // the backend failed a request'),
         },
         input,
-        { cancelled, heartbeat: () => heartbeat() },
+        executionContext(Context.current()),
       );
     },
   };
@@ -66,6 +66,7 @@ async function startNode(): Promise<RunningRole> {
     log,
     () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
+  const commands = listenForCommands(channel, membership, attempts, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
 
@@ -78,6 +79,7 @@ async function startNode(): Promise<RunningRole> {
       worker.shutdown();
       await running;
       await membership.leave();
+      await commands.stop();
       await health.stop();
       await connection.close();
       await backend.close();

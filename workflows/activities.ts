@@ -22,7 +22,8 @@ export const steps = proxyLocalActivities<Steps>({
 
 /**
  * The node's step. One attempt, because a Temporal retry would reach the same node: re-dispatch is
- * the workflow's decision.
+ * the workflow's decision. Cancelled, it may still return what it made: how long that is waited for
+ * is the workflow's decision, too.
  */
 export function nodeActivities(
   nodeId: NodeId,
@@ -36,6 +37,6 @@ export function nodeActivities(
     startToCloseTimeout: limits.startToCloseMs,
     heartbeatTimeout: limits.heartbeatMs,
     retry: { maximumAttempts: 1 },
-    cancellationType: ActivityCancellationType.TRY_CANCEL,
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
   });
 }

@@ -1,5 +1,13 @@
-import { CancellationScope, condition, defineSignal, setHandler } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  condition,
+  defineSignal,
+  isCancellation,
+  setHandler,
+} from '@temporalio/workflow';
+import type { DispatchResult } from '../activities/dispatch.ts';
 import type { Assignment } from '../activities/schedule.ts';
+import type { TakeCancelledResult } from '../activities/take-cancelled.ts';
 import { afterFailure } from '../protocol/dispatch.ts';
 import { withNodeRecipient, wrapRecipient } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
@@ -12,7 +20,7 @@ import { nodeActivities, steps } from './activities.ts';
 import { executeFailureCode } from './failures.ts';
 import type { Progress } from './progress.ts';
 
-/** How a unit ended. `usage` and `node` belong to the accepted attempt. */
+/** How a unit ended. `usage` and `node` belong to the accepted attempt, or the cancelled one. */
 export interface UnitOutcome {
   readonly state: FinalState;
   readonly code?: ErrorCode;
@@ -23,7 +31,11 @@ export interface UnitOutcome {
 
 type Attempt =
   | { readonly kind: 'accepted'; readonly usage: TokenUsage }
+  | { readonly kind: 'cancelled'; readonly usage?: TokenUsage }
   | { readonly kind: 'failed'; readonly code: ErrorCode };
+
+/** How long a cancelled request waits for its node to return what it made. */
+const CANCEL_MS_MAX = 1_000;
 
 /** Sent to a waiting unit when capacity appeared. It is only a hint: Schedule decides. */
 export const wakeSignal = defineSignal('wake');
@@ -49,6 +61,14 @@ export async function serveUnit(
     const attempt = await dispatched(unitId, dispatch, node, request, progress);
     if (attempt.kind === 'accepted')
       return { state: 'completed', usage: attempt.usage, node, dispatches: dispatch };
+    if (attempt.kind === 'cancelled')
+      return {
+        ...attempt,
+        state: 'cancelled',
+        code: 'execute.cancelled',
+        node,
+        dispatches: dispatch,
+      };
 
     const { code } = attempt;
     failures.push(code);
@@ -107,25 +127,19 @@ async function dispatched(
   progress.done('dispatch', sealed.elapsedMs, at);
   // 5 Execute and 6 Proof-of-Execution, on the node
   progress.running('execute', at);
-  let returned: NodeReturn;
-  try {
-    returned = await nodeActivities(
-      node.nodeId,
-      request.parameters.deadlineSeconds,
-      request.payloadBytes,
-    ).execute.executeWithOptions({ summary: executeSummary(dispatch, node) }, [
-      {
-        envelope: withNodeRecipient(request.envelope, sealed.encryptedKey, sealed.kid),
-        ticket: sealed.ticket,
-        parameters: request.parameters,
-        requesterKey: request.requesterKey,
-      },
-    ]);
-  } catch (error) {
-    const code = executeFailureCode(error);
-    progress.failed('execute', { ...at, note: code });
-    return { kind: 'failed', code };
+  const execution = execute(dispatch, node, request, sealed);
+  const ended = await endOf(execution);
+  if (ended.kind === 'cancelled') {
+    progress.stopped('execute.cancelled');
+    const take = (returned: NodeReturn) =>
+      steps.takeCancelled({ unitId, dispatch, node, returned, request: checkable(request) });
+    return CancellationScope.nonCancellable(() => cancelled(execution, take));
   }
+  if (ended.kind === 'failed') {
+    progress.failed('execute', { ...at, note: ended.code });
+    return ended;
+  }
+  const { returned } = ended;
   const times = reportedTimes(returned);
   progress.done('execute', times.executeElapsedMs, at);
   progress.done('prove', times.proveElapsedMs, at);
@@ -142,6 +156,67 @@ async function dispatched(
   }
   progress.done('validate', verdict.elapsedMs, at);
   return { kind: 'accepted', usage: verdict.usage };
+}
+
+/** Starts the node's steps. */
+function execute(
+  dispatch: number,
+  node: Assignment,
+  request: AcceptedInference,
+  sealed: DispatchResult,
+): Promise<NodeReturn> {
+  const { parameters, requesterKey, payloadBytes } = request;
+  const { deadlineSeconds } = parameters;
+  const activities = nodeActivities(node.nodeId, deadlineSeconds, payloadBytes);
+  return activities.execute.executeWithOptions({ summary: executeSummary(dispatch, node) }, [
+    {
+      envelope: withNodeRecipient(request.envelope, sealed.encryptedKey, sealed.kid),
+      ticket: sealed.ticket,
+      parameters,
+      requesterKey,
+    },
+  ]);
+}
+
+type ExecutionEnd =
+  | { readonly kind: 'returned'; readonly returned: NodeReturn }
+  | Exclude<Attempt, { kind: 'accepted' }>;
+
+/** What happens first: a return, a failure, or the requester's cancellation. */
+async function endOf(execution: Promise<NodeReturn>): Promise<ExecutionEnd> {
+  const scope = CancellationScope.current();
+  try {
+    const returned = await Promise.race([execution, scope.cancelRequested]);
+    // Both at once: the node may have been told already, and so have cut its answer short.
+    return scope.consideredCancelled ? { kind: 'cancelled' } : { kind: 'returned', returned };
+  } catch (error) {
+    if (scope.consideredCancelled && isCancellation(error)) return { kind: 'cancelled' };
+    return { kind: 'failed', code: executeFailureCode(error) };
+  }
+}
+
+/**
+ * The requester cancelled: what the node made until then is charged, if it proves it soon. A node
+ * that says nothing can't hold up the end.
+ */
+async function cancelled(
+  execution: Promise<NodeReturn>,
+  take: (returned: NodeReturn) => Promise<TakeCancelledResult>,
+): Promise<Attempt> {
+  let late: NodeReturn | undefined;
+  let isOver = false;
+  void execution.then(
+    (returned) => {
+      late = returned;
+      isOver = true;
+    },
+    // It stopped without a proof, whatever it says.
+    () => void (isOver = true),
+  );
+  await condition(() => isOver, CANCEL_MS_MAX);
+  if (late === undefined) return { kind: 'cancelled' };
+  const taken = await take(late);
+  return { kind: 'cancelled', ...(taken.kind === 'taken' ? { usage: taken.usage } : {}) };
 }
 
 function executeSummary(dispatch: number, node: Assignment): string {

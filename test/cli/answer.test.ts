@@ -75,4 +75,11 @@ describe('cli/answer', function () {
     assert.match(odd.stderr, /the request is running[^]*\(cli\.not_completed\)/);
     assert.equal((await chat(DELTA + DONE, { status: 'validated' })).code, 0);
   });
+
+  it('says what a cancelled stream has cost', async () => {
+    stream = JSON.stringify(requestView({ status: 'cancelled', charged_wei: '500000000000' }));
+    const { code, stdout } = await prlx(['cancel', ID], { gatewayUrl: gateway.url });
+    const said = `${ID} is cancelled, and cost 0.0000005 PRLX for what was streamed.\n`;
+    assert.deepEqual([code, stdout], [0, said]);
+  });
 });

@@ -67,7 +67,7 @@ describe('cli on a terminal', function () {
       take: 1,
     });
     assert.equal(request?.status, 'cancelled');
-    await chat.until(/0 PRLX[^]*you › /);
+    await chat.until(/\d PRLX[^]*you › /);
     type(chat, '\x03');
     assert.equal((await chat.ended()).code, 130);
   });

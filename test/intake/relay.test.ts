@@ -28,7 +28,7 @@ describe('intake/relay', () => {
   beforeEach(() => {
     relay = new Relay(secret, [returnKey]);
     seen = [];
-    unsubscribe = relay.subscribe(unitId, (frame) => seen.push(frame));
+    unsubscribe = relay.subscribe(unitId, (frame) => seen.push(frame) > 0);
   });
 
   const attempt = (dispatch: number) => ({ unitId, dispatch, nodeId });
@@ -55,10 +55,45 @@ describe('intake/relay', () => {
       text: 'one two',
       streamDigest: digest,
       ended: true,
+      deltaFrames: 2,
     });
     assert.equal(relay.relayed(unitId, 2), null);
     unsubscribe();
     assert.equal(relay.relayed(unitId, 1), null);
+  });
+
+  it('counts the frames of text that somebody took', async () => {
+    let isThere = true;
+    relay.subscribe(unitId, () => isThere);
+    const accept = open(1);
+    const frames = await sealer(1);
+    for (const frame of [frames.keyFrame, frames.delta('one '), frames.delta('')]) accept(frame);
+    isThere = false;
+    for (const frame of [frames.delta('two'), frames.end()]) accept(frame);
+    const relayed = relay.relayed(unitId, 1);
+    // What nobody took is compared all the same.
+    assert.deepEqual([relayed?.text, relayed?.ended], ['one two', true]);
+    assert.equal(relayed?.deltaFrames, 1);
+  });
+
+  it('passes nothing more on of an attempt that was stopped, nor counts it', async () => {
+    const [accept, frames] = [open(1), await sealer(1)];
+    for (const frame of [frames.keyFrame, frames.delta('one ')]) accept(frame);
+    relay.stop(unitId, 1);
+    for (const frame of [frames.delta('two'), frames.end()]) accept(frame);
+    assert.equal(seen.length, 2);
+    const relayed = relay.relayed(unitId, 1);
+    assert.deepEqual([relayed?.text, relayed?.ended, relayed?.deltaFrames], ['one two', true, 1]);
+    // Another attempt is another matter, also when the first is stopped once more.
+    relay.stop(unitId, 1);
+    const [acceptNext, next] = [open(2), await sealer(2)];
+    for (const frame of [next.keyFrame, next.delta('one ')]) acceptNext(frame);
+    assert.equal(relay.relayed(unitId, 2)?.deltaFrames, 1);
+    // A stream may begin after its attempt was stopped.
+    relay.stop(unitId, 3);
+    const [acceptLate, late] = [open(3), await sealer(3)];
+    for (const frame of [late.keyFrame, late.delta('one ')]) acceptLate(frame);
+    assert.equal(relay.relayed(unitId, 3)?.deltaFrames, 0);
   });
 
   it('takes nothing for a unit that nobody waits for', () => {

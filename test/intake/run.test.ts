@@ -4,6 +4,7 @@ import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { receive } from '../../activities/receive.ts';
+import { Commands } from '../../intake/commands.ts';
 import { Relay } from '../../intake/relay.ts';
 import { createIntakeServer } from '../../intake/server.ts';
 import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.ts';
@@ -50,6 +51,7 @@ describe('intake/run', () => {
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
+      commands: new Commands(),
     });
   });
   after(async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { FINAL_STATES } from '../../protocol/lifecycle.ts';
-import { priceWei, settlement } from '../../protocol/settle.ts';
+import { cancelledUsage, dueWei, priceWei, settlement } from '../../protocol/settle.ts';
 
 const wei = fc.bigInt({ min: 0n, max: 10n ** 77n });
 const tokens = fc.integer({ min: 0, max: 0xffff_ffff });
@@ -25,10 +25,10 @@ describe('protocol/settle settlement', () => {
     assert.deepEqual(settlement('completed', 100n, 101n), { captureWei: 100n, releaseWei: 0n });
   });
 
-  it('is free for every state but completed', () => {
+  it('is free for every state but completed and cancelled', () => {
     for (const state of FINAL_STATES) {
       const { captureWei } = settlement(state, 100n, 30n);
-      assert.equal(captureWei, state === 'completed' ? 30n : 0n, state);
+      assert.equal(captureWei, ['completed', 'cancelled'].includes(state) ? 30n : 0n, state);
     }
   });
 
@@ -36,6 +36,49 @@ describe('protocol/settle settlement', () => {
     const reservedWei = 10n ** 60n + 1n;
     const { captureWei, releaseWei } = settlement('completed', reservedWei, 10n ** 60n);
     assert.deepEqual([captureWei, releaseWei], [10n ** 60n, 1n]);
+  });
+});
+
+describe('protocol/settle cancelledUsage', () => {
+  const usage = fc.record({ promptTokens: tokens, completionTokens: tokens });
+
+  it('charges the smaller of what was proved and what was streamed', () => {
+    const proved = { promptTokens: 7, completionTokens: 5 };
+    assert.deepEqual(cancelledUsage(proved, 3), { promptTokens: 7, completionTokens: 3 });
+    assert.deepEqual(cancelledUsage(proved, 5), proved);
+    assert.deepEqual(cancelledUsage(proved, 9), proved);
+  });
+
+  it('is free when nothing was streamed, the prompt too', () => {
+    fc.assert(
+      fc.property(usage, (proved) => {
+        assert.deepEqual(cancelledUsage(proved, 0), { promptTokens: 0, completionTokens: 0 });
+      }),
+    );
+  });
+
+  it('never exceeds the proof, the frames or the reservation, and conserves that', () => {
+    const price = fc.record({ promptWei: wei, completionWei: wei });
+    fc.assert(
+      fc.property(usage, tokens, price, wei, (proved, frames, prices, reserved) => {
+        const charged = cancelledUsage(proved, frames);
+        assert.ok(charged.completionTokens <= frames);
+        assert.ok(charged.completionTokens <= proved.completionTokens);
+        assert.ok(charged.promptTokens <= proved.promptTokens);
+        const decimal = {
+          price: {
+            promptWei: prices.promptWei.toString(),
+            completionWei: prices.completionWei.toString(),
+          },
+          reservedWei: reserved.toString(),
+        };
+        const due = dueWei(charged, decimal);
+        assert.ok(due <= reserved && due <= priceWei(proved, prices));
+        const { captureWei, releaseWei } = settlement('cancelled', reserved, due);
+        assert.equal(captureWei, due);
+        assert.equal(captureWei + releaseWei, reserved);
+      }),
+    );
   });
 });
 

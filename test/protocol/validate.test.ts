@@ -43,7 +43,7 @@ const atTheBound: InferenceResult = {
 
 function relayed(sent: readonly string[], ended: boolean): Relayed {
   const streamDigest = sent.reduce(extendStreamDigest, emptyStreamDigest);
-  return { text: sent.join(''), streamDigest, ended };
+  return { text: sent.join(''), streamDigest, ended, deltaFrames: sent.length };
 }
 
 describe('protocol/validate checkResult', () => {
@@ -84,6 +84,20 @@ describe('protocol/validate checkResult', () => {
   ];
   for (const [what, wrong] of broken)
     it(`refuses ${what}`, () => assert.equal(checkResult(wrong, expected), 'poe.result_invalid'));
+
+  it('takes a cut when the requester cancelled, with everything else as it must be', () => {
+    const cut = { ...result, choices: [{ ...choice, finishReason: 'cancelled' as const }] };
+    assert.equal(checkResult(cut, expected), 'poe.result_invalid');
+    assert.equal(checkResult(cut, expected, true), null);
+    // It may have been faster than the cancellation.
+    assert.equal(checkResult(result, expected, true), null);
+    for (const wrong of [
+      { ...cut, seed: cut.seed + 1 },
+      { ...cut, choices: [{ ...choice, tokenIds: [1], finishReason: 'cancelled' as const }] },
+      { ...cut, choices: [{ ...choice, finishReason: 'length' as const }] },
+    ])
+      assert.equal(checkResult(wrong, expected, true), 'poe.result_invalid');
+  });
 
   it('can not tell another text: that is for sampled checks', () => {
     const other = { ...result, choices: [{ ...choice, text: 'something else' }] };

@@ -2,10 +2,11 @@ import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { openTicket } from '../../crypto/ticket.ts';
-import { RunningAttempts } from '../../nodes/attempts.ts';
+import { Attempts } from '../../nodes/attempts.ts';
 import type { Backend } from '../../nodes/backends/backend.ts';
 import { Channel } from '../../nodes/channel.ts';
-import { execute, type ExecuteDependencies } from '../../nodes/execute.ts';
+import { listenForCommands } from '../../nodes/commands.ts';
+import { execute, executionContext, type ExecuteDependencies } from '../../nodes/execute.ts';
 import { joinNetwork } from '../../nodes/membership.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import type { Database } from '../../prisma/client.ts';
@@ -36,12 +37,16 @@ export interface TestNodeOptions {
   readonly behaviour?: Behaviour;
   /** A converter that encodes what it returns; the SDK's own by default. */
   readonly payloadConverterPath?: string;
+  /** Whether it takes the coordinator's commands; it does unless told not to. */
+  readonly takesCommands?: boolean;
 }
 
 export interface TestNode {
   readonly keys: NodeKeys;
   /** How many units it was given. */
   executed(): number;
+  /** Whether its command stream is open. */
+  isConnected(): boolean;
   stop(): Promise<void>;
 }
 
@@ -53,7 +58,8 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const keys = await generateNodeKeys();
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
-  const attempts = new RunningAttempts();
+  const attempts = new Attempts();
+  const quiet = { info: () => {}, warn: () => {} };
   let executed = 0;
   let stopped = false;
   const worker = await Worker.create({
@@ -64,20 +70,18 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       execute: async (input: ExecuteInput) => {
         executed += 1;
         const ticket = await openTicket(input.ticket, keys.encryption.privateKey);
-        const over = attempts.begin(ticket);
+        const attempt = attempts.begin(ticket);
         const context = Context.current();
         const dependencies: ExecuteDependencies = {
           keys,
           backend,
           returnKey: () => membership.returnKey(),
+          attempts,
           openStream: (ticket) => channel.openStream(ticket, ticket.channelToken, () => {}),
         };
         const honest = (changed: Partial<ExecuteDependencies> = {}) =>
-          execute({ ...dependencies, ...changed }, input, {
-            cancelled: context.cancellationSignal,
-            heartbeat: () => context.heartbeat(),
-          });
-        return behaviour(honest, input, keys, membership.returnKey()).finally(over);
+          execute({ ...dependencies, ...changed }, input, executionContext(context));
+        return behaviour(honest, input, keys, membership.returnKey()).finally(attempt.end);
       },
     },
     maxConcurrentActivityTaskExecutions: backend.slots,
@@ -97,16 +101,22 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       tokensPerSecond: 1_000,
       slots: backend.slots,
     }),
-    { info: () => {}, warn: () => {} },
+    quiet,
     () => ({ ready: true, running: attempts.list() }),
   );
+  const commands =
+    options.takesCommands === false
+      ? undefined
+      : listenForCommands(channel, membership, attempts, quiet);
   return {
     keys,
     executed: () => executed,
+    isConnected: () => commands?.isConnected() ?? false,
     async stop() {
       if (stopped) return;
       stopped = true;
       await membership.leave();
+      await commands?.stop();
       worker.shutdown();
       await running;
       await connection.close();

@@ -9,6 +9,7 @@ import { HISTORIES, type RecordedHistory } from '../support/history.ts';
 /** Runs that must stay replayable: a change that breaks one needs a decision record. */
 const EXPECTED = [
   'budget-used-up',
+  'cancelled-returned',
   'cancelled',
   'coordinator-killed',
   'deadline-elapsed',
