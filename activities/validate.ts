@@ -10,39 +10,44 @@ import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { nodeReturnSchema } from '../protocol/execute-schema.ts';
 import type { UnitId } from '../protocol/ids.ts';
 import { checkProof } from '../protocol/prove.ts';
-import type { AcceptedInference } from '../protocol/receive.ts';
+import { complexityTokens, type AcceptedInference } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { dueWei, type TokenUsage } from '../protocol/settle.ts';
-import { checkResult, checkStream, returnBytesMax, type Relayed } from '../protocol/validate.ts';
+import {
+  checkResult,
+  checkStream,
+  returnBytesMax,
+  type Expectation,
+  type Relayed,
+} from '../protocol/validate.ts';
 import type { Assignment } from './schedule.ts';
 
-export interface ValidateInput {
+/** A return, and what it has to fit. */
+export interface CheckInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
   readonly node: Assignment;
   /** From an adversary: of any shape. */
   readonly returned: unknown;
-  readonly request: Pick<
-    AcceptedInference,
-    | 'parameters'
-    | 'modelDigest'
-    | 'seed'
-    | 'payloadBytes'
-    | 'requesterKey'
-    | 'price'
-    | 'reservedWei'
-  >;
+  readonly request: Expectation;
+}
+
+export interface ValidateInput extends CheckInput {
+  readonly request: Expectation & Pick<AcceptedInference, 'requesterKey' | 'price' | 'reservedWei'>;
 }
 
 export type ValidateResult =
   | { readonly kind: 'accepted'; readonly usage: TokenUsage; readonly elapsedMs: number }
   | { readonly kind: 'rejected'; readonly code: ErrorCode };
 
-export interface ValidateDependencies {
-  readonly database: Database;
+export interface CheckDependencies {
   readonly returnRing: Ring<X25519Key>;
   /** What was relayed of an attempt's stream; null when nobody here saw any. */
   readonly relayed: (unitId: UnitId, dispatch: number) => Relayed | null;
+}
+
+export interface ValidateDependencies extends CheckDependencies {
+  readonly database: Database;
 }
 
 /**
@@ -57,7 +62,7 @@ export async function validate(
   const startedAt = performance.now();
   let checked: Checked;
   try {
-    checked = await check(dependencies, input);
+    checked = await checkReturn(dependencies, input);
   } catch (error) {
     if (!(error instanceof CodedError)) throw error;
     return { kind: 'rejected', code: error.code };
@@ -70,15 +75,19 @@ export async function validate(
   return { kind: 'accepted', usage, elapsedMs: performance.now() - startedAt };
 }
 
-interface Checked {
+export interface Checked {
   readonly result: InferenceResult;
   readonly returned: ReturnType<typeof nodeReturnSchema.parse>;
 }
 
-/** @throws CodedError with the `poe.` code of the first check that fails. */
-async function check(
-  { returnRing, relayed }: ValidateDependencies,
-  { unitId, dispatch, node, returned, request }: ValidateInput,
+/**
+ * Check 1 itself, which stores nothing.
+ *
+ * @throws CodedError with the `poe.` code of the first check that fails.
+ */
+export async function checkReturn(
+  { returnRing, relayed }: CheckDependencies,
+  { unitId, dispatch, node, returned, request }: CheckInput,
 ): Promise<Checked> {
   const parsed = nodeReturnSchema.safeParse(returned);
   if (!parsed.success) throw new CodedError('poe.malformed');
@@ -123,16 +132,20 @@ async function store(
   const { scheme, poe, signature, decryptedAtMs, finishedAtMs } = checked.returned;
   const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
   const due = dueWei(checked.result.usage, input.request);
+  const { completionTokens } = checked.result.usage;
+  const tokens = complexityTokens(input.request.payloadBytes, completionTokens);
   await database.$queryRaw`
     WITH decided AS (
       UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
         decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
-      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL),
+      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL
+      RETURNING extract(epoch FROM now() - reserved_at)::float8 AS seconds),
     validated AS (
       UPDATE request SET status = 'validated', validated_at = now(),
         sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
         proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
       WHERE id = ${unitId} AND status IN ('accepted', 'running'))
     SELECT release_slot(${unitId}, ${dispatch}::int),
+           measure_node(${node.nodeId}, ${tokens}::float8, (SELECT seconds FROM decided)),
            pg_notify(${OUTCOME_CHANNEL}, ${unitId})::text`;
 }

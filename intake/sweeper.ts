@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTransaction } from '../prisma/client.ts';
 import { match, remind, type MatchDependencies } from './match.ts';
+import { probe } from './probe.ts';
 import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
 
 const SWEEP_MS = 1_000;
@@ -21,6 +22,7 @@ export const DUTIES: readonly Duty[] = [
   { name: 'reclaim closed', everySeconds: 2, run: reclaimClosed },
   { name: 'reclaim absent', everySeconds: 10, run: (it) => reclaimAbsent(it) },
   { name: 'repair hints', everySeconds: 1, run: repairHints },
+  { name: 'probe', everySeconds: 1, run: probe },
   { name: 'remind', everySeconds: 1, run: remind },
 ];
 
