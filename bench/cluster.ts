@@ -8,6 +8,7 @@ import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
 import { DEMO_ACCOUNT, seed, seedOperators } from '../workers/embedded/seed.ts';
 import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgres.ts';
+import { whenNodesActive } from '../workers/embedded/active-nodes.ts';
 import { startTemporal } from '../workers/embedded/temporal.ts';
 import { freePorts } from '../workers/embedded/ports.ts';
 import { spawnRole } from '../workers/embedded/process.ts';
@@ -16,6 +17,8 @@ import { INSTANT_MODEL } from './instant-backend.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
+
+const MEASURED_SECONDS_MAX = 30;
 
 /** Of all nodes here. */
 const OPERATOR = 'operator-a';
@@ -87,6 +90,7 @@ async function startParts(
     PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
   });
   const node = await spawn('node', './node', {});
+  await nodeMeasured(postgres.url);
   const floor = await spawn('floor', './floor', {
     BENCH_PORT: floorPort ?? '',
     BENCH_NODE_QUEUE: String(node.ready['floorQueue']),
@@ -108,6 +112,14 @@ async function startParts(
       PostgreSQL: postgres.pid,
     },
   };
+}
+
+/** What is measured here begins once the node gets work. */
+async function nodeMeasured(url: string): Promise<void> {
+  const database = openDatabase(url, 1);
+  const isActive = await whenNodesActive(database, 1, MEASURED_SECONDS_MAX);
+  await database.$disconnect();
+  if (!isActive) throw new Error('the node of the benchmark did not pass its canary');
 }
 
 async function startServers(directory: string, stops: (() => Promise<unknown>)[]) {
