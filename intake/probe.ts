@@ -44,6 +44,13 @@ export async function probe(dependencies: ProbeDependencies): Promise<readonly N
   return due.map(({ id }) => id);
 }
 
+/** What the sweeper sees to within a second, at once: a node has registered. */
+export function probeSoon(dependencies: ProbeDependencies): void {
+  probe(dependencies).catch((error: unknown) =>
+    dependencies.log.warn({ error: String(error) }, 'coordinator // no canary started yet'),
+  );
+}
+
 async function start({ database, client, log }: ProbeDependencies, node: Due): Promise<void> {
   const { id: nodeId, probe: number } = node;
   try {

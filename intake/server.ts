@@ -20,6 +20,7 @@ import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
 import { heartbeat, registerNode } from './nodes.ts';
+import { probeSoon } from './probe.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
@@ -105,6 +106,7 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
   app.post('/v1/nodes/register', async (request) => {
     const heartbeatToken = await registerNode(database, channelSecret, request.body);
     onNodeSeen();
+    probeSoon(dependencies);
     return { heartbeatToken, returnKey };
   });
   app.post<{ Params: { nodeId: string } }>(

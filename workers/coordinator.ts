@@ -4,7 +4,6 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
-import { probe } from '../intake/probe.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
@@ -40,13 +39,6 @@ async function startCoordinator(): Promise<RunningRole> {
   const relay = new Relay(channelSecret, returnRing);
   const sweeper = startSweeper({ database, client, log });
   const hint = () => sweeper.hint();
-  const onNodeSeen = () => {
-    hint();
-    // Sooner than the sweeper, which sees to it within a second.
-    probe({ database, client, log }).catch((error: unknown) =>
-      log.warn({ error: String(error) }, 'coordinator // canary not started yet'),
-    );
-  };
   const coordinatorUrl = urlOf(config);
 
   const worker = await Worker.create({
@@ -83,7 +75,7 @@ async function startCoordinator(): Promise<RunningRole> {
     channelSecret,
     intakeKey: intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
-    onNodeSeen,
+    onNodeSeen: hint,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
 

@@ -137,7 +137,7 @@ describe('activities/canary', () => {
   ];
   for (const [code, status] of codes)
     it(`leaves a node ${status} after ${code}`, async () => {
-      const unitId: UnitId = `req_${'a'.repeat(64)}`;
+      const unitId = `req_${'a'.repeat(64)}` as UnitId;
       await db.database.node.update({ where: { id: nodeId }, data: { status: 'active' } });
       await db.database.dispatch.create({ data: { unitId, dispatch: 1, nodeId, coordinator: '' } });
       await reportFailure(db.database, { unitId, dispatch: 1, nodeId, code });

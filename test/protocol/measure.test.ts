@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { executeLimits } from '../../protocol/execute.ts';
 import {
   attestedTier,
@@ -7,6 +7,7 @@ import {
   CANARY_DEADLINE_SECONDS,
   CANARY_LOST_SECONDS,
   canaryLimits,
+  isMeasuredAgain,
   probeBackoffSeconds,
   remeasure,
   throughput,
@@ -94,8 +95,14 @@ describe('protocol/measure', () => {
   });
 
   it('counts no canary as lost that may still be under way', () => {
-    const limits = canaryLimits(executeLimits(CANARY_DEADLINE_SECONDS, 1_000));
-    const longestSeconds = (limits.scheduleToStartMs + limits.startToCloseMs) / 1_000;
+    let longestMs = 0;
+    for (let attempt = 1, again = true; again; attempt++) {
+      const limits = canaryLimits(executeLimits(CANARY_DEADLINE_SECONDS, 1_000), attempt);
+      longestMs += limits.scheduleToStartMs + limits.startToCloseMs;
+      again = isMeasuredAgain(attempt, limits.startToCloseMs);
+    }
+    const longestSeconds = longestMs / 1_000;
+    assert.ok(longestSeconds > 50, 'two executions');
     assert.ok(longestSeconds + 5 < CANARY_LOST_SECONDS, String(longestSeconds));
   });
 
