@@ -10,6 +10,8 @@ import type { canary } from '../workflows/canary.ts';
 
 /** Canaries that one round starts at most; the next one goes on. */
 const ROUND_MAX = 64;
+/** A sweep isn't held up by a Temporal that doesn't answer. */
+const START_MS_MAX = 3_000;
 const NODE = defineSearchAttributeKey('plxNode', 'KEYWORD');
 
 export interface ProbeDependencies {
@@ -54,15 +56,16 @@ export function probeSoon(dependencies: ProbeDependencies): void {
 async function start({ database, client, log }: ProbeDependencies, node: Due): Promise<void> {
   const { id: nodeId, probe: number } = node;
   try {
-    await client.workflow.start<typeof canary>('canary', {
-      workflowId: `canary_${nodeId}_${number}`,
-      taskQueue: COORDINATOR_QUEUE,
-      args: [{ nodeId, probe: number }],
-      requestEagerStart: true,
-      workflowIdReusePolicy: 'REJECT_DUPLICATE',
-      typedSearchAttributes: [{ key: NODE, value: nodeId }],
-      staticSummary: `canary · ${shortId(nodeId)}`,
-    });
+    await client.withDeadline(Date.now() + START_MS_MAX, () =>
+      client.workflow.start<typeof canary>('canary', {
+        workflowId: `canary_${nodeId}_${number}`,
+        taskQueue: COORDINATOR_QUEUE,
+        args: [{ nodeId, probe: number }],
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        typedSearchAttributes: [{ key: NODE, value: nodeId }],
+        staticSummary: `canary · ${shortId(nodeId)}`,
+      }),
+    );
   } catch (error) {
     if (error instanceof WorkflowExecutionAlreadyStartedError) return;
     log.warn({ node: shortId(nodeId), error: String(error) }, 'sweeper // no canary started');

@@ -10,7 +10,7 @@ import { endsWithoutFinishReason } from '../support/openai-faults.ts';
 import { honest, startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
 import { freePort, testServers } from '../support/servers.ts';
 import { OPERATOR } from '../support/seeded.ts';
-import { startTestNode, type TestNode } from '../support/test-node.ts';
+import { isActive, startTestNode, type TestNode } from '../support/test-node.ts';
 import { until } from '../support/until.ts';
 
 const API_KEY = 'key-of-the-model-server';
@@ -54,6 +54,7 @@ describe('workers/node with the openai backend', () => {
     server = await startOpenAiServer(instantBackend(), port);
     node = await starting;
     const backend = instantBackend();
+    await until(isNodeActive, 'it has passed its canary');
     other = await startTestNode({ ...network, backend, name: 'other', tier: 2 });
   });
   after(async function () {
@@ -89,6 +90,8 @@ describe('workers/node with the openai backend', () => {
     const row = await network.database.node.findUniqueOrThrow({ where: { id } });
     return (Date.now() - row.lastSeenAt.getTime()) / 1_000;
   };
+
+  const isNodeActive = () => isActive(network.database, String(node.ready['nodeId']));
 
   it('waited for its server, and names its engine', () => {
     assert.match(log(), /"error":"The connection to \S+ failed \(ECONNREFUSED\)/);
@@ -133,6 +136,8 @@ describe('workers/node with the openai backend', () => {
     assert.deepEqual([away.by, away.dispatch], ['other', 1]);
     server = await startOpenAiServer(instantBackend(), port);
     await until(async () => (await lastSeenSeconds()) < ONLINE_SECONDS / 2, 'it is online');
+    // It has lost work, and so has to show again that it can serve.
+    await until(isNodeActive, 'it has passed its canary');
     const back = await chat();
     assert.deepEqual([back.by, back.dispatch], ['node', 1]);
     assert.match(log(), /the backend is not healthy: no heartbeats/);
