@@ -24,6 +24,13 @@ export interface ReportFailureInput extends FailedAttempt {
  */
 const MAYBE_BUSY: readonly ErrorCode[] = ['node.deadline_exceeded', 'execute.node_lost'];
 
+/** After these a node gets no other unit until it has shown that it can serve: see its canary. */
+const LOST_WORK: readonly ErrorCode[] = [
+  'dispatch.node_unreachable',
+  'execute.node_lost',
+  'execute.backend_failed',
+];
+
 /** A node that was lost doesn't compute for long; one that comes back gets its slot back. */
 export const LOST_LEASE_SECONDS = 15;
 
@@ -50,7 +57,7 @@ export async function reportFailure(
         INSERT INTO node_event (node_id, unit_id, dispatch, code)
         VALUES (${nodeId}, ${unitId}, ${dispatch}, ${code})
         ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
-    await transaction.$executeRaw`
+    const decided = await transaction.$executeRaw`
       UPDATE dispatch SET outcome = ${code}, decided_at = now()
       WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL`;
     if (code === 'execute.node_lost')
@@ -60,6 +67,11 @@ export async function reportFailure(
         WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
     if (MAYBE_BUSY.includes(code)) await announceCancellation(transaction, unitId, dispatch);
     else await transaction.$queryRaw`SELECT release_slot(${unitId}, ${dispatch}::int)`;
+    // Only the first time: it may have shown it before this ran again.
+    if (decided === 1 && LOST_WORK.includes(code))
+      await transaction.$executeRaw`
+        UPDATE node SET status = 'probing', probe_after = now(), probe_until = NULL
+        WHERE id = ${nodeId} AND status = 'active'`;
     return { excused };
   });
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { isRefusal } from '../protocol/dispatch.ts';
 import { shortId } from '../protocol/ids.ts';
+import { concludeCanary, prepareCanary, type CanaryInput, type CanaryReturn } from './canary.ts';
 import { dispatch, type DispatchDependencies, type DispatchInput } from './dispatch.ts';
 import { othersExist } from './other-nodes.ts';
 import { reportFailure, type ReportFailureInput } from './report-failure.ts';
@@ -78,6 +79,18 @@ export function createSteps(dependencies: StepDependencies) {
       const at = { request: shortId(requestId), state, code, chargedWei: result.chargedWei };
       log.info(at, 'coordinator // settle');
       return result;
+    },
+
+    prepareCanary: (input: CanaryInput) => prepareCanary(dependencies, input),
+
+    async concludeCanary(input: CanaryReturn) {
+      const outcome = await concludeCanary(dependencies, input);
+      const { kind, ...found } = outcome;
+      const at = { node: shortId(input.nodeId), probe: input.probe, ...found };
+      if (kind === 'failed') log.warn(at, 'coordinator // canary: failed');
+      else log.info(at, `coordinator // canary: ${kind}`);
+      if (kind === 'passed') onCapacity();
+      return outcome;
     },
   };
 }

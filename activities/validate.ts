@@ -10,39 +10,44 @@ import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { nodeReturnSchema } from '../protocol/execute-schema.ts';
 import type { UnitId } from '../protocol/ids.ts';
 import { checkProof } from '../protocol/prove.ts';
-import type { AcceptedInference } from '../protocol/receive.ts';
+import { complexityTokens, type AcceptedInference } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { dueWei, type TokenUsage } from '../protocol/settle.ts';
-import { checkResult, checkStream, returnBytesMax, type Relayed } from '../protocol/validate.ts';
+import {
+  checkResult,
+  checkStream,
+  returnBytesMax,
+  type Expectation,
+  type Relayed,
+} from '../protocol/validate.ts';
 import type { Assignment } from './schedule.ts';
 
-export interface ValidateInput {
+/** A return, and what it has to fit. */
+export interface CheckInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
   readonly node: Assignment;
   /** From an adversary: of any shape. */
   readonly returned: unknown;
-  readonly request: Pick<
-    AcceptedInference,
-    | 'parameters'
-    | 'modelDigest'
-    | 'seed'
-    | 'payloadBytes'
-    | 'requesterKey'
-    | 'price'
-    | 'reservedWei'
-  >;
+  readonly request: Expectation;
+}
+
+export interface ValidateInput extends CheckInput {
+  readonly request: Expectation & Pick<AcceptedInference, 'requesterKey' | 'price' | 'reservedWei'>;
 }
 
 export type ValidateResult =
   | { readonly kind: 'accepted'; readonly usage: TokenUsage; readonly elapsedMs: number }
   | { readonly kind: 'rejected'; readonly code: ErrorCode };
 
-export interface ValidateDependencies {
-  readonly database: Database;
+export interface CheckDependencies {
   readonly returnRing: Ring<X25519Key>;
   /** What was relayed of an attempt's stream; null when nobody here saw any. */
   readonly relayed: (unitId: UnitId, dispatch: number) => Relayed | null;
+}
+
+export interface ValidateDependencies extends CheckDependencies {
+  readonly database: Database;
 }
 
 /**
@@ -79,12 +84,14 @@ export interface CheckedReturn {
 }
 
 /**
+ * Check 1 itself, which stores nothing.
+ *
  * @param isCancelled whether the requester cancelled the attempt, so that it may be cut short.
  * @throws CodedError with the `poe.` code of the first check that fails.
  */
 export async function checkReturn(
-  { returnRing, relayed }: ValidateDependencies,
-  { unitId, dispatch, node, returned, request }: ValidateInput,
+  { returnRing, relayed }: CheckDependencies,
+  { unitId, dispatch, node, returned, request }: CheckInput,
   isCancelled = false,
 ): Promise<CheckedReturn> {
   const parsed = nodeReturnSchema.safeParse(returned);
@@ -131,16 +138,20 @@ async function store(
   const { scheme, poe, signature, decryptedAtMs, finishedAtMs } = checked.returned;
   const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
   const due = dueWei(checked.result.usage, input.request);
+  const { completionTokens } = checked.result.usage;
+  const tokens = complexityTokens(input.request.payloadBytes, completionTokens);
   await database.$queryRaw`
     WITH decided AS (
       UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
         decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
-      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL),
+      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL
+      RETURNING extract(epoch FROM now() - reserved_at)::float8 AS seconds),
     validated AS (
       UPDATE request SET status = 'validated', validated_at = now(),
         sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
         proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
       WHERE id = ${unitId} AND status IN ('accepted', 'running'))
     SELECT release_slot(${unitId}, ${dispatch}::int),
+           measure_node(${node.nodeId}, ${tokens}::float8, (SELECT seconds FROM decided)),
            pg_notify(${OUTCOME_CHANNEL}, ${unitId})::text`;
 }

@@ -8,6 +8,7 @@ import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
 import { DEMO_ACCOUNT, seed, seedOperators } from '../workers/embedded/seed.ts';
 import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgres.ts';
+import { whenNodesActive } from '../workers/embedded/active-nodes.ts';
 import { startTemporal } from '../workers/embedded/temporal.ts';
 import { freePorts } from '../workers/embedded/ports.ts';
 import { spawnRole } from '../workers/embedded/process.ts';
@@ -19,6 +20,7 @@ const DEPOSIT_WEI = 10n ** 24n;
 
 /** Requests that ask for it can only have the one slot of one node. */
 export const ONE_SLOT_TIER = 2;
+const MEASURED_SECONDS_MAX = 30;
 
 /** Of all nodes here. */
 const OPERATOR = 'operator-a';
@@ -91,6 +93,7 @@ async function startParts(
   });
   const node = await spawn('node', './node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });
   await spawn('one-slot-node', './node', { BENCH_TIER: String(ONE_SLOT_TIER), BENCH_SLOTS: '1' });
+  await nodesMeasured(postgres.url);
   const floor = await spawn('floor', './floor', {
     BENCH_PORT: floorPort ?? '',
     BENCH_NODE_QUEUE: String(node.ready['floorQueue']),
@@ -112,6 +115,14 @@ async function startParts(
       PostgreSQL: postgres.pid,
     },
   };
+}
+
+/** What is measured here begins once the nodes get work. */
+async function nodesMeasured(url: string): Promise<void> {
+  const database = openDatabase(url, 1);
+  const isActive = await whenNodesActive(database, 2, MEASURED_SECONDS_MAX);
+  await database.$disconnect();
+  if (!isActive) throw new Error('a node of the benchmark did not pass its canary');
 }
 
 async function startServers(directory: string, stops: (() => Promise<unknown>)[]) {

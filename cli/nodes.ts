@@ -51,15 +51,21 @@ export function nodeState({ status, online, ready }: NodeView): string {
   return ready ? 'online' : 'not ready';
 }
 
+function speed({ tokens_per_second: measured, claimed_tokens_per_second: claimed }: NodeView) {
+  const claim = `it claims ${claimed.toFixed(1)}`;
+  if (measured === 0) return `not measured yet; ${claim}`;
+  return `${measured.toFixed(1)} tokens per second, measured by the network; ${claim}`;
+}
+
 /** All that is known of a node, a line each. */
 export function nodePage(node: NodeView, out: Terminal): string {
   const lines: [string, string][] = [
     ['Node', node.id],
     ['Name', `${node.name}, of ${node.operator}`],
     ['State', `${nodeState(node)}, last heartbeat ${ago(node.last_seen_at)}`],
-    ['Tier', String(node.tier)],
+    ['Tier', `${node.tier}; it claims ${node.claimed_tier}`],
     ['Model', `${node.model} on ${node.engine}`],
-    ['Speed', `${node.tokens_per_second.toFixed(1)} tokens per second, measured by the node`],
+    ['Speed', speed(node)],
     ['Slots', `${node.slots_free} of ${node.slots_total} free`],
     ['Flags', `${node.flags} since ${node.registered_at}`],
   ];

@@ -47,6 +47,7 @@ export interface NodeView {
   readonly name: string;
   readonly operator: string;
   readonly tier: number;
+  readonly claimed_tier: number;
   readonly model: string;
   readonly engine: string;
   readonly status: string;
@@ -56,6 +57,7 @@ export interface NodeView {
   readonly slots_free: number;
   readonly slots_total: number;
   readonly tokens_per_second: number;
+  readonly claimed_tokens_per_second: number;
   readonly registered_at: string;
   readonly last_seen_at: string;
   readonly flags: number;

@@ -164,5 +164,7 @@ function explained(node: PoolNode): ExplainedNode {
     freeSlots: node.slotsFree,
     slotsTotal: node.slotsTotal,
     throughputPerSecond: node.tokensPerSecond,
+    probeCode: node.probeCode,
+    probeInSeconds: node.probeInSeconds,
   };
 }

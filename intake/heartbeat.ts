@@ -115,8 +115,10 @@ async function appear(
     const [node] = await transaction.$queryRaw<{ isReady: boolean }[]>`
       SELECT is_ready AS "isReady" FROM node WHERE id = ${nodeId} FOR UPDATE`;
     if (!node) return [];
+    // What kept it from passing its canary may be over.
     await transaction.$executeRaw`
-      UPDATE node SET is_online = TRUE, is_ready = ${ready} WHERE id = ${nodeId}`;
+      UPDATE node SET is_online = TRUE, is_ready = ${ready}, probe_after = now()
+      WHERE id = ${nodeId}`;
     const opened = await transaction.$executeRaw`
       INSERT INTO node_uptime (node_id) VALUES (${nodeId})
       ON CONFLICT (node_id) WHERE ended_at IS NULL DO NOTHING`;

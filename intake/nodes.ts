@@ -6,6 +6,12 @@ import { inTransaction, type Database, type Transaction } from '../prisma/client
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
+import {
+  remeasure,
+  type Measured,
+  type MeasuredClaims,
+  type Remeasure,
+} from '../protocol/measure.ts';
 import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
 
@@ -49,7 +55,8 @@ const signedRegistrationSchema = z.strictObject({
 
 /**
  * Registers a node, or renews what is known of it. Its id follows from its key, and the signature
- * shows that it holds that key.
+ * shows that it holds that key. It gets work once it was measured: a node that is new here, or that
+ * comes back as something else, waits for its canary (`intake/probe.ts`).
  *
  * @returns the token for its heartbeats.
  * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
@@ -103,25 +110,48 @@ async function store(transaction: Transaction, node: Registration): Promise<void
     INSERT INTO slot (machine_id, index)
     SELECT ${machineId}, generate_series(0, ${node.slots}::int - 1)
     ON CONFLICT (machine_id, index) DO NOTHING`;
+  const measured = await whatCounts(transaction, node, machineId);
   const stored = await transaction.$executeRaw`
     INSERT INTO node (id, name, operator_id, machine_id, slots, status, tier, claimed_tier,
                       workload_classes, model_id, model_digest, engine, tokens_per_second,
-                      claimed_tokens_per_second, signing_key, encryption_key)
-    VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${machineId}, ${node.slots}, 'active',
-            ${node.tier}, ${node.tier}, ${[...node.workloadClasses]}::text[], ${node.modelId},
-            ${node.modelDigest}, ${node.engine}, ${node.tokensPerSecond}, ${node.tokensPerSecond},
-            decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'))
+                      claimed_tokens_per_second, signing_key, encryption_key, probe_after)
+    VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${machineId}, ${node.slots},
+            'probing', 1, ${node.tier}, ${[...node.workloadClasses]}::text[], ${node.modelId},
+            ${node.modelDigest}, ${node.engine}, 0, ${node.tokensPerSecond},
+            decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'), now())
     ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, machine_id = EXCLUDED.machine_id,
-      slots = EXCLUDED.slots, tier = EXCLUDED.tier, claimed_tier = EXCLUDED.claimed_tier,
+      slots = EXCLUDED.slots, claimed_tier = EXCLUDED.claimed_tier,
       workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
       model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
-      tokens_per_second = EXCLUDED.tokens_per_second,
       claimed_tokens_per_second = EXCLUDED.claimed_tokens_per_second,
       encryption_key = EXCLUDED.encryption_key, is_full = FALSE, is_online = TRUE,
       last_seen_at = now(),
-      status = CASE WHEN node.status = 'draining' THEN 'active' ELSE node.status END
+      tier = least(node.tier, EXCLUDED.claimed_tier),
+      measured_tokens = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_tokens END,
+      measured_seconds = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_seconds END,
+      status = CASE WHEN node.status = 'removed' THEN 'removed'
+                    WHEN ${measured} = 'keep' AND node.status <> 'probing' THEN 'active'
+                    ELSE 'probing' END,
+      probe_after = now(), probe_until = NULL
     WHERE node.operator_id = EXCLUDED.operator_id`;
   if (stored === 0) throw new CodedError('node.operator_mismatch');
+}
+
+/** What of the node's measurement goes on to count; a new node has none. */
+async function whatCounts(
+  transaction: Transaction,
+  node: Registration,
+  machineId: string,
+): Promise<Remeasure> {
+  const [known] = await transaction.$queryRaw<(MeasuredClaims & Measured)[]>`
+    SELECT machine_id AS "machineId", model_digest AS "modelDigest", engine,
+           claimed_tier AS tier, slots, encode(encryption_key, 'base64') AS "encryptionKey",
+           measured_tokens AS tokens, measured_seconds AS seconds
+    FROM node WHERE id = ${node.nodeId} FOR UPDATE`;
+  if (!known) return 'anew';
+  // PostgreSQL breaks base64 into lines.
+  const encryptionKey = known.encryptionKey.replaceAll('\n', '');
+  return remeasure({ ...known, encryptionKey }, { ...node, machineId });
 }
 
 /**

@@ -22,6 +22,7 @@ import { serveIntakeCall, type IntakeDependencies } from './call.ts';
 import type { Commands } from './commands.ts';
 import { drain, heartbeat, leave } from './heartbeat.ts';
 import { assertHeartbeatToken, registerNode } from './nodes.ts';
+import { probeSoon } from './probe.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
@@ -110,6 +111,7 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
   app.post('/v1/nodes/register', async (request) => {
     const heartbeatToken = await registerNode(database, channelSecret, request.body);
     onNodeSeen();
+    probeSoon(dependencies);
     return { heartbeatToken, returnKey };
   });
   app.get<NodeParams>('/v1/nodes/:nodeId/commands', (request, reply) => {

@@ -81,18 +81,6 @@ export async function joinNetwork(
     }
   }
 
-  /** What is said in parting is lost without harm: silence says the same, later. */
-  async function part<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
-    try {
-      const answer = await work();
-      log.info(`node // ${what}`);
-      return answer;
-    } catch (error) {
-      log.warn({ error: String(error) }, `node // ${what}, and the coordinator was not told`);
-      return undefined;
-    }
-  }
-
   const beating = beat().catch((error: unknown) => {
     if (!left.signal.aborted) throw error;
   });
@@ -101,12 +89,24 @@ export async function joinNetwork(
     heartbeatToken: () => current.heartbeatToken,
     async drain() {
       draining = true;
-      return (await part('draining', () => channel.drain(current.heartbeatToken))) ?? [];
+      return (await part(log, 'draining', () => channel.drain(current.heartbeatToken))) ?? [];
     },
     async leave() {
       left.abort();
       await beating;
-      await part('left', () => channel.leave(current.heartbeatToken));
+      await part(log, 'left', () => channel.leave(current.heartbeatToken));
     },
   };
+}
+
+/** What is said in parting is lost without harm: silence says the same, later. */
+async function part<T>(log: Log, what: string, work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    const answer = await work();
+    log.info(`node // ${what}`);
+    return answer;
+  } catch (error) {
+    log.warn({ error: String(error) }, `node // ${what}, and the coordinator was not told`);
+    return undefined;
+  }
 }

@@ -5,7 +5,7 @@ import { Prisma } from './generated/client.ts';
 
 type Reader = Pick<Transaction, '$queryRaw'>;
 
-/** A node as the pool shows it: what it said of itself, and what was seen of it. */
+/** A node as the pool shows it: what it said of itself, and what was seen and measured of it. */
 export interface PoolNode {
   readonly id: NodeId;
   readonly name: string;
@@ -16,7 +16,14 @@ export interface PoolNode {
   readonly modelId: string;
   readonly modelDigest: string;
   readonly engine: string;
+  /** Measured; 0 before. */
   readonly tokensPerSecond: number;
+  readonly claimedTier: number;
+  readonly claimedTokensPerSecond: number;
+  /** Why its latest canary failed; null if it didn't. */
+  readonly probeCode: string | null;
+  /** Until its next canary, while it is probing. */
+  readonly probeInSeconds: number;
   readonly registeredAt: Date;
   readonly lastSeenAt: Date;
   /** Since its last heartbeat, by the database's clock. */
@@ -36,6 +43,9 @@ const POOL_NODE = Prisma.sql`
   SELECT node.id, name, operator_id AS "operatorId", status, tier,
          workload_classes AS "workloadClasses", model_id AS "modelId",
          model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
+         claimed_tier AS "claimedTier", claimed_tokens_per_second AS "claimedTokensPerSecond",
+         probe_code AS "probeCode",
+         greatest(0, extract(epoch FROM probe_after - now()))::float8 AS "probeInSeconds",
          registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
          extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
          is_online AS "isOnline", is_ready AS ready,

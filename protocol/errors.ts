@@ -94,6 +94,7 @@ export const ERRORS = {
   'node.registration_refused': channel(403, 'The registration of the node is not authentic.'),
   'node.operator_unknown': channel(403, 'The node names an operator that is not known here.'),
   'node.operator_mismatch': channel(409, 'The node is registered with another operator.'),
+  'node.canary_failed': channel(503, 'The node failed a request by which it is measured.'),
   'node.unknown': channel(404, 'No such node is registered; register again.'),
   'node.heartbeat_invalid': channel(400, 'The heartbeat of the node is malformed.'),
   'node.heartbeat_lost': absence('The node sent no heartbeat for too long, and is offline.'),

@@ -15,6 +15,10 @@ export interface ExplainedNode extends Candidate {
   readonly name: string;
   readonly silentSeconds: number;
   readonly slotsTotal: number;
+  /** Why its latest canary failed, by a code; null if it didn't. */
+  readonly probeCode: string | null;
+  /** Until its next canary, while it is probing. */
+  readonly probeInSeconds: number;
 }
 
 /** An attempt of the unit. `outcome` is `accepted`, a code, or null while it is undecided. */
@@ -56,7 +60,7 @@ function filterMessage(
     case 'probing':
     case 'draining':
     case 'removed':
-      return statusMessage(failed);
+      return statusMessage(failed, node);
     case 'offline':
       return offlineMessage(node);
     case 'backend_gone':
@@ -167,7 +171,7 @@ function idleReasons({ node, waiting, others }: NodeSituation): NodeReason[] {
 function nodeHindrances({ node, modelServed }: NodeSituation): NodeReason[] {
   const reasons: NodeReason[] = [];
   const add = (code: NodeReason['code'], message: string) => void reasons.push({ code, message });
-  if (node.status !== 'active') add(node.status, statusMessage(node.status));
+  if (node.status !== 'active') add(node.status, statusMessage(node.status, node));
   if (!node.online) add('offline', offlineMessage(node));
   if (!node.ready) add('backend_gone', BACKEND_GONE);
   if (!modelServed) add('model_not_served', 'No model of the network has the weights it serves.');
@@ -198,16 +202,24 @@ function goesFirst(other: ExplainedNode, node: ExplainedNode): boolean {
 
 const BACKEND_GONE = 'It says that its backend can not serve; it gets no work until it can.';
 
-function statusMessage(status: Exclude<NodeStatus, 'active'>): string {
+function statusMessage(status: Exclude<NodeStatus, 'active'>, node: ExplainedNode): string {
   switch (status) {
     case 'probing':
-      return 'The network is measuring it with a request of its own; it gets no other until then.';
+      return probingMessage(node);
     case 'draining':
       return 'It is draining: it ends what it has and takes nothing new.';
     case 'removed':
       break;
   }
   return 'It was removed from the pool.';
+}
+
+function probingMessage({ probeCode, probeInSeconds }: ExplainedNode): string {
+  if (probeCode === null)
+    return 'The network is measuring it with a request of its own; it gets no other until then.';
+  const reason = isErrorCode(probeCode) ? ` ${errorDefinition(probeCode).message}` : '';
+  const when = probeInSeconds > 0 ? `in ${seconds(probeInSeconds)}` : 'now';
+  return `It failed the network's own request (${probeCode}).${reason} The next try is ${when}.`;
 }
 
 function offlineMessage({ silentSeconds }: ExplainedNode): string {

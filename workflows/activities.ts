@@ -4,7 +4,7 @@ import {
   proxyLocalActivities,
 } from '@temporalio/workflow';
 import type { Steps } from '../activities/steps.ts';
-import { executeLimits, type NodeActivities } from '../protocol/execute.ts';
+import { executeLimits, type ExecuteLimits, type NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import type { NodeId } from '../protocol/ids.ts';
 
@@ -24,13 +24,16 @@ export const steps = proxyLocalActivities<Steps>({
  * The node's step. One attempt, because a Temporal retry would reach the same node: re-dispatch is
  * the workflow's decision. Cancelled, it may still return what it made: how long that is waited for
  * is the workflow's decision, too.
+ *
+ * @param adjust makes of the usual limits those of an unusual execution.
  */
 export function nodeActivities(
   nodeId: NodeId,
   deadlineSeconds: number,
   payloadBytes: number,
+  adjust: (limits: ExecuteLimits) => ExecuteLimits = (limits) => limits,
 ): Pick<ReturnType<typeof proxyActivities<NodeActivities>>, 'execute'> {
-  const limits = executeLimits(deadlineSeconds, payloadBytes);
+  const limits = adjust(executeLimits(deadlineSeconds, payloadBytes));
   return proxyActivities<NodeActivities>({
     taskQueue: nodeQueue(nodeId),
     scheduleToStartTimeout: limits.scheduleToStartMs,

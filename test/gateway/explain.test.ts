@@ -94,13 +94,14 @@ describe('gateway/explain', () => {
     const names = data.map(({ name }) => String(name));
     assert.equal(names[0], 'real', 'the smallest comes first');
     assert.deepEqual(names.toSorted(), ['other-model', 'real', 'silent']);
-    const [first] = data;
+    const first = data[0] ?? {};
     assert.deepEqual(first, {
       ...first,
       id: node.keys.nodeId,
       object: 'node',
       operator: 'operator-real',
       tier: 1,
+      claimed_tier: 1,
       model: 'instant',
       engine: 'instant/1',
       status: 'active',
@@ -108,9 +109,10 @@ describe('gateway/explain', () => {
       ready: true,
       slots_free: 1,
       slots_total: 1,
-      tokens_per_second: 1_000,
+      claimed_tokens_per_second: 1_000,
       flags: 0,
     });
+    assert.ok(Number(data[0]?.['tokens_per_second']) > 0);
     assert.deepEqual(
       data.filter(({ online }) => !online).map(({ name }) => name),
       ['silent'],

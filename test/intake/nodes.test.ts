@@ -62,13 +62,55 @@ describe('intake/nodes', () => {
     await registerNode(db.database, secret, signed(registration({ slots: 4, tier: 3 })));
     const nodes = await db.database.node.findMany();
     assert.deepEqual(
-      nodes.map(({ id, tier, operatorId }) => [id, tier, operatorId]),
+      nodes.map(({ id, claimedTier, operatorId }) => [id, claimedTier, operatorId]),
       [[keys.nodeId, 3, 'op']],
     );
     assert.equal(await slotsOf(keys.nodeId), 4);
     await registerNode(db.database, secret, signed(registration({ slots: 1 })));
     assert.equal(await slotsOf(keys.nodeId), 1);
   });
+
+  it('takes claims for claims: a new node is probing, without speed or tier', async () => {
+    const claims = { tier: 5, tokensPerSecond: 1e6 };
+    await registerNode(db.database, secret, signed(registration(claims, others), others));
+    const node = await db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } });
+    assert.deepEqual(
+      [node.status, node.tier, node.tokensPerSecond, node.claimedTier, node.claimedTokensPerSecond],
+      ['probing', 1, 0, 5, 1e6],
+    );
+    await deletePoolNodes(db.database, [others.nodeId]);
+  });
+
+  const measured = { tier: 2, tokensPerSecond: 50, measuredTokens: 100, measuredSeconds: 2 };
+  const returns: [string, object, object, [string, number, number]][] = [
+    ['as it was', {}, {}, ['active', 2, 2]],
+    ['with another speed and name', { tokensPerSecond: 1e6, name: 'x' }, {}, ['active', 2, 2]],
+    ['after draining', {}, { status: 'draining' }, ['active', 2, 2]],
+    ['after it lost work', {}, { status: 'probing' }, ['probing', 2, 2]],
+    ['with fewer slots', { slots: 1 }, {}, ['active', 2, 2]],
+    ['with more slots', { slots: 3 }, {}, ['probing', 2, 2]],
+    ['with a lower claim', { tier: 1 }, {}, ['active', 1, 2]],
+    ['with a higher claim', { tier: 4 }, {}, ['probing', 2, 2]],
+    ['with another engine', { engine: 'instant/2' }, {}, ['probing', 2, 0]],
+    ['with other weights', { modelDigest: `sha256:${'3'.repeat(64)}` }, {}, ['probing', 2, 0]],
+    ['on another machine', { machine: 'm2' }, {}, ['probing', 2, 0]],
+    ['after it was removed', { engine: 'instant/2' }, { status: 'removed' }, ['removed', 2, 0]],
+  ];
+  for (const [how, claims, state, [status, tier, seconds]] of returns)
+    it(`knows a measured node that returns ${how}: ${status}, tier ${tier}`, async () => {
+      const where = { id: others.nodeId };
+      await registerNode(db.database, secret, signed(registration({}, others), others));
+      const data = { status: 'active', ...measured, probeAfter: new Date(0), ...state };
+      await db.database.node.update({ where, data });
+      await registerNode(db.database, secret, signed(registration(claims, others), others));
+      const node = await db.database.node.findUniqueOrThrow({ where });
+      assert.deepEqual(
+        [node.status, node.tier, node.measuredSeconds, node.tokensPerSecond],
+        [status, tier, seconds, 50],
+      );
+      assert.ok(node.probeAfter > new Date(0), 'it is due at once');
+      await deletePoolNodes(db.database, [others.nodeId]);
+    });
 
   it('does not bring a removed node back', async () => {
     await registerNode(db.database, secret, signed(registration()));

@@ -14,12 +14,12 @@ const attempt = (dispatch: number): RunningAttempt => ({
 describe('nodes/attempts', () => {
   it('lists what runs, until it is over', () => {
     const attempts = new Attempts();
-    const { end } = attempts.begin(attempt(1));
+    const first = attempts.begin(attempt(1));
     // Executed twice at once, it runs until both are over.
     const again = attempts.begin(attempt(1));
     attempts.begin(attempt(2));
     assert.deepEqual(attempts.list(), [attempt(1), attempt(2)]);
-    end();
+    first.end();
     assert.deepEqual(attempts.list(), [attempt(1), attempt(2)]);
     again.end();
     assert.deepEqual(attempts.list(), [attempt(2)]);

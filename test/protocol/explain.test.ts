@@ -29,6 +29,8 @@ const fitting: ExplainedNode = {
   freeSlots: 1,
   slotsTotal: 2,
   throughputPerSecond: 10,
+  probeCode: null,
+  probeInSeconds: 0,
 };
 
 const idle: NodeSituation = {
@@ -46,6 +48,19 @@ describe('protocol/explain', () => {
     ['fits', {}, null, /needs about 10 s/],
     ['was removed, though all else fits', { status: 'removed' }, 'removed', /removed/],
     ['is draining', { status: 'draining' }, 'draining', /draining/],
+    ['is being measured', { status: 'probing' }, 'probing', /measuring it/],
+    [
+      'failed its canary',
+      { status: 'probing', probeCode: 'poe.bad_signature', probeInSeconds: 20 },
+      'probing',
+      /\(poe\.bad_signature\)\. The PoE is not signed by the node\. The next try is in 20 s/,
+    ],
+    [
+      'is due for its next canary',
+      { status: 'probing', probeCode: 'dispatch.node_unreachable' },
+      'probing',
+      /\(dispatch\.node_unreachable\)\..* The next try is now/,
+    ],
     ['is silent', { online: false, silentSeconds: 75 }, 'offline', /75 s ago; after 8 s/],
     ['left', { online: false }, 'offline', /left by its own word/],
     ['has no backend', { ready: false }, 'backend_gone', /backend can not serve/],

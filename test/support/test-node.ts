@@ -12,8 +12,12 @@ import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import type { Database } from '../../prisma/client.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
+import { until } from './until.ts';
 import './quiet-temporal.ts';
+
+const quiet = { info: () => {}, warn: () => {} };
 
 /** What a faulty node does with a unit: it has the honest way at hand, and may return anything. */
 export type Behaviour = (
@@ -34,8 +38,12 @@ export interface TestNodeOptions {
   readonly tier: number;
   /** By default one of its own. */
   readonly operatorId?: string;
+  /** What it does with units. Canaries it answers honestly, and at once. */
   readonly behaviour?: Behaviour;
-  /** A converter that encodes what it returns; the SDK's own by default. */
+  /** Whether it treats canaries as units: by its behaviour and on its backend. */
+  readonly isTrueToItself?: boolean;
+  readonly claimedTokensPerSecond?: number;
+  /** A converter that encodes what it returns to units; the SDK's own by default. */
   readonly payloadConverterPath?: string;
   /** Whether it takes the coordinator's commands; it does unless told not to. */
   readonly takesCommands?: boolean;
@@ -43,83 +51,127 @@ export interface TestNodeOptions {
 
 export interface TestNode {
   readonly keys: NodeKeys;
-  /** How many units it was given. */
+  /** How many units it was given; canaries don't count. */
   executed(): number;
+  /** Canaries that it was given. */
+  probed(): number;
   /** Whether its command stream is open. */
   isConnected(): boolean;
+  /** Goes on sending heartbeats, but asks for no work, until told to. */
+  stopPolling(): Promise<void>;
+  startPolling(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** A real node in this process: real keys, registration, queue, envelopes; its will is free. */
+/**
+ * A real node in this process: real keys, registration, queue, envelopes; its will is free. Unless
+ * it is true to itself it has passed its canary, and so can get work, when this returns.
+ */
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
-  const { backend, behaviour = (honest) => honest(), payloadConverterPath } = options;
+  const { backend, database, isTrueToItself = false, payloadConverterPath } = options;
   const { operatorId = `operator-${options.name}` } = options;
-  await seedOperators(options.database, [operatorId]);
+  await seedOperators(database, [operatorId]);
   const keys = await generateNodeKeys();
   const channel = new Channel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
+  const counts = { units: 0, canaries: 0 };
   const attempts = new Attempts();
-  const quiet = { info: () => {}, warn: () => {} };
-  let executed = 0;
-  let stopped = false;
-  const worker = await Worker.create({
-    connection,
-    taskQueue: nodeQueue(keys.nodeId),
-    ...(payloadConverterPath ? { dataConverter: { payloadConverterPath } } : {}),
-    activities: {
-      execute: async (input: ExecuteInput) => {
-        executed += 1;
-        const ticket = await openTicket(input.ticket, keys.encryption.privateKey);
-        const attempt = attempts.begin(ticket);
-        const context = Context.current();
-        const dependencies: ExecuteDependencies = {
-          keys,
-          backend,
-          returnKey: () => membership.returnKey(),
-          attempts,
-          openStream: (ticket) => channel.openStream(ticket, ticket.channelToken, () => {}),
-        };
-        const honest = (changed: Partial<ExecuteDependencies> = {}) =>
-          execute({ ...dependencies, ...changed }, input, executionContext(context));
-        return behaviour(honest, input, keys, membership.returnKey()).finally(attempt.end);
-      },
-    },
-    maxConcurrentActivityTaskExecutions: backend.slots,
-    maxConcurrentActivityTaskPolls: 1,
-  });
-  const running = worker.run();
-  const membership = await joinNetwork(
-    channel,
-    () => ({
-      name: options.name,
-      operatorId,
-      tier: options.tier,
-      workloadClasses: ['ai.inference'],
-      modelId: backend.model.id,
-      modelDigest: backend.model.digest,
-      engine: backend.engine,
-      tokensPerSecond: 1_000,
-      slots: backend.slots,
-    }),
-    quiet,
-    () => ({ ready: true, running: attempts.list() }),
-  );
+  const returnKey = () => membership.returnKey();
+  const execute = createExecute({ ...options, keys, channel, returnKey, counts, attempts });
+  let polling: { worker: Worker; running: Promise<void> } | undefined;
+  const startPolling = async (converter?: string) => {
+    const worker = await Worker.create({
+      connection,
+      taskQueue: nodeQueue(keys.nodeId),
+      ...(converter ? { dataConverter: { payloadConverterPath: converter } } : {}),
+      activities: { execute },
+      maxConcurrentActivityTaskExecutions: backend.slots,
+      maxConcurrentActivityTaskPolls: 1,
+    });
+    polling = { worker, running: worker.run() };
+  };
+  const stopPolling = async () => {
+    polling?.worker.shutdown();
+    await polling?.running;
+    polling = undefined;
+  };
+  await startPolling();
+  const claims = {
+    name: options.name,
+    operatorId,
+    tier: options.tier,
+    workloadClasses: ['ai.inference'],
+    modelId: backend.model.id,
+    modelDigest: backend.model.digest,
+    engine: backend.engine,
+    tokensPerSecond: options.claimedTokensPerSecond ?? 1_000,
+    slots: backend.slots,
+  };
+  const state = () => ({ ready: true, running: attempts.list() });
+  const membership = await joinNetwork(channel, () => claims, quiet, state);
   const commands =
     options.takesCommands === false
       ? undefined
       : listenForCommands(channel, membership, attempts, quiet);
+  if (!isTrueToItself) await until(() => isActive(database, keys.nodeId), 'the node is active');
+  if (payloadConverterPath) {
+    await stopPolling();
+    await startPolling(payloadConverterPath);
+  }
+  let stopped = false;
   return {
     keys,
-    executed: () => executed,
+    executed: () => counts.units,
+    probed: () => counts.canaries,
     isConnected: () => commands?.isConnected() ?? false,
+    stopPolling,
+    startPolling: () => startPolling(payloadConverterPath),
     async stop() {
       if (stopped) return;
       stopped = true;
       await membership.leave();
       await commands?.stop();
-      worker.shutdown();
-      await running;
+      await stopPolling();
       await connection.close();
     },
+  };
+}
+
+export async function isActive(database: Database, nodeId: string): Promise<boolean> {
+  const node = await database.node.findUnique({ where: { id: nodeId } });
+  return node?.status === 'active';
+}
+
+interface ExecuteOptions extends TestNodeOptions {
+  readonly keys: NodeKeys;
+  readonly channel: Channel;
+  readonly returnKey: () => RequesterKey;
+  readonly counts: { units: number; canaries: number };
+  readonly attempts: Attempts;
+}
+
+function createExecute(options: ExecuteOptions): (input: ExecuteInput) => Promise<unknown> {
+  const { database, keys, channel, returnKey, counts, attempts, isTrueToItself } = options;
+  const { backend, behaviour = (honest) => honest() } = options;
+  return async (input) => {
+    const context = Context.current();
+    const dependencies: ExecuteDependencies = {
+      keys,
+      backend,
+      returnKey,
+      attempts,
+      openStream: (ticket) => channel.openStream(ticket, ticket.channelToken, () => {}),
+    };
+    const honest = (changed: Partial<ExecuteDependencies> = {}) =>
+      execute({ ...dependencies, ...changed }, input, executionContext(context));
+    // No node can tell a canary by what it is given; this one looks into the network's database.
+    const ticket = await openTicket(input.ticket, keys.encryption.privateKey);
+    if ((await database.request.count({ where: { id: ticket.unitId } })) === 0) {
+      counts.canaries += 1;
+      if (!isTrueToItself) return honest({ backend: instantBackend() });
+    } else counts.units += 1;
+    // Whatever it does, its heartbeats say that it is at it.
+    const attempt = attempts.begin(ticket);
+    return behaviour(honest, input, keys, returnKey()).finally(() => attempt.end());
   };
 }

@@ -9,7 +9,7 @@ import { endsWithoutFinishReason } from '../support/openai-faults.ts';
 import { honest, startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
 import { freePort, testServers } from '../support/servers.ts';
 import { OPERATOR } from '../support/seeded.ts';
-import { startTestNode, type TestNode } from '../support/test-node.ts';
+import { isActive, startTestNode, type TestNode } from '../support/test-node.ts';
 import { transitions, windows } from '../support/presence.ts';
 import { until } from '../support/until.ts';
 
@@ -54,6 +54,7 @@ describe('workers/node with the openai backend', () => {
     server = await startOpenAiServer(instantBackend(), port);
     node = await starting;
     const backend = instantBackend();
+    await until(isNodeActive, 'it has passed its canary');
     other = await startTestNode({ ...network, backend, name: 'other', tier: 2 });
   });
   after(async function () {
@@ -86,6 +87,8 @@ describe('workers/node with the openai backend', () => {
 
   const nodeId = () => String(node.ready['nodeId']);
   const row = () => network.database.node.findUniqueOrThrow({ where: { id: nodeId() } });
+
+  const isNodeActive = () => isActive(network.database, String(node.ready['nodeId']));
 
   it('waited for its server, and names its engine', () => {
     assert.match(log(), /"error":"The connection to \S+ failed \(ECONNREFUSED\)/);
@@ -130,6 +133,8 @@ describe('workers/node with the openai backend', () => {
     assert.deepEqual([away.by, away.dispatch], ['other', 1]);
     server = await startOpenAiServer(instantBackend(), port);
     await until(async () => (await row()).isReady, 'it says that it is ready');
+    // It has lost work, and so has to show again that it can serve.
+    await until(isNodeActive, 'it has passed its canary');
     const back = await chat();
     assert.deepEqual([back.by, back.dispatch], ['node', 1]);
     assert.match(log(), /the backend is not healthy: no new work/);

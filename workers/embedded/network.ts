@@ -4,6 +4,7 @@ import { openDatabase } from '../../prisma/client.ts';
 import { migrate } from '../../prisma/migrate.ts';
 import { moduleFile } from '../module-file.ts';
 import { leaveClientFile } from './client-file.ts';
+import { whenNodesActive } from './active-nodes.ts';
 import { openDataDir, type OpenDataDir } from './data-dir.ts';
 import { explained } from './disk.ts';
 import { Keeper } from './keeper.ts';
@@ -44,6 +45,8 @@ export interface NetworkOptions {
 export const EMBEDDED_MODEL_ID = 'smollm2-135m-instruct';
 const CONTEXT_TOKENS = 2_048;
 const NAMESPACE = 'default';
+/** After this the network starts with the nodes that it has; requests wait for the others. */
+const MEASURED_SECONDS_MAX = 15;
 
 export interface Network {
   readonly gatewayUrl: string;
@@ -118,6 +121,7 @@ async function startParts(
   // The slowest part of a node's start is its model, so nodes load while the others come up:
   // they wait for a coordinator by themselves.
   await keeper.allOrNone([...environments.keys()].map(start));
+  await nodesMeasured(options, embedded.databaseUrl);
   const gatewayUrl = `http://127.0.0.1:${options.ports.gateway}`;
   stops.push(await leaveClientFile(options.dataDir, gatewayUrl, embedded.apiKey));
   return {
@@ -195,6 +199,17 @@ async function startServers(
     coordinatorUrl: `http://127.0.0.1:${ports.coordinator}`,
     apiKey,
   };
+}
+
+/** New nodes get work once their canaries have passed; those that were here before, at once. */
+async function nodesMeasured({ nodes, log }: Settled, databaseUrl: string): Promise<void> {
+  const database = openDatabase(databaseUrl, 1);
+  try {
+    if (!(await whenNodesActive(database, nodes.length, MEASURED_SECONDS_MAX)))
+      log('Not every node has shown yet that it can serve: `prlx nodes` has their states.');
+  } finally {
+    await database.$disconnect();
+  }
 }
 
 /** What each role gets to know, and nothing else. */

@@ -1,0 +1,76 @@
+import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/client';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import type { Logger } from 'pino';
+import type { Database } from '../prisma/client.ts';
+import { shortId, type NodeId } from '../protocol/ids.ts';
+import { CANARY_LOST_SECONDS } from '../protocol/measure.ts';
+import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
+import { ONLINE_SECONDS } from '../protocol/schedule.ts';
+import type { canary } from '../workflows/canary.ts';
+
+/** Canaries that one round starts at most; the next one goes on. */
+const ROUND_MAX = 64;
+/** A sweep isn't held up by a Temporal that doesn't answer. */
+const START_MS_MAX = 3_000;
+const NODE = defineSearchAttributeKey('plxNode', 'KEYWORD');
+
+export interface ProbeDependencies {
+  readonly database: Database;
+  readonly client: Client;
+  readonly log: Logger;
+}
+
+interface Due {
+  readonly id: NodeId;
+  readonly probe: number;
+}
+
+/**
+ * Starts a canary for each node that is due for one and has none under way. One whose end never
+ * came, because its run was terminated or lost, is no longer under way after a while.
+ *
+ * @returns the nodes in question.
+ */
+export async function probe(dependencies: ProbeDependencies): Promise<readonly NodeId[]> {
+  const due = await dependencies.database.$queryRaw<Due[]>`
+    UPDATE node SET probe = node.probe + 1,
+      probe_until = now() + make_interval(secs => ${CANARY_LOST_SECONDS}::float8)
+    FROM (SELECT id FROM node
+          WHERE status = 'probing' AND is_ready AND is_online AND probe_after <= now()
+            AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+            AND (probe_until IS NULL OR probe_until < now())
+          ORDER BY probe_after LIMIT ${ROUND_MAX} FOR UPDATE SKIP LOCKED) AS due
+    WHERE node.id = due.id
+    RETURNING node.id, node.probe`;
+  await Promise.all(due.map((node) => start(dependencies, node)));
+  return due.map(({ id }) => id);
+}
+
+/** What the sweeper sees to within a second, at once: a node has registered. */
+export function probeSoon(dependencies: ProbeDependencies): void {
+  probe(dependencies).catch((error: unknown) =>
+    dependencies.log.warn({ error: String(error) }, 'coordinator // no canary started yet'),
+  );
+}
+
+async function start({ database, client, log }: ProbeDependencies, node: Due): Promise<void> {
+  const { id: nodeId, probe: number } = node;
+  try {
+    await client.withDeadline(Date.now() + START_MS_MAX, () =>
+      client.workflow.start<typeof canary>('canary', {
+        workflowId: `canary_${nodeId}_${number}`,
+        taskQueue: COORDINATOR_QUEUE,
+        args: [{ nodeId, probe: number }],
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        typedSearchAttributes: [{ key: NODE, value: nodeId }],
+        staticSummary: `canary · ${shortId(nodeId)}`,
+      }),
+    );
+  } catch (error) {
+    if (error instanceof WorkflowExecutionAlreadyStartedError) return;
+    log.warn({ node: shortId(nodeId), error: String(error) }, 'sweeper // no canary started');
+    // Tried again in the next round. If this one runs after all, its number is out of date.
+    await database.$executeRaw`
+      UPDATE node SET probe_until = NULL WHERE id = ${nodeId} AND probe = ${number}`;
+  }
+}

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { createSecretKey, randomBytes } from 'node:crypto';
+import { concludeCanary, prepareCanary, type CanaryReturn } from '../../activities/canary.ts';
+import { canaryPrompt } from '../../activities/canary-prompt.ts';
+import { reportFailure } from '../../activities/report-failure.ts';
+import {
+  exportSpki,
+  generateNodeKeys,
+  generateWrapKey,
+  generateX25519Key,
+  type NodeKeys,
+} from '../../crypto/keys.ts';
+import { Attempts } from '../../nodes/attempts.ts';
+import { execute } from '../../nodes/execute.ts';
+import type { ErrorCode } from '../../protocol/errors.ts';
+import type { NodeId, UnitId } from '../../protocol/ids.ts';
+import { instantBackend } from '../../bench/instant-backend.ts';
+import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
+import { seedInstant } from '../support/seeded.ts';
+import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+
+const returnKey = await generateX25519Key();
+const secrets = {
+  wrapRing: [generateWrapKey()],
+  channelSecret: createSecretKey(randomBytes(32)),
+  returnRing: [returnKey],
+  relayed: () => null,
+} as const;
+
+describe('activities/canary', () => {
+  let db: TestDatabase;
+  let keys: NodeKeys;
+  let nodeId: NodeId;
+  before(async () => {
+    keys = await generateNodeKeys();
+  });
+  beforeEach(async () => {
+    db = await freshDatabase();
+    await seedInstant(db.database);
+    nodeId = await addProbing();
+  });
+  afterEach(() => db.close());
+
+  const addProbing = (changed: PoolNodeData = {}) =>
+    addPoolNode(db.database, {
+      id: keys.nodeId,
+      status: 'probing',
+      tokensPerSecond: 0,
+      probe: 1,
+      probeUntil: new Date(Date.now() + 50_000),
+      signingKey: Uint8Array.from(exportSpki(keys.signing.publicKey)),
+      encryptionKey: Uint8Array.from(exportSpki(keys.encryption.publicKey)),
+      ...changed,
+    });
+
+  const dependencies = () => ({ ...secrets, database: db.database });
+  const read = () => db.database.node.findUniqueOrThrow({ where: { id: nodeId } });
+  const conclude = (input: CanaryReturn) => concludeCanary(dependencies(), input);
+
+  async function prepared(): Promise<Omit<CanaryReturn, 'returned' | 'failure'> & { run: Run }> {
+    const canary = await prepareCanary(dependencies(), { nodeId, probe: 1 });
+    assert.ok(canary);
+    const { execute: input, ...expected } = canary;
+    const run = () =>
+      execute(
+        {
+          keys,
+          backend: instantBackend(),
+          returnKey: () => returnKey.publicJwk,
+          attempts: new Attempts(),
+          openStream: () => assert.fail('nobody listens'),
+        },
+        input,
+        {
+          cancelled: new AbortController().signal,
+          isCancelRequested: () => false,
+          heartbeat: () => {},
+        },
+      );
+    return { nodeId, probe: 1, ...expected, run };
+  }
+  type Run = () => ReturnType<typeof execute>;
+
+  it('is the work of an ordinary node, and counts once', async () => {
+    const { run, ...canary } = await prepared();
+    const returned = await run();
+    const outcome = await conclude({ ...canary, returned });
+    assert.equal(outcome.kind, 'passed');
+    const node = await read();
+    assert.deepEqual([node.status, node.probeUntil], ['active', null]);
+    assert.ok(node.tokensPerSecond > 0);
+    assert.equal((await conclude({ ...canary, returned })).kind, 'superseded');
+    const failure = 'execute.node_lost';
+    assert.equal((await conclude({ ...canary, failure })).kind, 'superseded');
+    assert.deepEqual(await read(), node);
+  });
+
+  it('fails once, however often that is reported', async () => {
+    const { run: _run, ...canary } = await prepared();
+    const failed = { ...canary, failure: 'dispatch.node_unreachable' } as const;
+    assert.deepEqual(await conclude(failed), {
+      kind: 'failed',
+      code: 'node.canary_failed',
+      reason: 'dispatch.node_unreachable',
+      nextTryInSeconds: 5,
+    });
+    assert.equal((await conclude(failed)).kind, 'superseded');
+    const node = await read();
+    assert.deepEqual([node.probeFailures, node.status], [1, 'probing']);
+  });
+
+  it('is nothing to a node that waits for another one, or for none', async () => {
+    const { run, ...canary } = await prepared();
+    const returned = await run();
+    for (const changed of [{ probe: 2 }, { probe: 1, probeUntil: null }, { status: 'removed' }]) {
+      await db.database.node.update({ where: { id: nodeId }, data: changed });
+      assert.equal((await conclude({ ...canary, returned })).kind, 'superseded');
+      assert.equal(await prepareCanary(dependencies(), { nodeId, probe: 1 }), null);
+    }
+    assert.equal((await read()).measuredSeconds, 0);
+  });
+
+  it('does not take the return of another canary', async () => {
+    const [one, other] = [await prepared(), await prepared()];
+    const { run: _run, ...canary } = one;
+    const outcome = await conclude({ ...canary, returned: await other.run() });
+    assert.deepEqual(outcome.kind === 'failed' && outcome.reason, 'poe.malformed');
+  });
+
+  it('asks something else each time', () => {
+    const prompts = Array.from({ length: 200 }, canaryPrompt);
+    assert.ok(new Set(prompts).size > 195);
+    for (const prompt of prompts) assert.match(prompt, /^[A-Z][\w ]+ [\w, ]+ and \w+\.$/);
+  });
+
+  const codes: [ErrorCode, string][] = [
+    ['dispatch.node_unreachable', 'probing'],
+    ['execute.node_lost', 'probing'],
+    ['execute.backend_failed', 'probing'],
+    ['node.deadline_exceeded', 'active'],
+    ['poe.hash_mismatch', 'active'],
+    ['dispatch.envelope_rejected', 'active'],
+  ];
+  for (const [code, status] of codes)
+    it(`leaves a node ${status} after ${code}`, async () => {
+      const unitId = `req_${'a'.repeat(64)}` as UnitId;
+      await db.database.node.update({ where: { id: nodeId }, data: { status: 'active' } });
+      await db.database.dispatch.create({ data: { unitId, dispatch: 1, nodeId, coordinator: '' } });
+      await reportFailure(db.database, { unitId, dispatch: 1, nodeId, code });
+      assert.equal((await read()).status, status);
+      // It has shown since that it can serve, and the report runs again.
+      await db.database.node.update({ where: { id: nodeId }, data: { status: 'active' } });
+      await reportFailure(db.database, { unitId, dispatch: 1, nodeId, code });
+      assert.equal((await read()).status, 'active');
+    });
+});
