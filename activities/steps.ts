@@ -80,7 +80,14 @@ export function createSteps(dependencies: StepDependencies) {
       log.info(at, 'coordinator // settle');
       return result;
     },
+    ...canarySteps(dependencies),
+  };
+}
 
+/** By which a node is measured: no request, but the same steps 3 to 7. */
+function canarySteps(dependencies: StepDependencies) {
+  const { onCapacity, log } = dependencies;
+  return {
     prepareCanary: (input: CanaryInput) => prepareCanary(dependencies, input),
 
     async concludeCanary(input: CanaryReturn) {

@@ -179,12 +179,6 @@ export function assertHeartbeatToken(
     throw new CodedError('node.registration_refused');
 }
 
-/** @throws CodedError `node.registration_refused` unless the token is this node's. */
-export function assertNode(channelSecret: KeyObject, nodeId: NodeId, token: string): void {
-  if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
-    throw new CodedError('node.registration_refused');
-}
-
 /** Bound to the node, derived instead of stored; the label keeps it apart from channel tokens. */
 export function heartbeatToken(channelSecret: KeyObject, nodeId: NodeId): string {
   return createHmac('sha256', channelSecret)

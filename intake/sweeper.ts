@@ -20,7 +20,7 @@ export interface Duty {
 }
 
 /** In the order in which they are done: what frees slots comes before what gives them away. */
-export const DUTIES: readonly Duty[] = [
+const DUTIES: readonly Duty[] = [
   { name: 'reclaim closed', everySeconds: 2, run: reclaimClosed },
   { name: 'reclaim absent', everySeconds: 10, run: (it) => reclaimAbsent(it) },
   { name: 'forget finished', everySeconds: 1, run: forgetFinished },
