@@ -3,6 +3,7 @@ import { isRefusal } from '../protocol/dispatch.ts';
 import { shortId } from '../protocol/ids.ts';
 import { concludeCanary, prepareCanary, type CanaryInput, type CanaryReturn } from './canary.ts';
 import { dispatch, type DispatchDependencies, type DispatchInput } from './dispatch.ts';
+import { explainNode, explainUnit } from './explain.ts';
 import { othersExist } from './other-nodes.ts';
 import { reportFailure, type ReportFailureInput } from './report-failure.ts';
 import { schedule, type ScheduleInput } from './schedule.ts';
@@ -81,6 +82,9 @@ export function createSteps(dependencies: StepDependencies) {
       return result;
     },
     ...canarySteps(dependencies),
+
+    explainUnit: (unitId: string) => explainUnit(database, unitId),
+    explainNode: (nodeId: string) => explainNode(database, nodeId),
   };
 }
 

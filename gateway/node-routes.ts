@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify';
-import { readNode, readPool, type PoolNode } from '../prisma/pool.ts';
+import { readNode, readPool } from '../prisma/pool.ts';
 import { CodedError } from '../protocol/errors.ts';
-import { ONLINE_SECONDS } from '../protocol/schedule.ts';
+import { describeNode } from '../protocol/explanation.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { parseQuery } from './query.ts';
 import { noParameters, type IdParams } from './request-routes.ts';
@@ -23,33 +23,4 @@ export function nodeRoutes(app: FastifyInstance, { database }: GatewayDependenci
     if (!node) throw new CodedError('gateway.node_not_found');
     return describeNode(node);
   });
-}
-
-/** What the API says of a node. */
-export function describeNode(node: PoolNode) {
-  return {
-    id: node.id,
-    object: 'node' as const,
-    name: node.name,
-    operator: node.operatorId,
-    tier: node.tier,
-    claimed_tier: node.claimedTier,
-    model: node.modelId,
-    engine: node.engine,
-    status: node.status,
-    online: isOnline(node),
-    ready: node.ready,
-    slots_free: node.slotsFree,
-    slots_total: node.slotsTotal,
-    tokens_per_second: node.tokensPerSecond,
-    claimed_tokens_per_second: node.claimedTokensPerSecond,
-    registered_at: node.registeredAt.toISOString(),
-    last_seen_at: node.lastSeenAt.toISOString(),
-    flags: node.flags,
-  };
-}
-
-/** As Schedule sees it. */
-export function isOnline({ isOnline, silentSeconds }: PoolNode): boolean {
-  return isOnline && silentSeconds < ONLINE_SECONDS;
 }

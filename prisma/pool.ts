@@ -1,42 +1,9 @@
-import type { NodeId, UnitId } from '../protocol/ids.ts';
-import type { NodeStatus } from '../protocol/schedule.ts';
+import type { UnitId } from '../protocol/ids.ts';
+import type { AttemptRow, PoolNode, QueuePlace, TransitionRow } from '../protocol/explanation.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
 
 type Reader = Pick<Transaction, '$queryRaw'>;
-
-/** A node as the pool shows it: what it said of itself, and what was seen and measured of it. */
-export interface PoolNode {
-  readonly id: NodeId;
-  readonly name: string;
-  readonly operatorId: string;
-  readonly status: NodeStatus;
-  readonly tier: number;
-  readonly workloadClasses: readonly string[];
-  readonly modelId: string;
-  readonly modelDigest: string;
-  readonly engine: string;
-  /** Measured; 0 before. */
-  readonly tokensPerSecond: number;
-  readonly claimedTier: number;
-  readonly claimedTokensPerSecond: number;
-  /** Why its latest canary failed; null if it didn't. */
-  readonly probeCode: string | null;
-  /** Until its next canary, while it is probing. */
-  readonly probeInSeconds: number;
-  readonly registeredAt: Date;
-  readonly lastSeenAt: Date;
-  /** Since its last heartbeat, by the database's clock. */
-  readonly silentSeconds: number;
-  /** Whether it is there: it registered, didn't leave, and wasn't found silent. */
-  readonly isOnline: boolean;
-  /** Whether its backend can serve, by its own word. */
-  readonly ready: boolean;
-  readonly slotsTotal: number;
-  readonly slotsFree: number;
-  /** Faulty returns and missed deadlines that count against it. */
-  readonly flags: number;
-}
 
 /** What is read of a node. Slots and flags are counted for those nodes only that are asked for. */
 const POOL_NODE = Prisma.sql`
@@ -116,17 +83,6 @@ export async function releaseSlots<Attempt extends AttemptKey>(
   return released;
 }
 
-/** One attempt at a unit. */
-export interface AttemptRow {
-  readonly dispatch: number;
-  readonly nodeId: NodeId;
-  readonly nodeName: string | null;
-  readonly reservedAt: Date;
-  readonly decidedAt: Date | null;
-  /** `accepted`, or the code that ended it; null while it is undecided. */
-  readonly outcome: string | null;
-}
-
 /** The attempts at a unit, in their order. */
 export function readAttempts(database: Reader, unitId: string): Promise<AttemptRow[]> {
   return database.$queryRaw<AttemptRow[]>`
@@ -147,12 +103,6 @@ export function readNodeAttempts(
     ORDER BY reserved_at DESC LIMIT ${limit}`;
 }
 
-/** One change of a node's presence, by a code of `protocol/presence.ts`. */
-export interface TransitionRow {
-  readonly code: string;
-  readonly createdAt: Date;
-}
-
 /** The latest changes of a node's presence, latest first. */
 export function readTransitions(
   database: Reader,
@@ -164,17 +114,8 @@ export function readTransitions(
     WHERE node_id = ${nodeId} ORDER BY id DESC LIMIT ${limit}`;
 }
 
-/** A waiting unit's place in the queue: 1 for the one that is woken first. */
-export interface QueuePlace {
-  readonly complexity: number;
-  readonly modelDigest: string;
-  readonly since: Date;
-  readonly position: number;
-  readonly length: number;
-}
-
 /**
- * The place of a unit in the order in which the sweeper wakes.
+ * The place of a unit in the waiting order.
  *
  * @returns undefined when the unit doesn't wait.
  */
@@ -185,9 +126,9 @@ export async function readQueuePlace(
   const [row] = await database.$queryRaw<QueuePlace[]>`
     SELECT complexity, "modelDigest", since, position, length FROM (
       SELECT unit_id, complexity, model_digest AS "modelDigest", since,
-             row_number() OVER (ORDER BY priority, complexity DESC, since)::int AS position,
+             row_number() OVER (ORDER BY place_ms, unit_id)::int AS position,
              count(*) OVER ()::int AS length
-      FROM waiting) AS queue
+      FROM waiting WHERE assigned_at IS NULL) AS queue
     WHERE unit_id = ${unitId}`;
   return row;
 }
@@ -200,6 +141,6 @@ export async function countWaiting(
   const [row] = await database.$queryRaw<{ total: number; suited: number }[]>`
     SELECT count(*)::int AS total,
            count(*) FILTER (WHERE model_digest = ${modelDigest} AND tier <= ${tier})::int AS suited
-    FROM waiting`;
+    FROM waiting WHERE assigned_at IS NULL`;
   return row ?? { total: 0, suited: 0 };
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { COORDINATOR_QUEUE } from '../../protocol/queues.ts';
 import { addPoolNode, deletePoolNodes } from '../support/pool.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
@@ -239,5 +241,27 @@ describe('gateway/explain', () => {
     const explanation = await get(`/v1/nodes/${id}/explain`);
     assert.equal(explanation.reasons[0]?.code, 'not_picking_up');
     assert.deepEqual(explanation.recent_attempts, { 'dispatch.node_unreachable': 2 });
+  });
+
+  it('explains by an activity too, for whoever has Temporal and no key', async () => {
+    const ask = (type: string, id: string) =>
+      network.client.activity.execute<Explanation>(type, {
+        id: `${type}-${randomUUID()}`,
+        taskQueue: COORDINATOR_QUEUE,
+        args: [id],
+        startToCloseTimeout: '10s',
+        retry: { maximumAttempts: 1 },
+      });
+    const id = await submitted(3, { hardware_tier: 5 });
+    await explained(id, ({ waiting }) => waiting !== null);
+    const unit = await ask('explainUnit', id);
+    assert.deepEqual(filters(unit), filters(await get(`/v1/requests/${id}/explain`)));
+    assert.equal(unit.waiting?.position, 1);
+    await cancel(id);
+    const { reasons } = await ask('explainNode', node.keys.nodeId);
+    assert.ok(reasons.length > 0);
+    await assert.rejects(ask('explainUnit', `req_${'0'.repeat(64)}`), (error: Error) =>
+      /No such request/.test(String(error.cause)),
+    );
   });
 });

@@ -172,7 +172,9 @@ describe('intake/nodes', () => {
       ['removed', 'removed'],
     ] as const) {
       await registerNode(db.database, secret, signed(registration()));
-      await db.database.node.update({ where: { id: keys.nodeId }, data: { status: before } });
+      const measured = { measuredTokens: 100, measuredSeconds: 1 };
+      const data = { status: before, ...measured };
+      await db.database.node.update({ where: { id: keys.nodeId }, data });
       await registerNode(db.database, secret, signed(registration()));
       const node = await db.database.node.findUniqueOrThrow({ where: { id: keys.nodeId } });
       assert.equal(node.status, after);
