@@ -12,7 +12,7 @@ ALTER TABLE "model"
         AND "tier_floors"[2] <= "tier_floors"[3] AND "tier_floors"[3] <= "tier_floors"[4]
         AND "tier_floors"[4] <= "tier_floors"[5] AND "tier_floors"[5] < 'Infinity');
 
--- While a canary is under way: when it counts as lost.
+-- While a canary is under way: when it counts as lost. A draining node that has one owes a canary.
 ALTER TABLE "node" ADD COLUMN "probe_until" TIMESTAMPTZ(3);
 CREATE INDEX "node_probing_idx" ON "node" ("probe_after") WHERE "status" = 'probing';
 
