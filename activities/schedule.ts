@@ -104,7 +104,11 @@ async function hold(
       FROM found WHERE NOT "isReserved" AND NOT "isOver"
       ON CONFLICT (unit_id) DO UPDATE SET used_nodes = EXCLUDED.used_nodes,
         place_ms = EXCLUDED.place_ms, input = EXCLUDED.input, coordinator = EXCLUDED.coordinator,
-        assigned_at = NULL, signalled_at = NULL)
+        -- One that was made after this statement began stays, or nobody would tell of it.
+        assigned_at = CASE WHEN waiting.assigned_at IS DISTINCT FROM
+            (SELECT assigned_at FROM waiting AS seen WHERE seen.unit_id = EXCLUDED.unit_id)
+          THEN waiting.assigned_at END,
+        signalled_at = NULL)
     SELECT * FROM found`;
   if (!found) throw new Error('SELECT EXISTS returned no row');
   return found;
