@@ -89,8 +89,10 @@ async function hold(
   const { parameters, complexity, modelDigest, deadlineAtMs } = request;
   const [found] = await database.$queryRaw<{ isReserved: boolean; isOver: boolean }[]>`
     WITH found AS (
-      SELECT EXISTS (SELECT FROM slot WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
-               AS "isReserved",
+      SELECT EXISTS (SELECT FROM slot JOIN dispatch AS attempt
+                       ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
+                     WHERE slot.unit_id = ${unitId} AND slot.dispatch = ${dispatch}
+                       AND attempt.outcome IS NULL) AS "isReserved",
              EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
                AS "isOver"),
     held AS (

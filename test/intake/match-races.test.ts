@@ -56,6 +56,14 @@ describe('intake/match: what happens meanwhile', () => {
     assert.equal((await rowOf(input))?.assignedAt, null);
   });
 
+  it('waits, and does not spin, when a reset run asks for an attempt that is decided', async () => {
+    const node = await addPoolNode(db.database);
+    assert.equal((await ask(first)).kind, 'assigned');
+    const code = 'node.deadline_exceeded';
+    await reportFailure(db.database, { ...first, nodeId: node, code });
+    assert.equal((await ask(first)).kind, 'waiting');
+  });
+
   it('frees what no node was told of, and leaves the earlier attempt its slot', async () => {
     const node = await addPoolNode(db.database);
     assert.equal((await ask(first)).kind, 'assigned');
