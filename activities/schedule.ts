@@ -245,12 +245,14 @@ async function take(
       FROM free WHERE slot.machine_id = free.machine_id AND slot.index = free.index
       RETURNING slot.machine_id, slot.index),
     filled AS (
-      UPDATE node SET is_full = TRUE FROM taken
-      WHERE node.machine_id = taken.machine_id AND NOT is_full
-        AND NOT EXISTS (SELECT FROM slot
-                        WHERE slot.machine_id = taken.machine_id AND slot.index < node.slots
-                          AND slot.index <> taken.index
-                          AND (slot.unit_id IS NULL OR slot.lease_until < now()))),
+      UPDATE node SET is_full = TRUE WHERE id IN (
+        SELECT node.id FROM node JOIN taken ON node.machine_id = taken.machine_id
+        WHERE NOT is_full
+          AND NOT EXISTS (SELECT FROM slot
+                          WHERE slot.machine_id = taken.machine_id AND slot.index < node.slots
+                            AND slot.index <> taken.index
+                            AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+        FOR NO KEY UPDATE OF node SKIP LOCKED)),
     started AS (
       UPDATE request SET status = 'running'
       WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken)),

@@ -126,7 +126,11 @@ BEGIN
         WHERE "slot"."unit_id" = "unit" AND "slot"."dispatch" = "attempt"
         RETURNING "slot"."machine_id" INTO "freed";
     IF "freed" IS NULL THEN RETURN FALSE; END IF;
-    UPDATE "node" SET "is_full" = FALSE WHERE "machine_id" = "freed" AND "is_full";
+    -- In one order, or two that free slots of one machine could wait for each other.
+    UPDATE "node" SET "is_full" = FALSE
+        FROM (SELECT "node"."id" FROM "node" WHERE "machine_id" = "freed" AND "is_full"
+              ORDER BY "node"."id" FOR NO KEY UPDATE) AS "full"
+        WHERE "node"."id" = "full"."id";
     RETURN TRUE;
 END $$;
 
