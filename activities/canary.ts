@@ -12,6 +12,7 @@ import {
   CANARY_MAX_TOKENS,
   probeBackoffSeconds,
 } from '../protocol/measure.ts';
+import { OUTAGE_SECONDS } from '../protocol/outage.ts';
 import { complexityTokens, type RequestParameters } from '../protocol/receive.ts';
 import { canaryPrompt } from './canary-prompt.ts';
 import { dispatch, type DispatchDependencies } from './dispatch.ts';
@@ -46,7 +47,7 @@ export type CanaryOutcome =
       readonly reason: ErrorCode;
       readonly nextTryInSeconds: number;
     }
-  /** The node isn't waiting for this canary any more: nothing was changed. */
+  /** The node isn't waiting for this canary any more, or an outage fell into it: nothing counts. */
   | { readonly kind: 'superseded' };
 
 export interface CanaryDependencies extends DispatchDependencies, CheckDependencies {
@@ -130,6 +131,7 @@ export async function concludeCanary(
   dependencies: CanaryDependencies,
   input: CanaryReturn,
 ): Promise<CanaryOutcome> {
+  if (await fellIntoOutage(dependencies.database, input)) return { kind: 'superseded' };
   try {
     if (input.failure) throw new CodedError(input.failure);
     const { result } = await checkReturn(dependencies, { ...input, returned: input.returned });
@@ -142,6 +144,27 @@ export async function concludeCanary(
     if (!(error instanceof CodedError)) throw error;
     return fail(dependencies.database, input, error.code);
   }
+}
+
+/**
+ * A canary that shares a moment with an outage says nothing of its node, as with any attempt: its
+ * seconds would be the network's, and a node that is taken for that slow gets no work to show
+ * otherwise.
+ *
+ * @returns whether it was one; the node is due for the next one then.
+ */
+async function fellIntoOutage(
+  database: Database,
+  { nodeId, probe, startedAtMs }: CanaryReturn,
+): Promise<boolean> {
+  const due = await database.$executeRaw`
+    UPDATE node SET probe_until = NULL, probe_after = now()
+    WHERE id = ${nodeId} AND status = 'probing' AND probe = ${probe} AND probe_until IS NOT NULL
+      AND (EXISTS (SELECT FROM outage
+                   WHERE ended_at >= to_timestamp(${startedAtMs}::float8 / 1000))
+           OR EXISTS (SELECT FROM pulse
+                      WHERE beat_at < now() - make_interval(secs => ${OUTAGE_SECONDS}::float8)))`;
+  return due > 0;
 }
 
 function pass(

@@ -70,8 +70,9 @@ export async function reportFailure(
     // Only the first time: it may have shown it before this ran again.
     if (decided === 1 && LOST_WORK.includes(code))
       await transaction.$executeRaw`
-        UPDATE node SET status = 'probing', probe_after = now(), probe_until = NULL
-        WHERE id = ${nodeId} AND status = 'active'`;
+        UPDATE node SET status = CASE status WHEN 'active' THEN 'probing' ELSE status END,
+          probe_after = now(), probe_until = CASE status WHEN 'draining' THEN now() END
+        WHERE id = ${nodeId} AND status IN ('active', 'draining')`;
     return { excused };
   });
 }

@@ -89,8 +89,10 @@ async function hold(
   const { parameters, complexity, modelDigest, deadlineAtMs } = request;
   const [found] = await database.$queryRaw<{ isReserved: boolean; isOver: boolean }[]>`
     WITH found AS (
-      SELECT EXISTS (SELECT FROM slot WHERE unit_id = ${unitId} AND dispatch = ${dispatch})
-               AS "isReserved",
+      SELECT EXISTS (SELECT FROM slot JOIN dispatch AS attempt
+                       ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
+                     WHERE slot.unit_id = ${unitId} AND slot.dispatch = ${dispatch}
+                       AND attempt.outcome IS NULL) AS "isReserved",
              EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
                AS "isOver"),
     held AS (
@@ -104,7 +106,11 @@ async function hold(
       FROM found WHERE NOT "isReserved" AND NOT "isOver"
       ON CONFLICT (unit_id) DO UPDATE SET used_nodes = EXCLUDED.used_nodes,
         place_ms = EXCLUDED.place_ms, input = EXCLUDED.input, coordinator = EXCLUDED.coordinator,
-        assigned_at = NULL, signalled_at = NULL)
+        -- One that was made after this statement began stays, or nobody would tell of it.
+        assigned_at = CASE WHEN waiting.assigned_at IS DISTINCT FROM
+            (SELECT assigned_at FROM waiting AS seen WHERE seen.unit_id = EXCLUDED.unit_id)
+          THEN waiting.assigned_at END,
+        signalled_at = NULL)
     SELECT * FROM found`;
   if (!found) throw new Error('SELECT EXISTS returned no row');
   return found;
@@ -239,12 +245,14 @@ async function take(
       FROM free WHERE slot.machine_id = free.machine_id AND slot.index = free.index
       RETURNING slot.machine_id, slot.index),
     filled AS (
-      UPDATE node SET is_full = TRUE FROM taken
-      WHERE node.machine_id = taken.machine_id AND NOT is_full
-        AND NOT EXISTS (SELECT FROM slot
-                        WHERE slot.machine_id = taken.machine_id AND slot.index < node.slots
-                          AND slot.index <> taken.index
-                          AND (slot.unit_id IS NULL OR slot.lease_until < now()))),
+      UPDATE node SET is_full = TRUE WHERE id IN (
+        SELECT node.id FROM node JOIN taken ON node.machine_id = taken.machine_id
+        WHERE NOT is_full
+          AND NOT EXISTS (SELECT FROM slot
+                          WHERE slot.machine_id = taken.machine_id AND slot.index < node.slots
+                            AND slot.index <> taken.index
+                            AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+        FOR NO KEY UPDATE OF node SKIP LOCKED)),
     started AS (
       UPDATE request SET status = 'running'
       WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken)),

@@ -147,7 +147,9 @@ export async function drain(
   const code: TransitionCode = 'node.draining';
   const drained = await database.$executeRaw`
     WITH drained AS (
-      UPDATE node SET status = 'draining'
+      UPDATE node SET status = 'draining',
+        -- It owes the canary still, or draining would be a way around it.
+        probe_until = CASE status WHEN 'probing' THEN now() END
       WHERE id = ${nodeId} AND status IN ('active', 'probing') RETURNING id)
     INSERT INTO node_transition (node_id, code) SELECT id, ${code} FROM drained`;
   if (drained > 0) logTransition(log, nodeId, code);

@@ -2,7 +2,9 @@ import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { reserve, type ScheduleInput } from '../activities/schedule.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { DISPATCH_BUDGET } from '../protocol/dispatch.ts';
 import { shortId, type UnitId } from '../protocol/ids.ts';
+import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import type { wakeSignal } from '../workflows/unit.ts';
 
@@ -48,10 +50,10 @@ export async function match(dependencies: MatchDependencies): Promise<Matched> {
     const rows = await matchable(transaction);
     const units: UnitId[] = [];
     for (const row of rows) {
-      const { unit_id: unitId, input, coordinator } = row;
       // On connections of their own: what is assigned is so at once, and locks nothing for long.
-      if (input !== null && !(await assign(database, coordinator, input))) continue;
-      units.push(unitId);
+      if (row.input === null || (await isAssigned(dependencies, row))) units.push(row.unit_id);
+      // What the look has seen is given away: those behind are looked at anew, in the next round.
+      else if (units.length > 0) break;
     }
     return { assigned: units, anyWaiting: await isAnyWaiting(transaction) };
   });
@@ -74,24 +76,50 @@ export async function remind(dependencies: MatchDependencies): Promise<readonly 
   return units;
 }
 
-/** Waiting units that some free node could take, as far as one look tells, in their order. */
+/**
+ * Waiting units that some free node could take, as far as one look tells, in their order. It looks
+ * at the fastest free nodes of each tier, one more than a waiting unit can have had: if none of
+ * those will do for a unit, none of the tier will.
+ */
 function matchable(transaction: Transaction): Promise<WaitingRow[]> {
   return transaction.$queryRaw<WaitingRow[]>`
-    WITH free AS (
-      SELECT DISTINCT model_digest, tier, tokens_per_second
-      FROM node
-      WHERE status = 'active' AND is_ready AND is_online AND NOT is_full
-        AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
-        AND EXISTS (SELECT FROM slot
-                    WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
-                      AND (slot.unit_id IS NULL OR slot.lease_until < now())))
+    WITH wanted AS (
+      SELECT DISTINCT model_digest, workload_class FROM waiting WHERE assigned_at IS NULL),
+    free AS MATERIALIZED (
+      SELECT wanted.model_digest, workload_class, each.tier, fastest.id, tokens_per_second
+      FROM wanted CROSS JOIN generate_series(1, ${HARDWARE_TIER_MAX}::int) AS each (tier)
+        CROSS JOIN LATERAL (
+          SELECT id, tokens_per_second FROM node
+          WHERE status = 'active' AND is_ready AND is_online AND NOT is_full
+            AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+            AND node.model_digest = wanted.model_digest AND node.tier = each.tier
+            AND wanted.workload_class = ANY (workload_classes)
+            AND EXISTS (SELECT FROM slot
+                        WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
+                          AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+          ORDER BY tokens_per_second DESC LIMIT ${DISPATCH_BUDGET.dispatchesMax}) AS fastest)
     SELECT unit_id, input, coordinator FROM waiting
     WHERE assigned_at IS NULL
       AND (input IS NULL
            OR EXISTS (SELECT FROM free
                       WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier
-                        AND free.tokens_per_second * deadline_seconds >= complexity))
+                        AND free.workload_class = waiting.workload_class
+                        AND free.tokens_per_second * deadline_seconds >= complexity
+                        AND NOT (free.id = ANY (used_nodes))))
     ORDER BY place_ms, unit_id LIMIT ${ROUND_MAX}`;
+}
+
+/** What is wrong with one unit keeps neither those behind it nor those before it. */
+async function isAssigned(
+  { database, log }: MatchDependencies,
+  { unit_id: unitId, input, coordinator }: WaitingRow,
+): Promise<boolean> {
+  try {
+    return input !== null && (await assign(database, coordinator, input));
+  } catch (error) {
+    log.error({ unit: shortId(unitId), error: String(error) }, 'scheduler // not assigned');
+    return false;
+  }
 }
 
 /** @returns whether the unit has a node now. */

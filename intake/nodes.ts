@@ -130,7 +130,8 @@ async function store(transaction: Transaction, node: Registration): Promise<void
       measured_tokens = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_tokens END,
       measured_seconds = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_seconds END,
       status = CASE WHEN node.status = 'removed' THEN 'removed'
-                    WHEN ${measured} = 'keep' AND node.status <> 'probing' THEN 'active'
+                    WHEN ${measured} = 'keep' AND node.status <> 'probing'
+                      AND node.probe_until IS NULL THEN 'active'
                     ELSE 'probing' END,
       probe_after = now(), probe_until = NULL
     WHERE node.operator_id = EXCLUDED.operator_id`;

@@ -22,13 +22,15 @@ export async function markOffline({
   const code: TransitionCode = 'node.heartbeat_lost';
   const rows = await database.$queryRaw<{ nodeId: NodeId }[]>`
     WITH lost AS (
-      UPDATE node SET is_online = FALSE
-      WHERE is_online
-        AND last_seen_at < now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
-        AND NOT EXISTS (SELECT FROM outage
-                        WHERE ended_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8))
-        AND NOT EXISTS (SELECT FROM pulse
-                        WHERE beat_at < now() - make_interval(secs => ${OUTAGE_SECONDS}::float8))
+      UPDATE node SET is_online = FALSE WHERE id IN (
+        SELECT id FROM node
+        WHERE is_online
+          AND last_seen_at < now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+          AND NOT EXISTS (SELECT FROM outage
+                          WHERE ended_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8))
+          AND NOT EXISTS (SELECT FROM pulse
+                          WHERE beat_at < now() - make_interval(secs => ${OUTAGE_SECONDS}::float8))
+        FOR NO KEY UPDATE OF node SKIP LOCKED)
       RETURNING id, last_seen_at),
     closed AS (
       UPDATE node_uptime SET ended_at = greatest(began_at, last_seen_at), end_code = ${code}

@@ -156,10 +156,12 @@ export async function repairHints({
   database,
 }: Pick<SweeperDependencies, 'database'>): Promise<void> {
   await database.$executeRaw`
-    UPDATE node SET is_full = FALSE
-    WHERE is_full AND EXISTS (
-      SELECT FROM slot WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
-        AND (slot.unit_id IS NULL OR slot.lease_until < now()))`;
+    UPDATE node SET is_full = FALSE WHERE id IN (
+      SELECT id FROM node
+      WHERE is_full AND EXISTS (
+        SELECT FROM slot WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
+          AND (slot.unit_id IS NULL OR slot.lease_until < now()))
+      FOR NO KEY UPDATE OF node SKIP LOCKED)`;
 }
 
 /**

@@ -120,6 +120,38 @@ describe('activities/canary', () => {
     assert.equal((await read()).measuredSeconds, 0);
   });
 
+  const outages: [string, () => Promise<unknown>][] = [
+    [
+      'that is over',
+      () => {
+        const [beganAt, endedAt] = [new Date(Date.now() - 40_000), new Date(Date.now() + 1_000)];
+        return db.database.outage.create({ data: { beganAt, endedAt } });
+      },
+    ],
+    [
+      'that goes on',
+      () => db.database.pulse.create({ data: { id: 1, beatAt: new Date(Date.now() - 20_000) } }),
+    ],
+  ];
+  for (const [which, outage] of outages)
+    it(`counts neither way when it fell into an outage ${which}`, async () => {
+      await outage();
+      for (const failure of [undefined, 'execute.node_lost'] as const) {
+        await db.database.node.update({
+          where: { id: nodeId },
+          data: { probeUntil: new Date(Date.now() + 50_000) },
+        });
+        const { run, ...canary } = await prepared();
+        const answer = failure ? { failure } : { returned: await run() };
+        assert.deepEqual(await conclude({ ...canary, ...answer }), { kind: 'superseded' });
+        const { status, measuredSeconds, probeFailures, probeUntil } = await read();
+        assert.deepEqual(
+          [status, measuredSeconds, probeFailures, probeUntil],
+          ['probing', 0, 0, null],
+        );
+      }
+    });
+
   it('does not take the return of another canary', async () => {
     const [one, other] = [await prepared(), await prepared()];
     const { run: _run, ...canary } = one;

@@ -100,6 +100,27 @@ describe('intake/match', () => {
     assert.equal(await takenSlots(), 4);
   });
 
+  it('looks past any number of units that have had the free node', async () => {
+    const node = await addPoolNode(db.database, { slots: 2, isOnline: false });
+    for (let i = 0; i < 70; i++)
+      await ask({ ...unit({ priority: 'urgent' }), dispatch: 2, usedNodes: [node] });
+    const behind = await waiting();
+    await db.database.node.update({ where: { id: node }, data: { isOnline: true } });
+    assert.deepEqual((await match(dependencies)).assigned, [behind.unitId]);
+  });
+
+  it('goes on after a unit that can not be read', async () => {
+    const [broken, behind] = [await waiting({ priority: 'urgent' }), await waiting()];
+    await db.database.waiting.update({
+      where: { unitId: broken.unitId },
+      // The fence would hold others back in its favour, so it suits another node only.
+      data: { input: { from: 'another version' }, tier: 2 },
+    });
+    await addPoolNode(db.database, { tier: 1 });
+    await addPoolNode(db.database, { tier: 2 });
+    assert.deepEqual((await match(dependencies)).assigned, [behind.unitId]);
+  });
+
   it('gives the smallest node that fits, and none that the unit has had', async () => {
     const first = await waiting();
     const had = await addPoolNode(db.database, { tier: 1 });

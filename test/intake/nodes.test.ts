@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes, sign } from 'node:crypto';
+import pino from 'pino';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import { reportFailure } from '../../activities/report-failure.ts';
+import { drain } from '../../intake/heartbeat.ts';
 import { registerNode } from '../../intake/nodes.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
+import type { UnitId } from '../../protocol/ids.ts';
 import { readNode } from '../../prisma/pool.ts';
 import { deletePoolNodes } from '../support/pool.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
@@ -112,6 +116,59 @@ describe('intake/nodes', () => {
       await deletePoolNodes(db.database, [others.nodeId]);
     });
 
+  describe('a node that owes a canary', () => {
+    const at = () => ({
+      database: db.database,
+      channelSecret: secret,
+      log: pino({ level: 'silent' }),
+    });
+    const register = (changed = {}) =>
+      registerNode(db.database, secret, signed(registration(changed, others), others));
+    const update = (data: object) =>
+      db.database.node.update({
+        where: { id: others.nodeId },
+        data: { probeUntil: null, ...data },
+      });
+    const status = async () => (await update({})).status;
+
+    afterEach(() => deletePoolNodes(db.database, [others.nodeId]));
+
+    async function drained(): Promise<void> {
+      await drain(at(), others.nodeId, await register());
+    }
+
+    it('does not get around it by draining', async () => {
+      await register({ slots: 1 });
+      await update({ ...measured, status: 'active' });
+      // More slots than it was measured with.
+      const token = await register({ slots: 2 });
+      for (const _ of [1, 2]) {
+        await drain(at(), others.nodeId, token);
+        await register({ slots: 2 });
+        assert.equal(await status(), 'probing');
+      }
+    });
+
+    it('nor by draining before its loss shows', async () => {
+      await register();
+      await update({ ...measured, status: 'active' });
+      await drained();
+      const unitId = `req_${randomBytes(32).toString('hex')}` as UnitId;
+      await db.database.dispatch.create({
+        data: { unitId, dispatch: 1, nodeId: others.nodeId, coordinator: '' },
+      });
+      const lost = {
+        unitId,
+        dispatch: 1,
+        nodeId: others.nodeId,
+        code: 'execute.node_lost',
+      } as const;
+      await reportFailure(db.database, lost);
+      await register();
+      assert.equal(await status(), 'probing');
+    });
+  });
+
   it('does not bring a removed node back', async () => {
     await registerNode(db.database, secret, signed(registration()));
     await db.database.node.update({ where: { id: keys.nodeId }, data: { status: 'removed' } });
@@ -172,9 +229,10 @@ describe('intake/nodes', () => {
       ['removed', 'removed'],
     ] as const) {
       await registerNode(db.database, secret, signed(registration()));
-      const measured = { measuredTokens: 100, measuredSeconds: 1 };
-      const data = { status: before, ...measured };
-      await db.database.node.update({ where: { id: keys.nodeId }, data });
+      await db.database.node.update({
+        where: { id: keys.nodeId },
+        data: { ...measured, status: before },
+      });
       await registerNode(db.database, secret, signed(registration()));
       const node = await db.database.node.findUniqueOrThrow({ where: { id: keys.nodeId } });
       assert.equal(node.status, after);

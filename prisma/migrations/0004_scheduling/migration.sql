@@ -126,7 +126,11 @@ BEGIN
         WHERE "slot"."unit_id" = "unit" AND "slot"."dispatch" = "attempt"
         RETURNING "slot"."machine_id" INTO "freed";
     IF "freed" IS NULL THEN RETURN FALSE; END IF;
-    UPDATE "node" SET "is_full" = FALSE WHERE "machine_id" = "freed" AND "is_full";
+    -- In one order, or two that free slots of one machine could wait for each other.
+    UPDATE "node" SET "is_full" = FALSE
+        FROM (SELECT "node"."id" FROM "node" WHERE "machine_id" = "freed" AND "is_full"
+              ORDER BY "node"."id" FOR NO KEY UPDATE) AS "full"
+        WHERE "node"."id" = "full"."id";
     RETURN TRUE;
 END $$;
 
@@ -143,9 +147,14 @@ BEGIN
         WHERE "waiting"."unit_id" = "unit" AND "waiting"."assigned_at" IS NOT NULL;
     "was_told" := "was_told" IS NULL;
     DELETE FROM "waiting" WHERE "waiting"."unit_id" = "unit";
-    FOR "held" IN SELECT "slot"."dispatch" FROM "slot" WHERE "slot"."unit_id" = "unit" LOOP
-        IF NOT "was_told" THEN PERFORM "release_slot"("unit", "held"."dispatch"); END IF;
-    END LOOP;
+    IF NOT "was_told" THEN
+        -- Nodes of attempts before, which are decided, were told, and may still be busy.
+        FOR "held" IN SELECT "attempt"."dispatch" FROM "dispatch" AS "attempt"
+            WHERE "attempt"."unit_id" = "unit" AND "attempt"."outcome" IS NULL
+        LOOP
+            PERFORM "release_slot"("unit", "held"."dispatch");
+        END LOOP;
+    END IF;
     UPDATE "slot" SET "lease_until" = least("slot"."lease_until",
             now() + make_interval(secs => "lease_seconds"))
         WHERE "slot"."unit_id" = "unit";

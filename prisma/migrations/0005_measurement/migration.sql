@@ -12,7 +12,7 @@ ALTER TABLE "model"
         AND "tier_floors"[2] <= "tier_floors"[3] AND "tier_floors"[3] <= "tier_floors"[4]
         AND "tier_floors"[4] <= "tier_floors"[5] AND "tier_floors"[5] < 'Infinity');
 
--- While a canary is under way: when it counts as lost.
+-- While a canary is under way: when it counts as lost. A draining node that has one owes a canary.
 ALTER TABLE "node" ADD COLUMN "probe_until" TIMESTAMPTZ(3);
 CREATE INDEX "node_probing_idx" ON "node" ("probe_after") WHERE "status" = 'probing';
 
@@ -45,10 +45,14 @@ BEGIN
                              + least(greatest("tokens", 1), 1000000) AS "t",
                          "measured_seconds" * 0.95::float8
                              + least(greatest("seconds", 0.001::float8), 1000000) AS "s") AS "sum")
-    WHERE "node"."id" = "target"
-      AND ("by_canary"
-           OR ("measured_seconds" > 0 AND "measured_at" < now() - interval '1 second'
-               AND NOT EXISTS (SELECT FROM "outage" WHERE "ended_at"
-                   > now() - make_interval(secs => least(greatest("seconds", 0), 1000000)))));
+    -- It waits for nobody, since whoever asks may hold the rows of other nodes: a sample is lost.
+    WHERE "node"."id" IN (
+        SELECT "sampled"."id" FROM "node" AS "sampled"
+        WHERE "sampled"."id" = "target"
+          AND ("by_canary"
+               OR ("measured_seconds" > 0 AND "measured_at" < now() - interval '1 second'
+                   AND NOT EXISTS (SELECT FROM "outage" WHERE "ended_at"
+                       > now() - make_interval(secs => least(greatest("seconds", 0), 1000000)))))
+        FOR NO KEY UPDATE OF "sampled" SKIP LOCKED);
     RETURN FOUND;
 END $$;
