@@ -38,7 +38,7 @@ export const LOST_LEASE_SECONDS = 15;
  * Writes down that an attempt failed: the event, a flag if the node answers for it, and the
  * attempt's end. Once per (unit, dispatch), however often it runs.
  *
- * @returns whether a flag was spared because of an outage.
+ * @returns whether an outage of the network is to blame: then it doesn't count against the node.
  */
 export async function reportFailure(
   database: Database,
@@ -51,7 +51,8 @@ export async function reportFailure(
       INSERT INTO failure_event (unit_id, dispatch, step, code, node_id, recovery)
       VALUES (${unitId}, ${dispatch}, ${step}, ${code}, ${nodeId}, ${recovery})
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
-    const excused = blamesNode === true && (await fellIntoOutage(transaction, input));
+    const counts = blamesNode === true || LOST_WORK.includes(code);
+    const excused = counts && (await fellIntoOutage(transaction, input));
     if (blamesNode && !excused)
       await transaction.$executeRaw`
         INSERT INTO node_event (node_id, unit_id, dispatch, code)
@@ -68,7 +69,7 @@ export async function reportFailure(
     if (MAYBE_BUSY.includes(code)) await announceCancellation(transaction, unitId, dispatch);
     else await transaction.$queryRaw`SELECT release_slot(${unitId}, ${dispatch}::int)`;
     // Only the first time: it may have shown it before this ran again.
-    if (decided === 1 && LOST_WORK.includes(code))
+    if (decided === 1 && !excused && LOST_WORK.includes(code))
       await transaction.$executeRaw`
         UPDATE node SET status = CASE status WHEN 'active' THEN 'probing' ELSE status END,
           probe_after = now(), probe_until = CASE status WHEN 'draining' THEN now() END

@@ -7,6 +7,9 @@ import { probe } from './probe.ts';
 import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
 
 const SWEEP_MS = 1_000;
+/** After each round in a row that found nothing to give the next hint waits so much longer. */
+const FRUITLESS_MS = 5;
+const FRUITLESS_MS_MAX = 50;
 /** Any number that all coordinators share: one of them sweeps at a time. */
 const SWEEP_LOCK = 5_074_821;
 
@@ -56,18 +59,22 @@ export function startSweeper(dependencies: SweeperDependencies, duties = DUTIES)
     log.error({ error: String(error) }, 'sweeper // failed, will sweep again');
 
   async function matching(): Promise<void> {
+    let fruitless = 0;
     while (!signal.aborted) {
       isHinted = false;
       anyWaiting = false;
       try {
         const matched = await match(dependencies);
         anyWaiting ||= matched.anyWaiting;
+        fruitless = matched.anyWaiting && matched.assigned.length === 0 ? fruitless + 1 : 0;
         if (matched.assigned.length > 0) continue;
       } catch (error) {
         anyWaiting = true;
         failed(error);
-        await sleep(SWEEP_MS, undefined, { signal }).catch(() => undefined);
+        await pause(SWEEP_MS, signal);
       }
+      // One that waits for what isn't there must not have every request looked at for it.
+      await pause(Math.min(fruitless * FRUITLESS_MS, FRUITLESS_MS_MAX), signal);
       if (isHinted && anyWaiting) continue;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, SWEEP_MS);
@@ -111,8 +118,13 @@ async function repeatedly(
 ): Promise<void> {
   while (!signal.aborted) {
     await work().catch(failed);
-    await sleep(SWEEP_MS, undefined, { signal }).catch(() => undefined);
+    await pause(SWEEP_MS, signal);
   }
+}
+
+/** Shorter when it is aborted. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { ERRORS, type ErrorCode } from './errors.ts';
+import type { AcceptedInference } from './receive.ts';
 
 /** How often a unit may be dispatched (design §5; checks aren't counted). */
 export const DISPATCH_BUDGET = {
@@ -46,6 +47,21 @@ export function afterFailure(failures: readonly ErrorCode[], othersExist = true)
     count(failures, isPoeFault) > DISPATCH_BUDGET.poeFaultsMax ||
     count(failures, isOtherLoss) > DISPATCH_BUDGET.otherLossesMax;
   return exhausted ? { kind: 'end', state: 'failed' } : { kind: 'redispatch' };
+}
+
+/**
+ * Until when a unit may wait for its next node after a failed attempt: as long again as at first,
+ * and never less than was left. A node that missed the deadline has used all of it up, and the
+ * re-dispatch that the specification promises must not depend on a node that is free just then.
+ *
+ * @param failedAtMs when the attempt failed.
+ * @returns milliseconds since the epoch.
+ */
+export function redispatchDeadlineMs(
+  { deadlineAtMs, parameters }: Pick<AcceptedInference, 'deadlineAtMs' | 'parameters'>,
+  failedAtMs: number,
+): number {
+  return Math.max(deadlineAtMs, failedAtMs + parameters.deadlineSeconds * 1_000);
 }
 
 function isDeadlineMiss(code: ErrorCode): boolean {

@@ -40,7 +40,7 @@ async function startCoordinator(): Promise<RunningRole> {
   const relay = new Relay(channelSecret, returnRing);
   const commands = new Commands();
   const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
-  const background = await startBackground({ database, client, log });
+  const background = await startBackground({ database, client, log }, config.DATABASE_URL);
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 
@@ -102,14 +102,17 @@ async function startCoordinator(): Promise<RunningRole> {
  * The pulse before anything is decided: what happened while nobody could serve counts against no
  * node.
  */
-async function startBackground(dependencies: PulseDependencies) {
-  const pulse = await startPulse(dependencies);
+async function startBackground(dependencies: PulseDependencies, databaseUrl: string) {
+  // Of its own: a pool that is used up is no outage.
+  const pulseDatabase = openDatabase(databaseUrl, 1);
+  const pulse = await startPulse({ ...dependencies, database: pulseDatabase });
   const sweeper = startSweeper(dependencies);
   return {
     sweeper,
     async stop() {
       await sweeper.stop();
       await pulse.stop();
+      await pulseDatabase.$disconnect();
     },
   };
 }

@@ -8,7 +8,7 @@ import {
 import type { DispatchResult } from '../activities/dispatch.ts';
 import type { Assignment } from '../activities/schedule.ts';
 import type { TakeCancelledResult } from '../activities/take-cancelled.ts';
-import { afterFailure } from '../protocol/dispatch.ts';
+import { afterFailure, redispatchDeadlineMs } from '../protocol/dispatch.ts';
 import { withNodeRecipient, wrapRecipient } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
 import { reportedTimes, type NodeReturn } from '../protocol/execute.ts';
@@ -50,6 +50,7 @@ export async function serveUnit(
   setHandler(wakeSignal, () => void (woken = true));
   const failures: ErrorCode[] = [];
   const usedNodes: NodeId[] = [];
+  let { deadlineAtMs } = request;
 
   for (let dispatch = 1; ; dispatch++) {
     // 3 Schedule
@@ -72,6 +73,7 @@ export async function serveUnit(
 
     const { code } = attempt;
     failures.push(code);
+    deadlineAtMs = redispatchDeadlineMs(request, Date.now());
     // What a node did wrong is written down, whoever cancels meanwhile.
     const pool = await CancellationScope.nonCancellable(() =>
       steps.reportFailure({
@@ -93,13 +95,13 @@ export async function serveUnit(
       woken = false;
       progress.running('schedule', { dispatch });
       const answer = await steps.schedule.executeWithOptions({ summary: '3 Schedule' }, [
-        { unitId, dispatch, usedNodes, request: schedulable(request) },
+        { unitId, dispatch, usedNodes, request: { ...schedulable(request), deadlineAtMs } },
       ]);
       if (answer.kind === 'assigned') {
         progress.done('schedule', answer.elapsedMs, { dispatch, node: answer.node.nodeId });
         return answer.node;
       }
-      const remainingMs = request.deadlineAtMs - Date.now();
+      const remainingMs = deadlineAtMs - Date.now();
       if (answer.kind === 'elapsed' || remainingMs <= 0) {
         progress.failed('schedule', { dispatch, note: 'schedule.deadline_elapsed' });
         return null;
@@ -225,8 +227,8 @@ function executeSummary(dispatch: number, node: Assignment): string {
 
 // Each step gets what it needs and no more: the payload isn't copied through history again.
 function schedulable(request: AcceptedInference) {
-  const { parameters, modelDigest, complexity, acceptedAtMs, deadlineAtMs, payloadBytes } = request;
-  return { parameters, modelDigest, complexity, acceptedAtMs, deadlineAtMs, payloadBytes };
+  const { parameters, modelDigest, complexity, acceptedAtMs, payloadBytes } = request;
+  return { parameters, modelDigest, complexity, acceptedAtMs, payloadBytes };
 }
 
 function sealable(request: AcceptedInference) {

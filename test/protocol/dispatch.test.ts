@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
-import { afterFailure, DISPATCH_BUDGET, type Verdict } from '../../protocol/dispatch.ts';
+import {
+  afterFailure,
+  DISPATCH_BUDGET,
+  redispatchDeadlineMs,
+  type Verdict,
+} from '../../protocol/dispatch.ts';
 import { errorDefinition, ERRORS, isErrorCode, type ErrorCode } from '../../protocol/errors.ts';
+import type { AcceptedInference } from '../../protocol/receive.ts';
 
 const codes = Object.keys(ERRORS).filter(isErrorCode);
 const redispatched = codes.filter((code) => errorDefinition(code).recovery === 'redispatch');
@@ -130,6 +136,13 @@ describe('protocol/dispatch, over every possible sequence of failures', () => {
   it('ends at once after what no other node could mend', () => {
     assert.ok(final.length > 0);
     for (const code of final) assert.deepEqual(afterFailure([code]), FAILED, code);
+  });
+
+  it('lets a unit wait for its next node as long as for its first, and never less', () => {
+    const parameters = { deadlineSeconds: 120 } as AcceptedInference['parameters'];
+    const accepted = { deadlineAtMs: 500_000, parameters };
+    assert.equal(redispatchDeadlineMs(accepted, 600_000), 720_000);
+    assert.equal(redispatchDeadlineMs(accepted, 100_000), 500_000);
   });
 
   it('refuses to decide about no failure', () => {
