@@ -53,8 +53,8 @@ export interface ValidateDependencies extends CheckDependencies {
 
 /**
  * Step 7, check 1 (spec step 07): rebuilds the PoE, verifies its signature, and looks at size,
- * schema, model, seed, bounds, stream and deadline. Only then is the sealed result stored and announced.
- * It opens the result in memory; nothing of it is logged or kept in the clear.
+ * schema, model, seed, bounds, stream and deadline. Only then is the sealed result stored and
+ * announced. It opens the result in memory; nothing of it is logged or kept in the clear.
  */
 export async function validate(
   dependencies: ValidateDependencies,

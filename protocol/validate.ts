@@ -70,9 +70,9 @@ function isHonestEnd(finishReason: string, completionTokens: number, maxTokens: 
 }
 
 /**
- * The deadline part of check 1: a return that is late by its node's own times, though it came within
- * the outer limit, which allows for what passes before decrypt. Times that claim less than there
- * was can't be told from here; that limit bounds them.
+ * The deadline part of check 1: a return that is late by its node's own times, though it came
+ * within the outer limit, which allows for what passes before decrypt. That limit is what bounds a
+ * node whose times claim less than there was.
  */
 export function checkTimes(
   { decryptedAtMs, finishedAtMs }: Pick<NodeReturn, 'decryptedAtMs' | 'finishedAtMs'>,

@@ -10,7 +10,7 @@ import { startTestNode, type Behaviour, type TestNode } from './test-node.ts';
 import { until } from './until.ts';
 
 /** Around the outer limit: a return of some of them meets the re-dispatch. */
-const RACE_MS = [-40, -10, 0, 10, 40, 150] as const;
+const RACE_MS = [-300, -100, -30, 0, 30, 150] as const;
 
 /** What each of them does with a unit; canaries they all answer as they should. */
 const FAULTY_NODES = {
