@@ -102,7 +102,7 @@ async function dispatched({ nodeId, encryption }: NodeKeys): Promise<ExecuteInpu
       deadlineSeconds: DEADLINE_SECONDS,
       seed: 7,
       stream: false,
-      channelToken: 'none',
+      channelToken: Buffer.alloc(32).toString('base64url'),
     },
     encryption.publicKey,
   );

@@ -144,6 +144,5 @@ describe('workflows: faulty nodes', function () {
       GROUP BY unit_id, dispatch`;
     assert.ok(releases.length > 2 * FAULT_CASES.length);
     assert.deepEqual(new Set(releases.map(({ times }) => times)), new Set([1]));
-    assert.equal(await database.outage.count(), 0, 'the coordinator itself was well');
   });
 });
