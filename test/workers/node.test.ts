@@ -139,12 +139,12 @@ describe('workers/node with the openai backend', () => {
     assert.deepEqual([back.by, back.dispatch], ['node', 1]);
     assert.match(log(), /the backend is not healthy: no new work/);
     assert.match(log(), /the backend is back/);
-    // All the while it was heard of.
-    assert.deepEqual(await transitions(network.database, nodeId()), [
-      'node.online',
-      'node.backend_gone',
-      'node.ready',
-    ]);
+    // All the while it was heard of. Its canary may have met a server that was away or faulty.
+    const codes = await transitions(network.database, nodeId());
+    assert.deepEqual(
+      codes.filter((code) => code !== 'node.canary_failed'),
+      ['node.online', 'node.backend_gone', 'node.ready'],
+    );
     assert.equal((await windows(network.database, nodeId()))[0]?.endedAt, null);
   });
 
