@@ -16,6 +16,7 @@ import { dueWei, type TokenUsage } from '../protocol/settle.ts';
 import {
   checkResult,
   checkStream,
+  checkTimes,
   returnBytesMax,
   type Expectation,
   type Relayed,
@@ -52,8 +53,8 @@ export interface ValidateDependencies extends CheckDependencies {
 
 /**
  * Step 7, check 1 (spec step 07): rebuilds the PoE, verifies its signature, and looks at size,
- * schema, model, seed, bounds and stream. Only then is the sealed result stored and announced.
- * It opens the result in memory; nothing of it is logged or kept in the clear.
+ * schema, model, seed, bounds, stream and deadline. Only then is the sealed result stored and
+ * announced. It opens the result in memory; nothing of it is logged or kept in the clear.
  */
 export async function validate(
   dependencies: ValidateDependencies,
@@ -86,8 +87,10 @@ export interface CheckedReturn {
 /**
  * Check 1 itself, which stores nothing.
  *
- * @param isCancelled whether the requester cancelled the attempt, so that it may be cut short.
- * @throws CodedError with the `poe.` code of the first check that fails.
+ * @param isCancelled whether the requester cancelled the attempt: then it may be cut short, and no
+ *   deadline is left to miss.
+ * @throws CodedError with the code of the first check that fails: a `poe.` one, or
+ *   `node.deadline_exceeded`.
  */
 export async function checkReturn(
   { returnRing, relayed }: CheckDependencies,
@@ -110,7 +113,10 @@ export async function checkReturn(
     throw new CodedError('poe.bad_signature');
   const result = parseResult(resultBytes);
   const stream = relayed(unitId, dispatch);
-  const fault = checkResult(result, request, isCancelled) ?? checkStream(result, stream);
+  const fault =
+    checkResult(result, request, isCancelled) ??
+    checkStream(result, stream) ??
+    (isCancelled ? null : checkTimes(parsed.data, request.parameters));
   if (fault) throw new CodedError(fault);
   return { result, returned: parsed.data, relayed: stream };
 }

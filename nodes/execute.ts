@@ -15,7 +15,7 @@ import {
   resultBytes,
   type InferenceResult,
 } from '../protocol/result.ts';
-import { checkResult, returnBytesMax } from '../protocol/validate.ts';
+import { checkResult, checkTimes, returnBytesMax } from '../protocol/validate.ts';
 import type { Attempt, Attempts } from './attempts.ts';
 import {
   BackendFailedError,
@@ -86,6 +86,7 @@ export async function execute(
   try {
     const opened = await openInput(dependencies, input);
     const decryptedAtMs = Date.now();
+    const startedAt = performance.now();
     const begun = dependencies.attempts.begin(opened.ticket);
     attempt = begun;
     const deadline = AbortSignal.timeout(opened.ticket.deadlineSeconds * 1_000);
@@ -98,14 +99,17 @@ export async function execute(
       (delta) => outgoing.send(delta),
       AbortSignal.any([deadline, context.cancelled, begun.signal]),
     );
-    if (deadline.aborted) throw failure('node.deadline_exceeded');
+    // Not by the wall clock, which may jump; and what follows isn't a part of the execution.
+    const finishedAtMs = decryptedAtMs + performance.now() - startedAt;
+    const times = { decryptedAtMs, finishedAtMs };
+    if (deadline.aborted || checkTimes(times, opened.ticket) !== null)
+      throw failure('node.deadline_exceeded');
     const isCancelled = begun.signal.aborted || context.isCancelRequested();
     if (!isCancelled) context.cancelled.throwIfAborted();
     await outgoing.end();
-    const finishedAtMs = Date.now();
     const outcome = { generation, streamDigest: outgoing.digest(), isCancelled };
     const bytes = commit(dependencies, input, opened, outcome);
-    return await prove(dependencies, input, opened.ticket, bytes, { decryptedAtMs, finishedAtMs });
+    return await prove(dependencies, input, opened.ticket, bytes, times);
   } finally {
     clearInterval(alive);
     attempt?.end();

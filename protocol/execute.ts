@@ -59,7 +59,9 @@ export interface NodeReturn {
   /** base64url of the RSASSA-PKCS1-v1_5 signature over result ‖ poe. */
   readonly signature: string;
   readonly sealedResult: ReturnEnvelope;
-  /** Milliseconds since the epoch, by the node's own clock: information, not evidence. */
+  /**
+   * Milliseconds since the epoch, by the node's own clock: its word, which counts against it only.
+   */
   readonly decryptedAtMs: number;
   readonly finishedAtMs: number;
   /** Time spent on commitment and signature. */

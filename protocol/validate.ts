@@ -1,4 +1,5 @@
 import type { ErrorCode } from './errors.ts';
+import type { NodeReturn } from './execute.ts';
 import { promptTokensMax, type RequestParameters } from './receive.ts';
 import { RESULT_BYTES_MAX, type InferenceResult } from './result.ts';
 
@@ -66,6 +67,19 @@ export function checkResult(
 function isHonestEnd(finishReason: string, completionTokens: number, maxTokens: number): boolean {
   if (finishReason === 'length') return completionTokens === maxTokens;
   return finishReason === 'stop';
+}
+
+/**
+ * The deadline part of check 1: a return that is late by its node's own times, though it came
+ * within the outer limit, which allows for what passes before decrypt. That limit is what bounds a
+ * node whose times claim less than there was.
+ */
+export function checkTimes(
+  { decryptedAtMs, finishedAtMs }: Pick<NodeReturn, 'decryptedAtMs' | 'finishedAtMs'>,
+  { deadlineSeconds }: Pick<RequestParameters, 'deadlineSeconds'>,
+): Extract<ErrorCode, 'node.deadline_exceeded'> | null {
+  const isLate = finishedAtMs - decryptedAtMs > deadlineSeconds * 1_000;
+  return isLate ? 'node.deadline_exceeded' : null;
 }
 
 /**

@@ -14,6 +14,7 @@ import { Attempts } from '../../nodes/attempts.ts';
 import { execute } from '../../nodes/execute.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
 import type { NodeId, UnitId } from '../../protocol/ids.ts';
+import { CANARY_DEADLINE_SECONDS } from '../../protocol/measure.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
 import { seedInstant } from '../support/seeded.ts';
@@ -157,6 +158,15 @@ describe('activities/canary', () => {
     const { run: _run, ...canary } = one;
     const outcome = await conclude({ ...canary, returned: await other.run() });
     assert.deepEqual(outcome.kind === 'failed' && outcome.reason, 'poe.malformed');
+  });
+
+  it('does not take a return that is late by its own times', async () => {
+    const { run, ...canary } = await prepared();
+    const honest = await run();
+    const finishedAtMs = honest.decryptedAtMs + CANARY_DEADLINE_SECONDS * 1_000 + 1;
+    const outcome = await conclude({ ...canary, returned: { ...honest, finishedAtMs } });
+    assert.deepEqual(outcome.kind === 'failed' && outcome.reason, 'node.deadline_exceeded');
+    assert.equal((await read()).status, 'probing');
   });
 
   it('asks something else each time', () => {

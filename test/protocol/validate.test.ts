@@ -10,6 +10,7 @@ import {
 import {
   checkResult,
   checkStream,
+  checkTimes,
   returnBytesMax,
   type Expectation,
   type Relayed,
@@ -146,6 +147,35 @@ describe('protocol/validate checkStream', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('protocol/validate checkTimes', () => {
+  const check = (decryptedAtMs: number, finishedAtMs: number, deadlineSeconds = 2) =>
+    checkTimes({ decryptedAtMs, finishedAtMs }, { deadlineSeconds });
+
+  it('takes a return within its deadline, to the millisecond', () => {
+    for (const elapsedMs of [0, 1, 1_999, 2_000]) assert.equal(check(1e12, 1e12 + elapsedMs), null);
+    assert.equal(check(1e12, 1e12 + 2_001), 'node.deadline_exceeded');
+    assert.equal(check(1e12, 1e12 + 2_001, 3), null);
+  });
+
+  it('counts from decrypt, whatever the clock of the node shows', () => {
+    fc.assert(
+      fc.property(
+        fc.nat(Date.UTC(2099, 0, 1)),
+        fc.integer({ min: 1, max: 86_400 }),
+        fc.nat(100_000_000),
+        (decryptedAtMs, deadlineSeconds, elapsedMs) => {
+          const code = check(decryptedAtMs, decryptedAtMs + elapsedMs, deadlineSeconds);
+          assert.equal(code !== null, elapsedMs > deadlineSeconds * 1_000);
+        },
+      ),
+    );
+  });
+
+  it('does not take a clock that was set back for a miss', () => {
+    assert.equal(check(1e12, 1e12 - 5_000), null);
   });
 });
 

@@ -1,14 +1,17 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import type { Database } from '../../prisma/client.ts';
+import { shortId, type UnitId } from '../../protocol/ids.ts';
 import { API_KEY, seedInstant } from './seeded.ts';
 import { freePort, freshDatabase, testServers } from './servers.ts';
 
 /** A coordinator and a gateway as processes, over a database of their own. */
 export interface Coordination {
   readonly database: Database;
+  readonly databaseUrl: string;
   readonly gatewayUrl: string;
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
@@ -18,6 +21,8 @@ export interface Coordination {
   chat(body: object, key?: string, gateway?: number): Promise<Response>;
   /** What the API says of a request, once it has ended. */
   ended(requestId: string): Promise<RequestView>;
+  /** What the first coordinator has logged about a request or a node. */
+  logged(id: string): Promise<LogLine[]>;
   /** Of the first coordinator, as it runs now. */
   coordinatorPid(): number;
   /** Kills the coordinator without warning. */
@@ -38,6 +43,13 @@ export interface RequestView {
   readonly steps?: { step: string; state: string; elapsed_ms: number | null; note?: string }[];
 }
 
+/** A line of a role's log; what else it has depends on what it says. */
+export interface LogLine extends Readonly<Record<string, unknown>> {
+  /** Severity, by pino: 40 is a warning. */
+  readonly level: number;
+  readonly msg: string;
+}
+
 const ENDED_MS_MAX = 30_000;
 const INTAKE_TOKEN = 'test-intake-token-0123456789';
 
@@ -50,21 +62,19 @@ export async function startCoordination(coordinators = 1): Promise<Coordination>
   while (places.length < coordinators) places.push(await place());
   const [first] = places as [Place];
   const keys = join(directory, `keys-${first.coordinatorPort}`);
-  const spawn = (
-    name: 'coordinator' | 'gateway',
-    { coordinatorPort, coordinatorUrl }: Place,
-    env: Record<string, string>,
-  ) =>
+  const logFile = (name: string, { coordinatorPort }: Place) =>
+    join(directory, `${name}-${coordinatorPort}.log`);
+  const spawn = (name: 'coordinator' | 'gateway', at: Place, env: Record<string, string>) =>
     spawnRole({
       name,
       entry: fileURLToPath(new URL(`../../workers/${name}.ts`, import.meta.url)),
       env: {
         DATABASE_URL: db.url,
         PLX_INTAKE_TOKEN: INTAKE_TOKEN,
-        PLX_COORDINATOR_URL: coordinatorUrl,
+        PLX_COORDINATOR_URL: at.coordinatorUrl,
         ...env,
       },
-      logFile: join(directory, `${name}-${coordinatorPort}.log`),
+      logFile: logFile(name, at),
     });
   const spawnCoordinator = (at: Place) =>
     spawn('coordinator', at, {
@@ -89,6 +99,7 @@ export async function startCoordination(coordinators = 1): Promise<Coordination>
   const { coordinatorUrl, gatewayUrl } = first;
   return {
     database: db.database,
+    databaseUrl: db.url,
     gatewayUrl,
     coordinatorUrl,
     temporalAddress,
@@ -110,6 +121,15 @@ export async function startCoordination(coordinators = 1): Promise<Coordination>
         if (Date.now() > untilMs) throw new Error(`${requestId} is still ${view.status}`);
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
+    },
+    async logged(id) {
+      const text = await readFile(logFile('coordinator', first), 'utf8');
+      // The last line may not be whole yet, and is of no request then.
+      const lines = text
+        .split('\n')
+        .slice(0, -1)
+        .filter((line) => line.includes(shortId(id as UnitId)));
+      return lines.map((line) => JSON.parse(line) as LogLine);
     },
     coordinatorPid: () => coordinator?.pid ?? 0,
     async killCoordinator() {

@@ -10,7 +10,7 @@ import type { ErrorCode } from '../../protocol/errors.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import { formatRequestId, type RequestId } from '../../protocol/ids.ts';
 import { proofOfExecution } from '../../protocol/prove.ts';
-import type { RequesterKey } from '../../protocol/receive.ts';
+import { DEADLINE_SECONDS_DEFAULT, type RequesterKey } from '../../protocol/receive.ts';
 import { emptyStreamDigest, resultBytes, type InferenceResult } from '../../protocol/result.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { type Behaviour } from './test-node.ts';
@@ -260,6 +260,14 @@ export const FAULTS: readonly Fault[] = [
     code: 'execute.backend_failed',
     blameless: true,
     behaviour: miscounting({ text: 'x'.repeat(200_000) }),
+  },
+  {
+    name: 'returns after the deadline by its own times',
+    code: 'node.deadline_exceeded',
+    behaviour: tampered(async (honest) => ({
+      ...honest,
+      finishedAtMs: honest.decryptedAtMs + DEADLINE_SECONDS_DEFAULT * 1_000 + 1,
+    })),
   },
   {
     name: 'claims that it missed the deadline',

@@ -4,5 +4,7 @@ import { DefaultLogger, Runtime } from '@temporalio/worker';
 // some of them fail on purpose. Installed without any worker it would keep the process running.
 Runtime.install({
   logger: new DefaultLogger('ERROR'),
+  // Whoever starts workers stops them, in their own way.
+  shutdownSignals: [],
   telemetryOptions: { logging: { filter: 'OFF', forward: {} } },
 });

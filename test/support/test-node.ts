@@ -17,6 +17,15 @@ import { seedOperators } from '../../workers/embedded/seed.ts';
 import { until } from './until.ts';
 import './quiet-temporal.ts';
 
+/** The heartbeats may be lost on their way, and the node doesn't notice. */
+class LossyChannel extends Channel {
+  isMute = false;
+
+  override async heartbeat(...said: Parameters<Channel['heartbeat']>): Promise<boolean> {
+    return this.isMute || super.heartbeat(...said);
+  }
+}
+
 const quiet = { info: () => {}, warn: () => {} };
 
 /** What a faulty node does with a unit: it has the honest way at hand, and may return anything. */
@@ -60,6 +69,11 @@ export interface TestNode {
   /** Goes on sending heartbeats, but asks for no work, until told to. */
   stopPolling(): Promise<void>;
   startPolling(): Promise<void>;
+  /** Keeps its heartbeats to itself, until told to speak; what it runs goes on. */
+  mute(): void;
+  speak(): void;
+  /** Takes nothing new, ends what it has, and stops. */
+  drain(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -72,7 +86,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const { operatorId = `operator-${options.name}` } = options;
   await seedOperators(database, [operatorId]);
   const keys = await generateNodeKeys();
-  const channel = new Channel(options.coordinatorUrl, keys);
+  const channel = new LossyChannel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
   const counts = { units: 0, canaries: 0 };
   const attempts = new Attempts();
@@ -119,6 +133,14 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     await startPolling(payloadConverterPath);
   }
   let stopped = false;
+  const stop = async () => {
+    if (stopped) return;
+    stopped = true;
+    await membership.leave();
+    await commands?.stop();
+    await stopPolling();
+    await connection.close();
+  };
   return {
     keys,
     executed: () => counts.units,
@@ -126,14 +148,14 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     isConnected: () => commands?.isConnected() ?? false,
     stopPolling,
     startPolling: () => startPolling(payloadConverterPath),
-    async stop() {
-      if (stopped) return;
-      stopped = true;
-      await membership.leave();
-      await commands?.stop();
-      await stopPolling();
-      await connection.close();
+    mute: () => void (channel.isMute = true),
+    speak: () => void (channel.isMute = false),
+    async drain() {
+      await attempts.haveBegun(await membership.drain());
+      await until(() => attempts.list().length === 0, 'what it has is over');
+      await stop();
     },
+    stop,
   };
 }
 
@@ -168,7 +190,8 @@ function createExecute(options: ExecuteOptions): (input: ExecuteInput) => Promis
     const ticket = await openTicket(input.ticket, keys.encryption.privateKey);
     if ((await database.request.count({ where: { id: ticket.unitId } })) === 0) {
       counts.canaries += 1;
-      if (!isTrueToItself) return honest({ backend: instantBackend() });
+      if (!isTrueToItself)
+        return honest({ backend: { ...instantBackend(), model: backend.model } });
     } else counts.units += 1;
     // Whatever it does, its heartbeats say that it is at it.
     const attempt = attempts.begin(ticket);

@@ -139,7 +139,7 @@ describe('workers/node with the openai backend', () => {
     assert.deepEqual([back.by, back.dispatch], ['node', 1]);
     assert.match(log(), /the backend is not healthy: no new work/);
     assert.match(log(), /the backend is back/);
-    // All the while it was heard of. Its canary may have met the server as it was before.
+    // All the while it was heard of. Its canary may have met a server that was away or faulty.
     const codes = await transitions(network.database, nodeId());
     assert.deepEqual(
       codes.filter((code) => code !== 'node.canary_failed'),

@@ -68,6 +68,21 @@ describe('workflows: the work of a cancelled request', function () {
     assert.equal(paid, await scene.priceOf(1, 2));
   });
 
+  it('charges for what was streamed of an attempt that is late by its own times', async () => {
+    const backend = instantBackend({ pieceMs: 60 });
+    await scene.addNode({
+      backend,
+      behaviour: async (honest) => {
+        const returned = await honest();
+        return { ...returned, finishedAtMs: returned.decryptedAtMs + 3_600_000 };
+      },
+    });
+    const { id, pieces, paid } = await scene.cancelStream();
+    assert.ok(pieces >= 3);
+    assert.ok(paid >= (await scene.priceOf(1, 3)), `${paid} wei for ${pieces} pieces`);
+    assert.equal(await scene.flags(id), 0);
+  });
+
   it('charges who hangs up before cancelling for what was sent until then', async () => {
     const { backend, abortedAtMs } = observed(instantBackend({ pieceMs: 60 }));
     await scene.addNode({ backend });
