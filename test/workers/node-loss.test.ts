@@ -187,9 +187,6 @@ describe('workers/node: draining, killed, and through an outage', function () {
       );
     const before = await history();
     const outages = await network.database.outage.count();
-    // By what was measured of it, it isn't even tried for so short a deadline.
-    const quick = { tokensPerSecond: 1_000, measuredTokens: 1e6, measuredSeconds: 1e3 };
-    await network.database.node.update({ where: { id: nodeId }, data: quick });
     const { id } = await ask(30, 4);
     await network.killCoordinator();
     // The node misses the deadline meanwhile, and everybody is silent for long.
