@@ -60,6 +60,11 @@ const commonNodeEnv = z.object({
   PLX_NODE_KEYS: z.string().min(1),
   PLX_NODE_TIER: z.coerce.number().int().min(1).max(5),
   PLX_NODE_SLOTS: z.coerce.number().int().min(1).max(256).default(1),
+  /** Nodes of one operator that name the same machine share its slots; by default its own. */
+  PLX_MACHINE: z
+    .string()
+    .regex(/^[\w.:/+-]{1,120}$/)
+    .optional(),
   PLX_MODEL_ID: modelId,
   PLX_LOG_LEVEL: logLevel,
 });

@@ -99,6 +99,7 @@ function claims(config: NodeConfig, backend: Backend, tokensPerSecond: number): 
     engine: backend.engine,
     tokensPerSecond,
     slots: backend.slots,
+    ...(config.PLX_MACHINE === undefined ? {} : { machine: config.PLX_MACHINE }),
   };
 }
 

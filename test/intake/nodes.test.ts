@@ -190,6 +190,36 @@ describe('intake/nodes', () => {
     await deletePoolNodes(db.database, [keys.nodeId]);
   });
 
+  it('lets nodes of one operator share the slots of a machine, and nobody else', async () => {
+    const stranger = await generateNodeKeys();
+    const register = (of: NodeKeys, changed: object) => {
+      const body = registration({ machine: 'shared', ...changed }, of);
+      return registerNode(db.database, secret, signed(body, of));
+    };
+    await register(keys, { slots: 3 });
+    await register(others, { slots: 2 });
+    await register(stranger, { operatorId: 'other', slots: 4 });
+    const machines = await db.database.machine.findMany({
+      where: { name: 'shared' },
+      include: { slots: true },
+      orderBy: { operatorId: 'asc' },
+    });
+    assert.deepEqual(
+      machines.map(({ operatorId, slots }) => [operatorId, slots.length]),
+      [
+        ['op', 3],
+        ['other', 4],
+      ],
+    );
+    // What one of them has taken, the other hasn't got.
+    const lease = { unitId: 'u', dispatch: 1, leaseUntil: new Date(Date.now() + 60_000) };
+    const id = { machineId: machines[0]?.id ?? '', index: 0 };
+    await db.database.slot.update({ where: { machineId_index: id }, data: lease });
+    const free = async (nodeId: string) => (await readNode(db.database, nodeId))?.slotsFree;
+    assert.deepEqual([await free(keys.nodeId), await free(others.nodeId)], [2, 1]);
+    await deletePoolNodes(db.database, [keys.nodeId, others.nodeId, stranger.nodeId]);
+  });
+
   it('lets one operator have several nodes', async () => {
     await registerNode(db.database, secret, signed(registration()));
     await registerNode(db.database, secret, signed(registration({}, others), others));
