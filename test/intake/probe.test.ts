@@ -55,7 +55,7 @@ describe('intake/probe', () => {
     ['is active', { status: 'active' }],
     ['is draining', { status: 'draining' }],
     ['was removed', { status: 'removed' }],
-    ['is not due yet', { probeAfter: new Date(Date.now() + 60_000) }],
+    ['is not due yet', { probeAfter: new Date(Date.now() + 86_400_000) }],
     ['is silent', { lastSeenAt: new Date(Date.now() - 60_000) }],
     ['counts as offline', { isOnline: false }],
     ['has no backend', { isReady: false }],

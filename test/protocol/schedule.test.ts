@@ -105,7 +105,7 @@ describe('protocol/schedule chooseNode', () => {
       { numRuns: 500 },
     );
     // Situations where nothing ever fits would show nothing.
-    assert.ok(found > 50, `only ${found} of 500 situations had a fitting node`);
+    assert.ok(found > 15, `only ${found} of 500 situations had a fitting node`);
   });
 
   it('chooses the smallest that clears the deadline: by tier, then throughput', () => {
