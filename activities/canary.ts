@@ -1,7 +1,8 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { generateX25519Key } from '../crypto/keys.ts';
 import { rewrapRequest, sealRequest } from '../crypto/request.ts';
-import { inTransaction, type Database } from '../prisma/client.ts';
+import { inTransaction, sql, type Database } from '../prisma/client.ts';
+import { openUptime } from '../prisma/uptime.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { withNodeRecipient, wrapRecipient } from '../protocol/envelope.ts';
 import { CodedError, type ErrorCode } from '../protocol/errors.ts';
@@ -9,6 +10,7 @@ import type { ExecuteInput } from '../protocol/execute.ts';
 import { formatRequestId, type NodeId } from '../protocol/ids.ts';
 import {
   CANARY_DEADLINE_SECONDS,
+  CANARY_LOST_SECONDS,
   CANARY_MAX_TOKENS,
   probeBackoffSeconds,
 } from '../protocol/measure.ts';
@@ -19,6 +21,11 @@ import { dispatch, type DispatchDependencies } from './dispatch.ts';
 import { checkReturn, type CheckDependencies, type CheckInput } from './validate.ts';
 
 const SEED_MAX = 0x1_0000_0000;
+/**
+ * How long before a canary counts as lost its node was seen to be idle. A slot that was being
+ * reserved at that moment didn't show yet.
+ */
+const SINCE_CHOSEN_SECONDS = CANARY_LOST_SECONDS + 1;
 
 export interface CanaryInput {
   readonly nodeId: NodeId;
@@ -47,7 +54,7 @@ export type CanaryOutcome =
       readonly reason: ErrorCode;
       readonly nextTryInSeconds: number;
     }
-  /** The node isn't waiting for this canary any more, or an outage fell into it: nothing counts. */
+  /** Nothing counts: the node isn't waiting for it any more, or an outage or work fell into it. */
   | { readonly kind: 'superseded' };
 
 export interface CanaryDependencies extends DispatchDependencies, CheckDependencies {
@@ -63,10 +70,17 @@ interface NodeRow {
   started_at_ms: number;
 }
 
+/** Whether a node waits for the outcome of its canary of that number. */
+function awaits(nodeId: NodeId, probe: number) {
+  return sql`id = ${nodeId} AND status IN ('probing', 'active') AND probe = ${probe}
+    AND probe_until IS NOT NULL`;
+}
+
 /**
  * Draws a small request for one node and seals it as any other: to the node it has the form of
- * work. Nobody is charged for it, and it takes up no slot, since a node that is measured has none
- * to give. Run again, it draws another; only what comes of one of them counts.
+ * work. Nobody is charged for it, and it takes up no slot: a node that is probing has none to give,
+ * and one that is active is idle. Run again, it draws another; only what comes of one of them
+ * counts.
  *
  * @returns null when the node isn't waiting for this canary any more.
  */
@@ -77,8 +91,7 @@ export async function prepareCanary(
   const [row] = await dependencies.database.$queryRaw<NodeRow[]>`
     SELECT operator_id, model_id, model_digest, encryption_key, signing_key,
            extract(epoch FROM now())::float8 * 1000 AS started_at_ms
-    FROM node
-    WHERE id = ${nodeId} AND status = 'probing' AND probe = ${probe} AND probe_until IS NOT NULL`;
+    FROM node WHERE ${awaits(nodeId, probe)}`;
   if (!row) return null;
   const parameters: RequestParameters = {
     workloadClass: 'ai.inference',
@@ -124,14 +137,13 @@ export async function prepareCanary(
 
 /**
  * Looks at what came of a canary as Validate does, and writes down what follows: the node is
- * measured and active, or stays as it is and waits for its next canary. Once, however often it
- * runs.
+ * measured and active, or probing and waits for its next canary. Once, however often it runs.
  */
 export async function concludeCanary(
   dependencies: CanaryDependencies,
   input: CanaryReturn,
 ): Promise<CanaryOutcome> {
-  if (await fellIntoOutage(dependencies.database, input)) return { kind: 'superseded' };
+  if (await saysNothing(dependencies.database, input)) return { kind: 'superseded' };
   try {
     if (input.failure) throw new CodedError(input.failure);
     const { result } = await checkReturn(dependencies, { ...input, returned: input.returned });
@@ -149,21 +161,25 @@ export async function concludeCanary(
 /**
  * A canary that shares a moment with an outage says nothing of its node, as with any attempt: its
  * seconds would be the network's, and a node that is taken for that slow gets no work to show
- * otherwise.
+ * otherwise. So does one of an active node that got work since it was chosen for being idle: that
+ * work measures it.
  *
  * @returns whether it was one; the node is due for the next one then.
  */
-async function fellIntoOutage(
+async function saysNothing(
   database: Database,
   { nodeId, probe, startedAtMs }: CanaryReturn,
 ): Promise<boolean> {
   const due = await database.$executeRaw`
     UPDATE node SET probe_until = NULL, probe_after = now()
-    WHERE id = ${nodeId} AND status = 'probing' AND probe = ${probe} AND probe_until IS NOT NULL
+    WHERE ${awaits(nodeId, probe)}
       AND (EXISTS (SELECT FROM outage
                    WHERE ended_at >= to_timestamp(${startedAtMs}::float8 / 1000))
            OR EXISTS (SELECT FROM pulse
-                      WHERE beat_at < now() - make_interval(secs => ${OUTAGE_SECONDS}::float8)))`;
+                      WHERE beat_at < now() - make_interval(secs => ${OUTAGE_SECONDS}::float8))
+           OR (status = 'active' AND EXISTS (
+                 SELECT FROM dispatch WHERE dispatch.node_id = node.id AND reserved_at
+                   > probe_until - make_interval(secs => ${SINCE_CHOSEN_SECONDS}::float8))))`;
   return due > 0;
 }
 
@@ -175,8 +191,9 @@ function pass(
   return inTransaction(database, async (transaction) => {
     const passed = await transaction.$executeRaw`
       UPDATE node SET status = 'active', probe_failures = 0, probe_code = NULL, probe_until = NULL
-      WHERE id = ${nodeId} AND status = 'probing' AND probe = ${probe} AND probe_until IS NOT NULL`;
+      WHERE ${awaits(nodeId, probe)}`;
     if (passed === 0) return { kind: 'superseded' };
+    await openUptime(transaction, nodeId);
     await transaction.$queryRaw`
       SELECT measure_node(${nodeId}, ${tokens}::float8,
         extract(epoch FROM now())::float8 - ${startedAtMs}::float8 / 1000, TRUE)`;
@@ -195,13 +212,13 @@ function fail(
   return inTransaction(database, async (transaction) => {
     const [failed] = await transaction.$queryRaw<{ failures: number; known: string | null }[]>`
       SELECT probe_failures + 1 AS failures, probe_code AS known FROM node
-      WHERE id = ${nodeId} AND status = 'probing' AND probe = ${probe} AND probe_until IS NOT NULL
-      FOR UPDATE`;
+      WHERE ${awaits(nodeId, probe)} FOR UPDATE`;
     if (!failed) return { kind: 'superseded' };
     const nextTryInSeconds = probeBackoffSeconds(failed.failures);
     await transaction.$executeRaw`
-      UPDATE node SET probe_failures = ${failed.failures}, probe_code = ${reason},
-        probe_until = NULL, probe_after = now() + make_interval(secs => ${nextTryInSeconds}::float8)
+      UPDATE node SET status = 'probing', probe_code = ${reason},
+        probe_failures = ${failed.failures}, probe_until = NULL,
+        probe_after = now() + make_interval(secs => ${nextTryInSeconds}::float8)
       WHERE id = ${nodeId}`;
     // What goes on as it was isn't news.
     if (failed.known !== reason)

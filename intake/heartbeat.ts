@@ -1,9 +1,11 @@
 import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
-import { inTransaction, sql, type Database } from '../prisma/client.ts';
+import { inTransaction, sql, type Database, type Transaction } from '../prisma/client.ts';
 import { releaseSlots } from '../prisma/pool.ts';
+import { openUptime } from '../prisma/uptime.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { shortId, type NodeId } from '../protocol/ids.ts';
+import { PROBE_PAUSE_SECONDS } from '../protocol/measure.ts';
 import {
   transitionMessage,
   type Heartbeat,
@@ -11,10 +13,14 @@ import {
   type TransitionCode,
 } from '../protocol/presence.ts';
 import { heartbeatSchema } from '../protocol/presence-schema.ts';
+import type { NodeStatus } from '../protocol/schedule.ts';
 import { assertHeartbeatToken } from './nodes.ts';
 
 /** So long after an attempt was decided its node may not have heard of it. */
 const HEARD_SECONDS = 1;
+
+/** With these a node brings capacity, if it is ready. */
+const RETURNS: readonly TransitionCode[] = ['node.online', 'node.ready'];
 
 export interface PresenceDependencies {
   readonly database: Database;
@@ -25,8 +31,13 @@ export interface PresenceDependencies {
 interface Seen {
   readonly isReady: boolean;
   readonly isOnline: boolean;
+  readonly hasShown: boolean;
+  readonly hasWindow: boolean;
   readonly holdsOver: boolean;
 }
+
+/** Whether a node has shown that it can serve; one that drains may owe a canary still. */
+const HAS_SHOWN = sql`(status = 'active' OR (status = 'draining' AND probe_until IS NULL))`;
 
 /**
  * Notes that a node is alive, whether it can serve, and what it is done with. One statement while
@@ -55,17 +66,18 @@ export async function heartbeat(
   // No index has this column, so that the row stays where it is.
   const [seen] = await database.$queryRaw<Seen[]>`
     UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}
-    RETURNING is_ready AS "isReady",
-      is_online AND EXISTS (SELECT FROM node_uptime
-                            WHERE node_id = node.id AND ended_at IS NULL) AS "isOnline",
+    RETURNING is_ready AS "isReady", is_online AS "isOnline", ${HAS_SHOWN} AS "hasShown",
+      EXISTS (SELECT FROM node_uptime
+              WHERE node_id = node.id AND ended_at IS NULL) AS "hasWindow",
       EXISTS (SELECT ${over(running)} AND slot.machine_id = node.machine_id
                 AND attempt.node_id = node.id) AS "holdsOver"`;
   if (!seen) throw new CodedError('node.unknown');
   const freed = seen.holdsOver ? await freeOver(database, nodeId, running) : 0;
-  const isChanged = !seen.isOnline || seen.isReady !== ready;
+  const isChanged =
+    !seen.isOnline || seen.isReady !== ready || seen.hasWindow !== (ready && seen.hasShown);
   const codes = isChanged ? await appear(database, nodeId, ready) : [];
   for (const code of codes) logTransition(log, nodeId, code);
-  return ready && (freed > 0 || codes.length > 0);
+  return ready && (freed > 0 || codes.some((code) => RETURNS.includes(code)));
 }
 
 /** Slots of attempts that are over, and that their node doesn't name as running. */
@@ -102,7 +114,8 @@ async function freeOver(
 }
 
 /**
- * A node is online, with a window of uptime that is open, and ready or not.
+ * A node is online, ready or not; its uptime counts while it is ready and has shown that it can
+ * serve.
  *
  * @returns what is new.
  */
@@ -112,24 +125,46 @@ async function appear(
   ready: boolean,
 ): Promise<readonly TransitionCode[]> {
   return inTransaction(database, async (transaction) => {
-    const [node] = await transaction.$queryRaw<{ isReady: boolean }[]>`
-      SELECT is_ready AS "isReady" FROM node WHERE id = ${nodeId} FOR UPDATE`;
+    const [node] = await transaction.$queryRaw<Appearing[]>`
+      SELECT is_ready AS "isReady", is_online AS "isOnline", status, ${HAS_SHOWN} AS "hasShown"
+      FROM node WHERE id = ${nodeId} FOR UPDATE`;
     if (!node) return [];
-    // What kept it from passing its canary may be over.
-    await transaction.$executeRaw`
-      UPDATE node SET is_online = TRUE, is_ready = ${ready}, probe_after = now()
-      WHERE id = ${nodeId}`;
-    const opened = await transaction.$executeRaw`
-      INSERT INTO node_uptime (node_id) VALUES (${nodeId})
-      ON CONFLICT (node_id) WHERE ended_at IS NULL DO NOTHING`;
     const codes: TransitionCode[] = [];
-    if (opened > 0) codes.push('node.online');
+    if (!node.isOnline) codes.push('node.online');
     if (node.isReady !== ready) codes.push(ready ? 'node.ready' : 'node.backend_gone');
+    // What kept it from passing its canary may be over.
+    if (codes.length > 0)
+      await transaction.$executeRaw`
+        UPDATE node SET is_online = TRUE, is_ready = ${ready}, probe_after = least(probe_after,
+          now() + make_interval(secs => ${PROBE_PAUSE_SECONDS}::float8))
+        WHERE id = ${nodeId}`;
+    if (ready && node.hasShown) await openUptime(transaction, nodeId);
+    else {
+      const why = node.status === 'removed' ? 'node.removed' : 'node.probing';
+      const closed = await closeWindow(transaction, nodeId, ready ? why : 'node.backend_gone');
+      if (closed && ready) codes.push(why);
+    }
     await transaction.$executeRaw`
       INSERT INTO node_transition (node_id, code)
       SELECT ${nodeId}, code FROM unnest(${codes}::text[]) AS code`;
     return codes;
   });
+}
+
+interface Appearing extends Pick<Seen, 'isReady' | 'isOnline' | 'hasShown'> {
+  readonly status: NodeStatus;
+}
+
+/** @returns whether one was open. */
+async function closeWindow(
+  transaction: Transaction,
+  nodeId: NodeId,
+  code: TransitionCode,
+): Promise<boolean> {
+  const closed = await transaction.$executeRaw`
+    UPDATE node_uptime SET ended_at = greatest(began_at, now()), end_code = ${code}
+    WHERE node_id = ${nodeId} AND ended_at IS NULL`;
+  return closed > 0;
 }
 
 /**
@@ -149,7 +184,7 @@ export async function drain(
     WITH drained AS (
       UPDATE node SET status = 'draining',
         -- It owes the canary still, or draining would be a way around it.
-        probe_until = CASE status WHEN 'probing' THEN now() END
+        probe_until = CASE WHEN status = 'probing' OR probe_until > now() THEN now() END
       WHERE id = ${nodeId} AND status IN ('active', 'probing') RETURNING id)
     INSERT INTO node_transition (node_id, code) SELECT id, ${code} FROM drained`;
   if (drained > 0) logTransition(log, nodeId, code);

@@ -7,6 +7,8 @@ import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
 import {
+  isUnchanged,
+  PROBE_PAUSE_SECONDS,
   remeasure,
   type Measured,
   type MeasuredClaims,
@@ -110,54 +112,60 @@ async function store(transaction: Transaction, node: Registration): Promise<void
     INSERT INTO slot (machine_id, index)
     SELECT ${machineId}, generate_series(0, ${node.slots}::int - 1)
     ON CONFLICT (machine_id, index) DO NOTHING`;
-  const measured = await whatCounts(transaction, node, machineId);
+  const { measured, unchanged } = await whatCounts(transaction, node, machineId);
+  // Its first heartbeat takes it online.
   const stored = await transaction.$executeRaw`
     INSERT INTO node (id, name, operator_id, machine_id, slots, status, tier, claimed_tier,
                       workload_classes, model_id, model_digest, engine, tokens_per_second,
-                      claimed_tokens_per_second, signing_key, encryption_key, probe_after)
+                      claimed_tokens_per_second, signing_key, encryption_key, probe_after,
+                      is_online)
     VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${machineId}, ${node.slots},
             'probing', 1, ${node.tier}, ${[...node.workloadClasses]}::text[], ${node.modelId},
             ${node.modelDigest}, ${node.engine}, 0, ${node.tokensPerSecond},
-            decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'), now())
+            decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'), now(),
+            FALSE)
     ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, machine_id = EXCLUDED.machine_id,
       slots = EXCLUDED.slots, claimed_tier = EXCLUDED.claimed_tier,
       workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
       model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
       claimed_tokens_per_second = EXCLUDED.claimed_tokens_per_second,
-      encryption_key = EXCLUDED.encryption_key, is_full = FALSE, is_online = TRUE,
-      last_seen_at = now(),
+      encryption_key = EXCLUDED.encryption_key, is_full = FALSE, last_seen_at = now(),
       tier = least(node.tier, EXCLUDED.claimed_tier),
       measured_tokens = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_tokens END,
       measured_seconds = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_seconds END,
       status = CASE WHEN node.status = 'removed' THEN 'removed'
-                    WHEN ${measured} = 'keep' AND node.status <> 'probing'
-                      AND node.probe_until IS NULL THEN 'active'
+                    WHEN ${measured} = 'keep' AND (node.status = 'active'
+                      OR (node.status = 'draining' AND node.probe_until IS NULL)) THEN 'active'
                     ELSE 'probing' END,
-      probe_after = now(), probe_until = NULL
+      probe_after = least(node.probe_after,
+                          now() + make_interval(secs => ${PROBE_PAUSE_SECONDS}::float8)),
+      probe_until = CASE WHEN ${unchanged} AND node.probe_until > now() THEN node.probe_until END
     WHERE node.operator_id = EXCLUDED.operator_id`;
   if (stored === 0) throw new CodedError('node.operator_mismatch');
 }
 
-/** What of the node's measurement goes on to count; a new node has none. */
+/** What of the node's measurement goes on to count, and whether a canary under way still does. */
 async function whatCounts(
   transaction: Transaction,
   node: Registration,
   machineId: string,
-): Promise<Remeasure> {
+): Promise<{ readonly measured: Remeasure; readonly unchanged: boolean }> {
   const [known] = await transaction.$queryRaw<(MeasuredClaims & Measured)[]>`
     SELECT machine_id AS "machineId", model_digest AS "modelDigest", engine,
            claimed_tier AS tier, slots, encode(encryption_key, 'base64') AS "encryptionKey",
            measured_tokens AS tokens, measured_seconds AS seconds
     FROM node WHERE id = ${node.nodeId} FOR UPDATE`;
-  if (!known) return 'anew';
+  if (!known) return { measured: 'anew', unchanged: false };
   // PostgreSQL breaks base64 into lines.
-  const encryptionKey = known.encryptionKey.replaceAll('\n', '');
-  return remeasure({ ...known, encryptionKey }, { ...node, machineId });
+  const before = { ...known, encryptionKey: known.encryptionKey.replaceAll('\n', '') };
+  const claimed = { ...node, machineId };
+  return { measured: remeasure(before, claimed), unchanged: isUnchanged(before, claimed) };
 }
 
 /**
  * The machine that a node says it is on; without a name it is a machine of its own. A name belongs
- * to one operator, so nobody can take up the slots of another's machine.
+ * to one operator, whose nodes share its slots. Until operators sign for their nodes a stranger can
+ * name another operator and its machine, and take up slots there.
  */
 async function machineOf(transaction: Transaction, node: Registration): Promise<string> {
   const { operatorId, nodeId, machine: name = nodeId } = node;

@@ -143,8 +143,10 @@ interface NodeParams {
 function presenceRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
   app.post<NodeParams>('/v1/nodes/:nodeId/heartbeat', async (request, reply) => {
     const nodeId = nodeIdOf(request.params.nodeId);
-    if (await heartbeat(dependencies, nodeId, bearer(request), request.body))
+    if (await heartbeat(dependencies, nodeId, bearer(request), request.body)) {
       dependencies.onNodeSeen();
+      probeSoon(dependencies);
+    }
     return reply.code(204).send();
   });
   app.post<NodeParams>('/v1/nodes/:nodeId/drain', async (request) => {

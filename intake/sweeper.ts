@@ -3,7 +3,7 @@ import { inTransaction } from '../prisma/client.ts';
 import { freeLapsed } from './leases.ts';
 import { match, remind, type MatchDependencies } from './match.ts';
 import { markOffline } from './online.ts';
-import { probe } from './probe.ts';
+import { measureAgain, probe } from './probe.ts';
 import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
 
 const SWEEP_MS = 1_000;
@@ -31,6 +31,7 @@ const DUTIES: readonly Duty[] = [
   { name: 'free lapsed', everySeconds: 10, run: freeLapsed },
   { name: 'repair hints', everySeconds: 1, run: repairHints },
   { name: 'probe', everySeconds: 1, run: probe },
+  { name: 'measure again', everySeconds: 1, run: measureAgain },
   { name: 'remind', everySeconds: 1, run: remind },
 ];
 

@@ -12,7 +12,9 @@ const POOL_NODE = Prisma.sql`
          model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
          claimed_tier AS "claimedTier", claimed_tokens_per_second AS "claimedTokensPerSecond",
          probe_code AS "probeCode",
-         greatest(0, extract(epoch FROM probe_after - now()))::float8 AS "probeInSeconds",
+         CASE WHEN probe_until > now() THEN 0
+              ELSE greatest(0, extract(epoch FROM probe_after - now())) END::float8
+           AS "probeInSeconds",
          registered_at AS "registeredAt", last_seen_at AS "lastSeenAt",
          extract(epoch FROM now() - last_seen_at)::float8 AS "silentSeconds",
          is_online AS "isOnline", is_ready AS ready,

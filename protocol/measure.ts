@@ -58,7 +58,9 @@ export function attestedTier(
   return Math.max(1, Math.min(claimedTier, cleared));
 }
 
-const BACKOFF_SECONDS_MIN = 5;
+/** By nothing that it says can a node have its next canary sooner: each costs a workflow. */
+export const PROBE_PAUSE_SECONDS = 5;
+const BACKOFF_SECONDS_MIN = PROBE_PAUSE_SECONDS;
 const BACKOFF_SECONDS_MAX = 60;
 
 /**
@@ -70,6 +72,9 @@ export function probeBackoffSeconds(failures: number): number {
   // Bounded before the power: 2 to a large number is Infinity, which the minimum bears as well.
   return Math.min(BACKOFF_SECONDS_MIN * 2 ** Math.max(0, failures - 1), BACKOFF_SECONDS_MAX);
 }
+
+/** A node that is idle for so long is measured again: its latest sample may be an unlucky one. */
+export const REMEASURE_SECONDS = 15 * 60;
 
 /** A canary's request: as small as a request can be that still measures something. */
 export const CANARY_MAX_TOKENS = 24;
@@ -124,4 +129,16 @@ export function remeasure(known: MeasuredClaims & Measured, claimed: MeasuredCla
     return 'anew';
   const isMore = claimed.tier > known.tier || claimed.slots > known.slots;
   return isMore || known.encryptionKey !== claimed.encryptionKey ? 'probe' : 'keep';
+}
+
+/** Whether a node claims what it claimed before, so that a canary under way measures it still. */
+export function isUnchanged(known: MeasuredClaims, claimed: MeasuredClaims): boolean {
+  return (
+    known.machineId === claimed.machineId &&
+    known.modelDigest === claimed.modelDigest &&
+    known.engine === claimed.engine &&
+    known.tier === claimed.tier &&
+    known.slots === claimed.slots &&
+    known.encryptionKey === claimed.encryptionKey
+  );
 }

@@ -3,9 +3,11 @@ import type { UnitId } from './ids.ts';
 
 /** How a node comes and goes where nothing failed, by code, with a sentence for people. */
 const ARRIVALS = {
-  'node.online': 'It is online: its uptime counts.',
+  'node.online': 'It is online.',
   'node.ready': 'Its backend can serve again.',
   'node.left': 'It said goodbye, and is offline.',
+  'node.probing': 'It shows again that it can serve: until it has, no uptime counts.',
+  'node.removed': 'It was taken out of the pool.',
 } as const;
 
 /** What takes a node's capacity away: rows of docs/errors.md. */

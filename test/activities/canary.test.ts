@@ -17,6 +17,7 @@ import type { NodeId, UnitId } from '../../protocol/ids.ts';
 import { CANARY_DEADLINE_SECONDS } from '../../protocol/measure.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
+import { transitions } from '../support/presence.ts';
 import { seedInstant } from '../support/seeded.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
@@ -94,6 +95,60 @@ describe('activities/canary', () => {
     const failure = 'execute.node_lost';
     assert.equal((await conclude({ ...canary, failure })).kind, 'superseded');
     assert.deepEqual(await read(), node);
+  });
+
+  describe('of an active node', () => {
+    beforeEach(async () => {
+      const measured = { status: 'active', measuredTokens: 50, measuredSeconds: 100 };
+      await db.database.node.update({ where: { id: nodeId }, data: measured });
+    });
+
+    it('adds to what was measured, once, and the node stays active', async () => {
+      const { run, ...canary } = await prepared();
+      const returned = await run();
+      assert.equal((await conclude({ ...canary, returned })).kind, 'passed');
+      const node = await read();
+      assert.deepEqual([node.status, node.probeUntil], ['active', null]);
+      assert.ok(node.measuredSeconds >= 95 && node.measuredSeconds < 99, 'older ones count less');
+      assert.ok(node.tokensPerSecond > 0.5, 'faster than it was');
+      assert.ok(node.measuredAt > new Date(Date.now() - 30_000));
+      assert.equal((await conclude({ ...canary, returned })).kind, 'superseded');
+      assert.deepEqual(await read(), node);
+    });
+
+    it('has the node show again that it can serve, if it fails', async () => {
+      const { run: _run, ...canary } = await prepared();
+      const failed = { ...canary, failure: 'execute.backend_failed' } as const;
+      assert.equal((await conclude(failed)).kind, 'failed');
+      const node = await read();
+      assert.deepEqual([node.status, node.probeFailures], ['probing', 1]);
+      assert.deepEqual(await transitions(db.database, nodeId), ['node.canary_failed']);
+      assert.equal((await conclude(failed)).kind, 'superseded');
+      assert.deepEqual(await read(), node);
+    });
+
+    it('counts neither way when the node got work meanwhile', async () => {
+      const { run: _run, ...canary } = await prepared();
+      const unitId = `req_${'b'.repeat(64)}`;
+      await db.database.dispatch.create({ data: { unitId, dispatch: 1, nodeId, coordinator: '' } });
+      const failed = { ...canary, failure: 'dispatch.node_unreachable' } as const;
+      assert.equal((await conclude(failed)).kind, 'superseded');
+      const { status, probeFailures, probeUntil, measuredSeconds } = await read();
+      assert.deepEqual(
+        [status, probeFailures, probeUntil, measuredSeconds],
+        ['active', 0, null, 100],
+      );
+    });
+
+    it('is superseded once the node lost work', async () => {
+      const { run, ...canary } = await prepared();
+      const unitId = `req_${'c'.repeat(64)}` as UnitId;
+      await db.database.dispatch.create({ data: { unitId, dispatch: 1, nodeId, coordinator: '' } });
+      await reportFailure(db.database, { unitId, dispatch: 1, nodeId, code: 'execute.node_lost' });
+      const returned = await run();
+      assert.equal((await conclude({ ...canary, returned })).kind, 'superseded');
+      assert.equal((await read()).status, 'probing');
+    });
   });
 
   it('fails once, however often that is reported', async () => {

@@ -216,7 +216,7 @@ describe('gateway/explain', () => {
     const path = `/v1/nodes/${node.keys.nodeId}/explain`;
     assert.deepEqual(
       (await get(path)).events.map(({ code, message }) => [code, message]),
-      [['node.online', 'It is online: its uptime counts.']],
+      [['node.online', 'It is online.']],
     );
     const { nodeId } = node.keys;
     const code = 'node.backend_gone';

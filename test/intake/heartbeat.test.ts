@@ -9,8 +9,8 @@ import { heartbeatToken } from '../../intake/nodes.ts';
 import { markOffline } from '../../intake/online.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import { formatNodeId, type NodeId } from '../../protocol/ids.ts';
-import type { RunningAttempt } from '../../protocol/presence.ts';
-import { addPoolNode } from '../support/pool.ts';
+import type { RunningAttempt, TransitionCode } from '../../protocol/presence.ts';
+import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
 import { age, transitions, windows } from '../support/presence.ts';
 import { intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
@@ -33,7 +33,7 @@ describe('intake/heartbeat', () => {
   beforeEach(async () => {
     db = await freshDatabase();
     await seedInstant(db.database);
-    nodeId = await addPoolNode(db.database, { slots: 2 });
+    nodeId = await addPoolNode(db.database, { slots: 2, isOnline: false });
     token = heartbeatToken(secret, nodeId);
   });
   afterEach(() => db.close());
@@ -115,16 +115,76 @@ describe('intake/heartbeat', () => {
     assert.equal(await beat(), false);
     const codes = ['node.online', 'node.backend_gone', 'node.ready'];
     assert.deepEqual(await transitions(db.database, nodeId), codes);
-    assert.equal((await windows(db.database, nodeId)).length, 1);
+    const [before, now, ...more] = await windows(db.database, nodeId);
+    assert.equal(before?.endCode, 'node.backend_gone');
+    assert.ok(before?.endedAt && now && now.beganAt >= before.endedAt);
+    assert.deepEqual([now.endedAt, more], [null, []]);
     assert.equal((await schedule(db.database, 'http://127.0.0.1:1', input)).kind, 'assigned');
   });
 
-  it('opens a new window when a node comes back, whatever it says first', async () => {
+  /** What keeps it from serving, and the code of why its window ends. */
+  const unable: [string, PoolNodeData, TransitionCode][] = [
+    ['is probing', { status: 'probing' }, 'node.probing'],
+    ['drains and owes a canary', { status: 'draining', probeUntil: new Date() }, 'node.probing'],
+    ['was removed', { status: 'removed' }, 'node.removed'],
+  ];
+  for (const [what, data, code] of unable) {
+    it(`opens no window for a node that ${what}, until it is active`, async () => {
+      await db.database.node.update({ where: { id: nodeId }, data });
+      for (const ready of [true, true, false, false, true, true]) await beat(ready);
+      assert.deepEqual(await windows(db.database, nodeId), []);
+      const codes = ['node.online', 'node.backend_gone', 'node.ready'];
+      assert.deepEqual(await transitions(db.database, nodeId), codes);
+      const shown = { status: 'active', probeUntil: null };
+      await db.database.node.update({ where: { id: nodeId }, data: shown });
+      await Promise.all([beat(), beat()]);
+      const [window, ...more] = await windows(db.database, nodeId);
+      assert.deepEqual([window?.endedAt, more], [null, []]);
+      assert.deepEqual(await transitions(db.database, nodeId), codes);
+    });
+
+    it(`closes the window of a node that ${what}, once`, async () => {
+      await beat();
+      await age(db.database, nodeId, 60);
+      await db.database.node.update({ where: { id: nodeId }, data });
+      await Promise.all([beat(), beat(), beat()]);
+      const [window, ...more] = await windows(db.database, nodeId);
+      assert.deepEqual([window?.endCode, more], [code, []]);
+      assert.ok(window?.endedAt && +window.endedAt - +window.beganAt > 50_000);
+      assert.deepEqual(await transitions(db.database, nodeId), ['node.online', code]);
+    });
+  }
+
+  it('lets no flip of a probing node bring its next canary near', async () => {
+    const probeAfter = new Date(Date.now() + 60_000);
+    const data = { status: 'probing', probeFailures: 5, probeAfter };
+    await db.database.node.update({ where: { id: nodeId }, data });
+    await beat();
+    const first = (await row()).probeAfter;
+    const inMs = +first - Date.now();
+    assert.ok(inMs > 3_000 && inMs <= 5_500, String(inMs));
+    for (const ready of [false, true, false, true]) await beat(ready);
+    await leave(dependencies(), nodeId, token);
+    await beat();
+    assert.deepEqual((await row()).probeAfter, first, 'nor put it off');
+  });
+
+  it('owes the canary that was under way when it began to drain', async () => {
+    const probeUntil = new Date(Date.now() + 60_000);
+    await db.database.node.update({ where: { id: nodeId }, data: { probeUntil } });
+    await beat();
+    await drain(dependencies(), nodeId, token);
+    await beat();
+    assert.equal((await windows(db.database, nodeId))[0]?.endCode, 'node.probing');
+  });
+
+  it('opens a new window when a node comes back and can serve', async () => {
     await beat();
     await age(db.database, nodeId, 60);
     assert.deepEqual(await markOffline({ database: db.database, log }), [nodeId]);
     assert.equal(await beat(false), false);
     assert.equal((await row()).isOnline, true);
+    assert.equal((await windows(db.database, nodeId)).length, 1);
     assert.equal(await beat(), true);
     const [before, now, ...more] = await windows(db.database, nodeId);
     assert.equal(before?.endCode, 'node.heartbeat_lost');
@@ -179,13 +239,18 @@ describe('intake/heartbeat', () => {
     const attempt = await assigned();
     for (const _ of [1, 2]) assert.deepEqual(await drain(dependencies(), nodeId, token), [attempt]);
     assert.equal((await row()).status, 'draining');
-    await reportFailure(db.database, { ...attempt, nodeId, code: 'execute.node_lost' });
-    assert.deepEqual(await drain(dependencies(), nodeId, token), []);
     // It goes on telling that it is there, and stays in its window.
     assert.equal(await beat(), false);
-    assert.equal((await row()).status, 'draining');
-    assert.deepEqual(await transitions(db.database, nodeId), ['node.online', 'node.draining']);
     assert.equal((await windows(db.database, nodeId))[0]?.endedAt, null);
+    await reportFailure(db.database, { ...attempt, nodeId, code: 'execute.node_lost' });
+    assert.deepEqual(await drain(dependencies(), nodeId, token), []);
+    // Now it owes a canary.
+    assert.equal(await beat(), false);
+    assert.equal((await row()).status, 'draining');
+    const codes = ['node.online', 'node.draining', 'node.probing'];
+    assert.deepEqual(await transitions(db.database, nodeId), codes);
+    const [window, ...more] = await windows(db.database, nodeId);
+    assert.deepEqual([window?.endCode, more], ['node.probing', []]);
   });
 
   it('leaves a removed node removed when it drains', async () => {

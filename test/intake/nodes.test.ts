@@ -3,7 +3,7 @@ import { createSecretKey, randomBytes, sign } from 'node:crypto';
 import pino from 'pino';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
-import { drain } from '../../intake/heartbeat.ts';
+import { drain, heartbeat } from '../../intake/heartbeat.ts';
 import { registerNode } from '../../intake/nodes.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
@@ -12,6 +12,7 @@ import { seedOperators } from '../../workers/embedded/seed.ts';
 import type { UnitId } from '../../protocol/ids.ts';
 import { readNode } from '../../prisma/pool.ts';
 import { deletePoolNodes } from '../support/pool.ts';
+import { transitions } from '../support/presence.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const secret = createSecretKey(randomBytes(32));
@@ -112,7 +113,7 @@ describe('intake/nodes', () => {
         [node.status, node.tier, node.measuredSeconds, node.tokensPerSecond],
         [status, tier, seconds, 50],
       );
-      assert.ok(node.probeAfter > new Date(0), 'it is due at once');
+      assert.ok(node.probeAfter <= new Date(), 'it is due at once');
       await deletePoolNodes(db.database, [others.nodeId]);
     });
 
@@ -136,6 +137,47 @@ describe('intake/nodes', () => {
     async function drained(): Promise<void> {
       await drain(at(), others.nodeId, await register());
     }
+
+    const read = () => db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } });
+    const inSeconds = async () => (Number((await read()).probeAfter) - Date.now()) / 1_000;
+
+    it('gets no other one by registering again, unless its claims changed', async () => {
+      const probeUntil = new Date(Date.now() + 60_000);
+      await register();
+      const states = [{}, { ...measured, status: 'active' }];
+      for (const state of states) {
+        await update({ ...state, probeUntil });
+        for (const same of [{}, { name: 'x', tokensPerSecond: 1e5 }]) {
+          await register(same);
+          assert.deepEqual((await read()).probeUntil, probeUntil);
+        }
+      }
+      assert.equal((await read()).status, 'active', 'it is measured again, and stays in the pool');
+      await register({ slots: 3 });
+      const { status: now, probeUntil: underWay } = await read();
+      assert.deepEqual([now, underWay], ['probing', null]);
+    });
+
+    it('does not bring its next one near by registering again, whatever it claims', async () => {
+      await register();
+      await update({ probeFailures: 5, probeAfter: new Date(Date.now() + 60_000) });
+      for (const changed of [{}, { engine: 'instant/2' }, { engine: 'instant/3' }]) {
+        await register(changed);
+        const wait = await inSeconds();
+        assert.ok(wait > 2 && wait <= 5, String(wait));
+      }
+    });
+
+    it('is offline until its first heartbeat', async () => {
+      const token = await register();
+      assert.equal((await read()).isOnline, false);
+      await heartbeat(at(), others.nodeId, token, { ready: true, running: [] });
+      assert.equal((await read()).isOnline, true);
+      await register();
+      assert.equal((await read()).isOnline, true);
+      const codes = await transitions(db.database, others.nodeId);
+      assert.deepEqual(codes.slice(-1), ['node.online']);
+    });
 
     it('does not get around it by draining', async () => {
       await register({ slots: 1 });
@@ -220,18 +262,6 @@ describe('intake/nodes', () => {
     await deletePoolNodes(db.database, [keys.nodeId, others.nodeId, stranger.nodeId]);
   });
 
-  it('lets one operator have several nodes', async () => {
-    await registerNode(db.database, secret, signed(registration()));
-    await registerNode(db.database, secret, signed(registration({}, others), others));
-    const operator = await db.database.operator.findUnique({
-      where: { id: 'op' },
-      include: { nodes: true },
-    });
-    const ids = operator?.nodes.map(({ id }) => id).toSorted();
-    assert.deepEqual(ids, [keys.nodeId, others.nodeId].toSorted());
-    await deletePoolNodes(db.database, [others.nodeId]);
-  });
-
   it('refuses who does not hold the key, or signs something else', async () => {
     const cases: [object, ErrorCode][] = [
       [signed(registration(), others), 'node.registration_refused'],
@@ -259,10 +289,8 @@ describe('intake/nodes', () => {
       ['removed', 'removed'],
     ] as const) {
       await registerNode(db.database, secret, signed(registration()));
-      await db.database.node.update({
-        where: { id: keys.nodeId },
-        data: { ...measured, status: before },
-      });
+      const data = { ...measured, status: before };
+      await db.database.node.update({ where: { id: keys.nodeId }, data });
       await registerNode(db.database, secret, signed(registration()));
       const node = await db.database.node.findUniqueOrThrow({ where: { id: keys.nodeId } });
       assert.equal(node.status, after);

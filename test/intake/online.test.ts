@@ -47,6 +47,14 @@ describe('intake/online', () => {
     assert.deepEqual(await transitions(db.database, nodeId), ['node.heartbeat_lost']);
   });
 
+  it('takes a silent node offline that has no window', async () => {
+    await db.database.nodeUptime.deleteMany();
+    await age(db.database, nodeId, 60);
+    assert.deepEqual(await mark(), [nodeId]);
+    assert.deepEqual(await windows(db.database, nodeId), []);
+    assert.deepEqual(await transitions(db.database, nodeId), ['node.heartbeat_lost']);
+  });
+
   it('ends no window before it began', async () => {
     await db.database.node.update({
       where: { id: nodeId },

@@ -4,6 +4,7 @@ import { executeLimits } from '../../protocol/execute.ts';
 import {
   attestedTier,
   blend,
+  isUnchanged,
   CANARY_DEADLINE_SECONDS,
   CANARY_LOST_SECONDS,
   canaryLimits,
@@ -130,6 +131,12 @@ describe('protocol/measure', () => {
     it(`lets what was measured ${expected} for ${JSON.stringify(changed)}`, () => {
       assert.equal(remeasure(known, { ...known, ...changed }), expected);
     });
+
+  it('knows a node that claims what it claimed', () => {
+    assert.ok(isUnchanged(known, { ...known }));
+    for (const [changed] of changes.slice(1))
+      assert.ok(!isUnchanged(known, { ...known, ...changed }), JSON.stringify(changed));
+  });
 
   it('measures anew what was never measured', () => {
     assert.equal(remeasure({ ...known, ...NEVER }, known), 'anew');

@@ -82,7 +82,8 @@ export const FAULT_CASES: readonly FaultCase[] = [
     ends: ['TIMED_OUT'],
     slot: 'at once',
     status: 'probing',
-    uptime: ONLINE,
+    // Its next heartbeat ends it: it has lost work.
+    uptime: ['node.probing'],
   },
   {
     fault: 'lies about decrypt time',

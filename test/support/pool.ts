@@ -41,6 +41,7 @@ export async function addPoolNode(database: Database, changed: PoolNodeData = {}
       engine: 'instant/1',
       tokensPerSecond,
       claimedTokensPerSecond: tokensPerSecond,
+      measuredAt: new Date(Date.now() - 60_000),
       signingKey: key,
       encryptionKey: key,
       ...changed,

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { FAULT_CASES, ONLINE, type FaultCase } from '../support/fault-cases.ts';
 import { auditSlots, FaultScene, PROMPT, type SlotRelease } from '../support/fault-scene.ts';
 import type { FaultName } from '../support/faulty-node.ts';
 import { startInLanes } from '../support/lanes.ts';
 import { balances } from '../support/seeded.ts';
+import { until } from '../support/until.ts';
 
 /** As many as two cores can run without being the fault themselves. */
 const AT_ONCE = 4;
@@ -50,6 +52,10 @@ async function check(scene: FaultScene, testCase: FaultCase): Promise<void> {
   }
   const { status, uptime } = testCase;
   const [{ nodeId }] = scene.faulty as [(typeof scene.faulty)[number]];
+  const isAsExpected = async () =>
+    isDeepStrictEqual(await scene.standing(nodeId), { status, uptime });
+  // Whatever it is when that takes too long is told by the comparison.
+  await until(isAsExpected, 'its status and uptime', 10).catch(() => undefined);
   assert.deepEqual(await scene.standing(nodeId), { status, uptime });
   const healthy = await scene.standing(scene.healthy.keys.nodeId);
   assert.deepEqual(healthy, { status: 'active', uptime: ONLINE });
