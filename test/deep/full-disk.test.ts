@@ -2,12 +2,15 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LaunchedNetwork, until } from '../support/launched-network.ts';
 import { mountDisk, unmount } from '../support/small-disk.ts';
 
 /** Room for a new network, with what its first requests take. */
 const DISK_MIB = 400;
 const CHUNK_BYTES = 1024 * 1024;
+/** How long the network meets requests with a full disk. */
+const FULL_MS = 10_000;
 
 /** Writes until nothing more fits. */
 async function fill(path: string): Promise<void> {
@@ -53,11 +56,12 @@ describe('full disk', function () {
     const isFull = /The disk of \S+ is nearly full \(0 MiB free\): make room there/g;
     const hasRoom = /The disk of \S+ has room again\./g;
     await until(() => count(isFull) > 0, 'nothing was said of the full disk');
-    // It may fail, or meet a part that is just being started again.
-    await running.ask(4).then(
-      ({ response }) => response.text(),
-      () => '',
-    );
+    // It may fail, meet a part that is just being started again, or wait for room.
+    const asked = running
+      .ask(4)
+      .then(({ response }) => response.text())
+      .catch(() => '');
+    await Promise.race([asked, sleep(FULL_MS)]);
     assert.equal(count(hasRoom), 0);
 
     await rm(filler);
@@ -67,6 +71,8 @@ describe('full disk', function () {
     const { id, response: answer } = await running.ask(8);
     assert.match(await answer.text(), /data: \[DONE\]\s*$/);
     await running.assertCompletedOnce(id);
+    // Whatever became of it, it has ended.
+    await asked;
     assert.equal(count(isFull), 1);
     assert.equal(count(hasRoom), 1);
     assert.ok(running.isRunning());
