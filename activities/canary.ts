@@ -15,12 +15,12 @@ import {
   probeBackoffSeconds,
 } from '../protocol/measure.ts';
 import { OUTAGE_SECONDS } from '../protocol/outage.ts';
-import { complexityTokens, type RequestParameters } from '../protocol/receive.ts';
+import { complexityTokens, SEED_END, type RequestParameters } from '../protocol/receive.ts';
+import { assignment, type AssignmentRow } from './assignment.ts';
 import { canaryPrompt } from './canary-prompt.ts';
 import { dispatch, type DispatchDependencies } from './dispatch.ts';
 import { checkReturn, type CheckDependencies, type CheckInput } from './validate.ts';
 
-const SEED_MAX = 0x1_0000_0000;
 /**
  * How long before a canary counts as lost its node was seen to be idle. A slot that was being
  * reserved at that moment didn't show yet.
@@ -61,12 +61,9 @@ export interface CanaryDependencies extends DispatchDependencies, CheckDependenc
   readonly database: Database;
 }
 
-interface NodeRow {
-  operator_id: string;
+interface NodeRow extends AssignmentRow {
   model_id: string;
   model_digest: string;
-  encryption_key: Uint8Array;
-  signing_key: Uint8Array;
   started_at_ms: number;
 }
 
@@ -89,7 +86,7 @@ export async function prepareCanary(
   { nodeId, probe }: CanaryInput,
 ): Promise<PreparedCanary | null> {
   const [row] = await dependencies.database.$queryRaw<NodeRow[]>`
-    SELECT operator_id, model_id, model_digest, encryption_key, signing_key,
+    SELECT id, operator_id, model_id, model_digest, encryption_key, signing_key,
            extract(epoch FROM now())::float8 * 1000 AS started_at_ms
     FROM node WHERE ${awaits(nodeId, probe)}`;
   if (!row) return null;
@@ -103,14 +100,9 @@ export async function prepareCanary(
     stream: false,
     seed: null,
   };
-  const node = {
-    nodeId,
-    operatorId: row.operator_id,
-    encryptionKey: Buffer.from(row.encryption_key).toString('base64'),
-    signingKey: Buffer.from(row.signing_key).toString('base64'),
-  };
-  const attempt = { unitId: formatRequestId(randomBytes(32)), dispatch: 1, node };
-  const seed = randomInt(SEED_MAX);
+  const unitId = formatRequestId(randomBytes(32));
+  const attempt = { unitId, dispatch: 1, node: assignment(row) };
+  const seed = randomInt(SEED_END);
   const messages = [{ role: 'user', content: canaryPrompt() }];
   const payload = canonicalBytes({ messages, temperature: 1, topP: 1, stop: [] });
   // Its requester is nobody: what the node seals to this key only the coordinator reads.

@@ -13,14 +13,13 @@ import { formatRequestId, type RequestId } from '../protocol/ids.ts';
 import {
   complexityTokens,
   promptTokensMax,
+  SEED_END,
   type AcceptedInference,
   type IntakeCall,
 } from '../protocol/receive.ts';
 import { priceWei } from '../protocol/settle.ts';
 import { LOST_LEASE_SECONDS } from './report-failure.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
-
-const SEED_MAX = 0x1_0000_0000;
 
 /** How a request ends that has no workflow to end it. */
 interface EndWithoutRun {
@@ -96,7 +95,7 @@ export async function receive(
     envelope,
     payloadBytes,
     modelDigest: model.digest,
-    seed: parameters.seed ?? randomInt(SEED_MAX),
+    seed: parameters.seed ?? randomInt(SEED_END),
     complexity: complexityTokens(payloadBytes, parameters.maxTokens),
     price,
     reservedWei: row.reserved_wei,

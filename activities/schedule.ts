@@ -3,12 +3,14 @@ import { executeLimits } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
 import {
+  CANDIDATES_MAX,
   chooseNode,
   ONLINE_SECONDS,
   waitingPlaceMs,
   type Candidate,
   type Requirements,
 } from '../protocol/schedule.ts';
+import { assignment, type AssignmentRow } from './assignment.ts';
 
 /** A node that has a slot reserved for one attempt. Its keys are public: SPKI DER in base64. */
 export interface Assignment {
@@ -34,20 +36,14 @@ export type ScheduleResult =
   /** Its deadline elapsed, or the request was ended from outside meanwhile. */
   | { readonly kind: 'elapsed' };
 
-/** How many qualifying nodes are shown to the pure decision (design §6). */
-const CANDIDATES_MAX = 16;
 /** After an execution's outer limit, until its slot is taken back from a node that said nothing. */
 const LEASE_GRACE_SECONDS = 5;
 
-interface CandidateRow {
-  id: NodeId;
-  operator_id: string;
+interface CandidateRow extends AssignmentRow {
   tier: number;
   workload_classes: string[];
   model_digest: string;
   tokens_per_second: number;
-  encryption_key: Uint8Array;
-  signing_key: Uint8Array;
   is_reserved: boolean;
 }
 
@@ -285,14 +281,5 @@ function candidate(row: CandidateRow): Candidate {
     ready: true,
     freeSlots: 1,
     throughputPerSecond: row.tokens_per_second,
-  };
-}
-
-function assignment(row: CandidateRow): Assignment {
-  return {
-    nodeId: row.id,
-    operatorId: row.operator_id,
-    encryptionKey: Buffer.from(row.encryption_key).toString('base64'),
-    signingKey: Buffer.from(row.signing_key).toString('base64'),
   };
 }

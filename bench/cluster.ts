@@ -166,7 +166,8 @@ async function startPostgresWithStatistics(
   return postgres;
 }
 
-async function query<Row extends object>(url: string, sql: string): Promise<Row[]> {
+/** Sends one statement over a connection of its own. */
+export async function query<Row extends object>(url: string, sql: string): Promise<Row[]> {
   const client = new Client({ connectionString: url });
   await client.connect();
   const { rows } = await client.query<Row>(sql);

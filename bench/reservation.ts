@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { Client } from 'pg';
 import { reserve, type ScheduleInput } from '../activities/schedule.ts';
 import { openDatabase, type Database } from '../prisma/client.ts';
 import { migrate } from '../prisma/migrate.ts';
 import type { UnitId } from '../protocol/ids.ts';
 import { seed, seedOperators } from '../workers/embedded/seed.ts';
+import { query } from './cluster.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
 import { percentile } from './statistics.ts';
 
@@ -49,10 +49,7 @@ export async function measureReservations(
 
 async function openPool(databaseUrl: string, nodes: number): Promise<{ database: Database }> {
   const name = `pool_${nodes}`;
-  const admin = new Client({ connectionString: databaseUrl });
-  await admin.connect();
-  await admin.query(`CREATE DATABASE ${name}`);
-  await admin.end();
+  await query(databaseUrl, `CREATE DATABASE ${name}`);
   const url = new URL(databaseUrl);
   url.pathname = `/${name}`;
   await migrate(url.href);

@@ -5,6 +5,7 @@ import { releaseSlots } from '../prisma/pool.ts';
 import { openUptime } from '../prisma/uptime.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { shortId, type NodeId } from '../protocol/ids.ts';
+import { firstIssue } from '../protocol/issues.ts';
 import { PROBE_PAUSE_SECONDS } from '../protocol/measure.ts';
 import {
   transitionMessage,
@@ -57,11 +58,7 @@ export async function heartbeat(
   const { database, channelSecret, log } = dependencies;
   assertHeartbeatToken(channelSecret, nodeId, token);
   const parsed = heartbeatSchema.safeParse(body);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    const detail = `${issue?.path.join('.')}: ${issue?.message}`;
-    throw new CodedError('node.heartbeat_invalid', detail);
-  }
+  if (!parsed.success) throw new CodedError('node.heartbeat_invalid', firstIssue(parsed.error));
   const { ready, running } = parsed.data;
   // No index has this column, so that the row stays where it is.
   const [seen] = await database.$queryRaw<Seen[]>`

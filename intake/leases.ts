@@ -1,7 +1,7 @@
-import type { Logger } from 'pino';
-import type { Database } from '../prisma/client.ts';
-import { releaseSlots, type AttemptKey } from '../prisma/pool.ts';
+import { releaseSlots } from '../prisma/pool.ts';
 import { shortId } from '../protocol/ids.ts';
+import type { RunningAttempt } from '../protocol/presence.ts';
+import type { BackgroundDependencies } from './background.ts';
 
 /**
  * Frees slots whose lease ran out after their attempt was decided or their request ended: Schedule
@@ -13,11 +13,8 @@ import { shortId } from '../protocol/ids.ts';
 export async function freeLapsed({
   database,
   log,
-}: {
-  readonly database: Database;
-  readonly log: Logger;
-}): Promise<number> {
-  const lapsed = await database.$queryRaw<AttemptKey[]>`
+}: Pick<BackgroundDependencies, 'database' | 'log'>): Promise<number> {
+  const lapsed = await database.$queryRaw<RunningAttempt[]>`
     SELECT slot.unit_id AS "unitId", slot.dispatch FROM slot
     WHERE lease_until < now()
       AND (EXISTS (SELECT FROM dispatch AS attempt

@@ -1,5 +1,4 @@
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
-import type { Logger } from 'pino';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import { reserve, type ScheduleInput } from '../activities/schedule.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { DISPATCH_BUDGET } from '../protocol/dispatch.ts';
@@ -7,6 +6,7 @@ import { shortId, type UnitId } from '../protocol/ids.ts';
 import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import type { wakeSignal } from '../workflows/unit.ts';
+import type { BackgroundDependencies } from './background.ts';
 
 /** Any number that all coordinators share: one of them matches at a time. */
 const MATCH_LOCK = 5_074_822;
@@ -15,12 +15,6 @@ const ROUND_MAX = 64;
 /** After this a signal counts as lost: taking note of one is a matter of milliseconds. */
 const SIGNAL_AGAIN_SECONDS = 5;
 const WAKE: (typeof wakeSignal)['name'] = 'wake';
-
-export interface MatchDependencies {
-  readonly database: Database;
-  readonly client: Client;
-  readonly log: Logger;
-}
 
 interface WaitingRow {
   unit_id: UnitId;
@@ -42,7 +36,7 @@ export interface Matched {
  * meanwhile leave such slots alone (`activities/schedule.ts`), so nothing is lost by being slow.
  * Their workflows are told afterwards: if that is lost, `remind` tells them again.
  */
-export async function match(dependencies: MatchDependencies): Promise<Matched> {
+export async function match(dependencies: BackgroundDependencies): Promise<Matched> {
   const { database, log } = dependencies;
   const { assigned, anyWaiting } = await inTransaction(database, async (transaction) => {
     // Not only tried: a round that has begun before the slot was freed may have missed it.
@@ -64,7 +58,7 @@ export async function match(dependencies: MatchDependencies): Promise<Matched> {
 }
 
 /** Tells units again that they have a node, if they took no note of it. @returns which. */
-export async function remind(dependencies: MatchDependencies): Promise<readonly UnitId[]> {
+export async function remind(dependencies: BackgroundDependencies): Promise<readonly UnitId[]> {
   const rows = await dependencies.database.$queryRaw<WaitingRow[]>`
     SELECT unit_id FROM waiting
     WHERE assigned_at < now() - make_interval(secs => ${SIGNAL_AGAIN_SECONDS}::float8)
@@ -111,7 +105,7 @@ function matchable(transaction: Transaction): Promise<WaitingRow[]> {
 
 /** What is wrong with one unit keeps neither those behind it nor those before it. */
 async function isAssigned(
-  { database, log }: MatchDependencies,
+  { database, log }: BackgroundDependencies,
   { unit_id: unitId, input, coordinator }: WaitingRow,
 ): Promise<boolean> {
   try {
@@ -142,7 +136,10 @@ async function isAnyWaiting(transaction: Transaction): Promise<boolean> {
   return row?.any ?? false;
 }
 
-async function tell({ client, database, log }: MatchDependencies, unitId: UnitId): Promise<void> {
+async function tell(
+  { client, database, log }: BackgroundDependencies,
+  unitId: UnitId,
+): Promise<void> {
   try {
     await client.workflow.getHandle(unitId).signal(WAKE);
     await database.$executeRaw`

@@ -6,6 +6,7 @@ import { inTransaction, type Database, type Transaction } from '../prisma/client
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
+import { firstIssue } from '../protocol/issues.ts';
 import {
   isUnchanged,
   PROBE_PAUSE_SECONDS,
@@ -71,13 +72,7 @@ export async function registerNode(
   body: unknown,
 ): Promise<string> {
   const parsed = signedRegistrationSchema.safeParse(body);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw new CodedError(
-      'node.registration_invalid',
-      `${issue?.path.join('.')}: ${issue?.message}`,
-    );
-  }
+  if (!parsed.success) throw new CodedError('node.registration_invalid', firstIssue(parsed.error));
   const { registration, signature } = parsed.data;
   assertAuthentic(registration, signature);
   await inTransaction(database, (transaction) => store(transaction, registration));

@@ -1,9 +1,8 @@
-import type { Logger } from 'pino';
-import type { Database } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { OUTAGE_SECONDS } from '../protocol/outage.ts';
 import type { TransitionCode } from '../protocol/presence.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
+import type { BackgroundDependencies } from './background.ts';
 import { logTransition } from './heartbeat.ts';
 
 /**
@@ -15,10 +14,7 @@ import { logTransition } from './heartbeat.ts';
 export async function markOffline({
   database,
   log,
-}: {
-  readonly database: Database;
-  readonly log: Logger;
-}): Promise<readonly NodeId[]> {
+}: Pick<BackgroundDependencies, 'database' | 'log'>): Promise<readonly NodeId[]> {
   const code: TransitionCode = 'node.heartbeat_lost';
   const rows = await database.$queryRaw<{ nodeId: NodeId }[]>`
     WITH lost AS (

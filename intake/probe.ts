@@ -1,7 +1,6 @@
-import { WorkflowExecutionAlreadyStartedError, type Client } from '@temporalio/client';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
-import type { Logger } from 'pino';
-import { sql, type Database } from '../prisma/client.ts';
+import { sql } from '../prisma/client.ts';
 import { shortId, type NodeId } from '../protocol/ids.ts';
 import {
   CANARY_LOST_SECONDS,
@@ -11,18 +10,13 @@ import {
 import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import type { canary } from '../workflows/canary.ts';
+import type { BackgroundDependencies } from './background.ts';
 
 /** Canaries that one round starts at most; the next one goes on. */
 const ROUND_MAX = 64;
 /** A sweep isn't held up by a Temporal that doesn't answer. */
 const START_MS_MAX = 3_000;
 const NODE = defineSearchAttributeKey('plxNode', 'KEYWORD');
-
-export interface ProbeDependencies {
-  readonly database: Database;
-  readonly client: Client;
-  readonly log: Logger;
-}
 
 interface Due {
   readonly id: NodeId;
@@ -47,15 +41,12 @@ const MAY_START = sql`
  *
  * @returns the nodes in question.
  */
-export async function probe(dependencies: ProbeDependencies): Promise<readonly NodeId[]> {
-  const due = await dependencies.database.$queryRaw<Due[]>`
-    UPDATE node SET ${UNDER_WAY}
-    FROM (SELECT id FROM node WHERE status = 'probing' AND ${MAY_START}
-          ORDER BY probe_after LIMIT ${ROUND_MAX} FOR UPDATE SKIP LOCKED) AS due
-    WHERE node.id = due.id
-    RETURNING node.id, node.probe`;
-  await Promise.all(due.map((node) => start(dependencies, node)));
-  return due.map(({ id }) => id);
+export async function probe(dependencies: BackgroundDependencies): Promise<readonly NodeId[]> {
+  return startDue(
+    dependencies,
+    sql`SELECT id FROM node WHERE status = 'probing' AND ${MAY_START}
+        ORDER BY probe_after LIMIT ${ROUND_MAX} FOR UPDATE SKIP LOCKED`,
+  );
 }
 
 /**
@@ -65,28 +56,39 @@ export async function probe(dependencies: ProbeDependencies): Promise<readonly N
  *
  * @returns the node in question, if any.
  */
-export async function measureAgain(dependencies: ProbeDependencies): Promise<readonly NodeId[]> {
+export async function measureAgain(
+  dependencies: BackgroundDependencies,
+): Promise<readonly NodeId[]> {
+  return startDue(
+    dependencies,
+    sql`SELECT id FROM node WHERE status = 'active' AND ${MAY_START}
+          AND measured_at < now() - make_interval(secs => ${REMEASURE_SECONDS}::float8)
+          AND NOT EXISTS (SELECT FROM slot
+                          WHERE slot.machine_id = node.machine_id AND slot.unit_id IS NOT NULL)
+        ORDER BY measured_at LIMIT 1 FOR UPDATE SKIP LOCKED`,
+  );
+}
+
+/** @param chosen a SELECT of ids, which it locks. */
+async function startDue(
+  dependencies: BackgroundDependencies,
+  chosen: ReturnType<typeof sql>,
+): Promise<readonly NodeId[]> {
   const due = await dependencies.database.$queryRaw<Due[]>`
-    UPDATE node SET ${UNDER_WAY}
-    FROM (SELECT id FROM node WHERE status = 'active' AND ${MAY_START}
-            AND measured_at < now() - make_interval(secs => ${REMEASURE_SECONDS}::float8)
-            AND NOT EXISTS (SELECT FROM slot
-                            WHERE slot.machine_id = node.machine_id AND slot.unit_id IS NOT NULL)
-          ORDER BY measured_at LIMIT 1 FOR UPDATE SKIP LOCKED) AS due
-    WHERE node.id = due.id
+    UPDATE node SET ${UNDER_WAY} FROM (${chosen}) AS due WHERE node.id = due.id
     RETURNING node.id, node.probe`;
   await Promise.all(due.map((node) => start(dependencies, node)));
   return due.map(({ id }) => id);
 }
 
 /** What the sweeper sees to within a second, at once: a node came, or comes back as another. */
-export function probeSoon(dependencies: ProbeDependencies): void {
+export function probeSoon(dependencies: BackgroundDependencies): void {
   probe(dependencies).catch((error: unknown) =>
     dependencies.log.warn({ error: String(error) }, 'coordinator // no canary started yet'),
   );
 }
 
-async function start({ database, client, log }: ProbeDependencies, node: Due): Promise<void> {
+async function start({ database, client, log }: BackgroundDependencies, node: Due): Promise<void> {
   const { id: nodeId, probe: number } = node;
   try {
     await client.withDeadline(Date.now() + START_MS_MAX, () =>

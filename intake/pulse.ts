@@ -1,18 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Client } from '@temporalio/client';
-import type { Logger } from 'pino';
-import { inTransaction, type Database } from '../prisma/client.ts';
+import { inTransaction } from '../prisma/client.ts';
 import { isOutage } from '../protocol/outage.ts';
+import type { BackgroundDependencies } from './background.ts';
 
 const BEAT_MS = 1_000;
 /** Temporal answers this call from memory. */
 const TEMPORAL_MS_MAX = 2_000;
-
-export interface PulseDependencies {
-  readonly database: Database;
-  readonly client: Client;
-  readonly log: Logger;
-}
 
 export interface Pulse {
   stop(): Promise<void>;
@@ -26,7 +19,7 @@ export interface Pulse {
  *   that this start ends.
  * @throws whatever keeps the first beat from being written.
  */
-export async function startPulse(dependencies: PulseDependencies): Promise<Pulse> {
+export async function startPulse(dependencies: BackgroundDependencies): Promise<Pulse> {
   const { log } = dependencies;
   const stopped = new AbortController();
   const { signal } = stopped;
@@ -63,7 +56,7 @@ export async function startPulse(dependencies: PulseDependencies): Promise<Pulse
  *
  * @returns whether an outage ended with it, which is written down once.
  */
-export async function beat({ database, client, log }: PulseDependencies): Promise<boolean> {
+export async function beat({ database, client, log }: BackgroundDependencies): Promise<boolean> {
   await client.withDeadline(Date.now() + TEMPORAL_MS_MAX, () =>
     client.workflowService.getSystemInfo({}),
   );

@@ -1,10 +1,9 @@
-import type { Client } from '@temporalio/client';
-import type { Logger } from 'pino';
 import { abandon } from '../activities/receive.ts';
 import { settleValidated } from '../activities/settle.ts';
 import type { Database } from '../prisma/client.ts';
 import type { RequestStatus } from '../prisma/requests.ts';
 import { shortId, type RequestId } from '../protocol/ids.ts';
+import type { BackgroundDependencies } from './background.ts';
 import { runState, type RunState } from './run.ts';
 
 /** How far back closed runs are looked for: visibility may lag behind, and a round may fail. */
@@ -17,12 +16,6 @@ const STARTING_SECONDS = 10;
 const OVERDUE_SECONDS = 60;
 const ROUND_MAX = 100;
 
-export interface ReclaimDependencies {
-  readonly database: Database;
-  readonly client: Client;
-  readonly log: Logger;
-}
-
 /**
  * Ends requests whose run was ended from outside: terminated in Temporal UI, or failed. Their slots
  * and credit come back; what was validated is paid for. One call to Temporal however many run.
@@ -30,7 +23,7 @@ export interface ReclaimDependencies {
  * @returns the requests that were ended.
  */
 export async function reclaimClosed(
-  dependencies: ReclaimDependencies,
+  dependencies: BackgroundDependencies,
 ): Promise<readonly RequestId[]> {
   const since = new Date(Date.now() - LOOK_BACK_MS).toISOString();
   const runs = dependencies.client.workflow.list({
@@ -57,7 +50,7 @@ export async function reclaimClosed(
  * @returns the requests that were ended.
  */
 export async function reclaimAbsent(
-  dependencies: ReclaimDependencies,
+  dependencies: BackgroundDependencies,
   all = false,
 ): Promise<readonly RequestId[]> {
   const ended: RequestId[] = [];
@@ -92,7 +85,7 @@ async function suspects(
 
 /** @returns false when it has ended meanwhile. */
 async function endLost(
-  { database, log }: ReclaimDependencies,
+  { database, log }: BackgroundDependencies,
   id: RequestId,
   run: Exclude<RunState, 'open'>,
 ): Promise<boolean> {

@@ -16,6 +16,7 @@ import {
   type UnitId,
 } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
+import { firstIssue } from '../protocol/issues.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
@@ -62,11 +63,7 @@ function gatewayRoutes(app: FastifyInstance, dependencies: ServerDependencies): 
   app.post('/v1/intake', async (request, reply) => {
     assertGateway(request, intakeToken);
     const call = intakeCallSchema.safeParse(request.body);
-    if (!call.success) {
-      const [issue] = call.error.issues;
-      const detail = `${issue?.path.join('.')}: ${issue?.message}`;
-      throw new CodedError('receive.malformed_request', detail);
-    }
+    if (!call.success) throw new CodedError('receive.malformed_request', firstIssue(call.error));
     const lines = new PassThrough();
     const gone = new AbortController();
     reply.raw.on('close', () => gone.abort());

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTransaction } from '../prisma/client.ts';
+import type { BackgroundDependencies } from './background.ts';
 import { freeLapsed } from './leases.ts';
-import { match, remind, type MatchDependencies } from './match.ts';
+import { match, remind } from './match.ts';
 import { markOffline } from './online.ts';
 import { measureAgain, probe } from './probe.ts';
 import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
@@ -13,13 +14,11 @@ const FRUITLESS_MS_MAX = 50;
 /** Any number that all coordinators share: one of them sweeps at a time. */
 const SWEEP_LOCK = 5_074_821;
 
-export type SweeperDependencies = MatchDependencies;
-
 /** Something that is done once in a while, by one coordinator of the network. */
 export interface Duty {
   readonly name: string;
   readonly everySeconds: number;
-  readonly run: (dependencies: SweeperDependencies) => Promise<unknown>;
+  readonly run: (dependencies: BackgroundDependencies) => Promise<unknown>;
 }
 
 /** In the order in which they are done: what frees slots comes before what gives them away. */
@@ -48,7 +47,7 @@ export interface Sweeper {
  * that it may be worth it and once a second in any case, and does the duties of the network. Hints
  * only make it sooner; a missed one costs a second.
  */
-export function startSweeper(dependencies: SweeperDependencies, duties = DUTIES): Sweeper {
+export function startSweeper(dependencies: BackgroundDependencies, duties = DUTIES): Sweeper {
   const { log } = dependencies;
   const stopped = new AbortController();
   const { signal } = stopped;
@@ -135,7 +134,7 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
  * @returns a function that does a round each time it is called.
  */
 export function createRound(
-  dependencies: SweeperDependencies,
+  dependencies: BackgroundDependencies,
   duties: readonly Duty[] = DUTIES,
 ): () => Promise<void> {
   const doneAtMs = new Map<string, number>();
@@ -167,7 +166,7 @@ export function createRound(
  */
 export async function repairHints({
   database,
-}: Pick<SweeperDependencies, 'database'>): Promise<void> {
+}: Pick<BackgroundDependencies, 'database'>): Promise<void> {
   await database.$executeRaw`
     UPDATE node SET is_full = FALSE WHERE id IN (
       SELECT id FROM node
@@ -183,7 +182,7 @@ export async function repairHints({
  */
 export async function forgetFinished({
   database,
-}: Pick<SweeperDependencies, 'database'>): Promise<void> {
+}: Pick<BackgroundDependencies, 'database'>): Promise<void> {
   await database.$executeRaw`
     DELETE FROM waiting USING request
     WHERE request.id = waiting.unit_id AND request.finished_at IS NOT NULL`;

@@ -1,5 +1,5 @@
-import type { UnitId } from '../protocol/ids.ts';
 import type { AttemptRow, PoolNode, QueuePlace, TransitionRow } from '../protocol/explanation.ts';
+import type { RunningAttempt } from '../protocol/presence.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
 
@@ -63,20 +63,18 @@ export function readNodesBefore(
     ORDER BY tier, tokens_per_second, node.id LIMIT ${limit}`;
 }
 
-/** An attempt by its key: one that is over never gets a slot again. */
-export type AttemptKey = { readonly unitId: UnitId; readonly dispatch: number };
-
 /**
- * Frees the slots of attempts that are over, one after the other: each statement locks its slot
- * before its nodes, as everywhere, so that two which free or take can't wait for each other.
+ * Frees the slots of attempts that are over, and so never get one again. One after the other: each
+ * statement locks its slot before its nodes, as everywhere, so that two which free or take can't
+ * wait for each other.
  *
  * @returns those whose slot was freed now.
  */
-export async function releaseSlots<Attempt extends AttemptKey>(
+export async function releaseSlots(
   database: Reader,
-  attempts: readonly Attempt[],
-): Promise<readonly Attempt[]> {
-  const released: Attempt[] = [];
+  attempts: readonly RunningAttempt[],
+): Promise<readonly RunningAttempt[]> {
+  const released: RunningAttempt[] = [];
   for (const attempt of attempts) {
     const [row] = await database.$queryRaw<{ freed: boolean }[]>`
       SELECT release_slot(${attempt.unitId}, ${attempt.dispatch}::int) AS freed`;

@@ -120,13 +120,7 @@ export type Remeasure =
   | 'anew';
 
 export function remeasure(known: MeasuredClaims & Measured, claimed: MeasuredClaims): Remeasure {
-  if (
-    !(known.seconds > 0) ||
-    known.modelDigest !== claimed.modelDigest ||
-    known.engine !== claimed.engine ||
-    known.machineId !== claimed.machineId
-  )
-    return 'anew';
+  if (!(known.seconds > 0) || !isSameSubject(known, claimed)) return 'anew';
   const isMore = claimed.tier > known.tier || claimed.slots > known.slots;
   return isMore || known.encryptionKey !== claimed.encryptionKey ? 'probe' : 'keep';
 }
@@ -134,11 +128,18 @@ export function remeasure(known: MeasuredClaims & Measured, claimed: MeasuredCla
 /** Whether a node claims what it claimed before, so that a canary under way measures it still. */
 export function isUnchanged(known: MeasuredClaims, claimed: MeasuredClaims): boolean {
   return (
-    known.machineId === claimed.machineId &&
-    known.modelDigest === claimed.modelDigest &&
-    known.engine === claimed.engine &&
+    isSameSubject(known, claimed) &&
     known.tier === claimed.tier &&
     known.slots === claimed.slots &&
     known.encryptionKey === claimed.encryptionKey
+  );
+}
+
+/** Whether a measurement of the one says anything of the other. */
+function isSameSubject(known: MeasuredClaims, claimed: MeasuredClaims): boolean {
+  return (
+    known.machineId === claimed.machineId &&
+    known.modelDigest === claimed.modelDigest &&
+    known.engine === claimed.engine
   );
 }

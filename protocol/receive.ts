@@ -13,6 +13,8 @@ export const HARDWARE_TIER_MAX = 5;
 export const NAME = /^[\w.:/@+-]{1,200}$/;
 export const MAX_TOKENS_DEFAULT = 256;
 export const MAX_TOKENS_MAX = 8_192;
+/** Seeds are below it: unsigned 32 bits. */
+export const SEED_END = 0x1_0000_0000;
 /** Of the sealed payload. Temporal refuses inputs above 2 MB; base64 adds a third. */
 export const PAYLOAD_BYTES_MAX = 512 * 1024;
 

@@ -5,6 +5,9 @@ import type { WorkloadClassName } from './workload.ts';
 /** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
 export const ONLINE_SECONDS = 8;
 
+/** How many qualifying nodes the decision is shown (design §6). */
+export const CANDIDATES_MAX = 16;
+
 /** What a unit asks of a node. */
 export interface Requirements {
   readonly workloadClass: WorkloadClassName;
@@ -89,13 +92,15 @@ export function chooseNode(
 ): Candidate | null {
   const fitting = candidates
     .filter((node) => failedFilter(node, unit, usedNodes, remainingSeconds) === null)
-    .toSorted(
-      (a, b) =>
-        a.tier - b.tier ||
-        size(a) - size(b) ||
-        (a.nodeId < b.nodeId ? -1 : a.nodeId > b.nodeId ? 1 : 0),
-    );
+    .toSorted(bySize);
   return fitting[0] ?? null;
+}
+
+/** Best-fit order: the smallest first. */
+export function bySize(a: Candidate, b: Candidate): number {
+  return (
+    a.tier - b.tier || size(a) - size(b) || (a.nodeId < b.nodeId ? -1 : a.nodeId > b.nodeId ? 1 : 0)
+  );
 }
 
 /** How long the node would need, by its measured throughput. */

@@ -5,8 +5,9 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
+import type { BackgroundDependencies } from '../intake/background.ts';
 import { Commands } from '../intake/commands.ts';
-import { startPulse, type PulseDependencies } from '../intake/pulse.ts';
+import { startPulse } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
 import { startSweeper } from '../intake/sweeper.ts';
@@ -102,7 +103,7 @@ async function startCoordinator(): Promise<RunningRole> {
  * The pulse before anything is decided: what happened while nobody could serve counts against no
  * node.
  */
-async function startBackground(dependencies: PulseDependencies, databaseUrl: string) {
+async function startBackground(dependencies: BackgroundDependencies, databaseUrl: string) {
   // Of its own: a pool that is used up is no outage.
   const pulseDatabase = openDatabase(databaseUrl, 1);
   const pulse = await startPulse({ ...dependencies, database: pulseDatabase });

@@ -1,5 +1,5 @@
 import { HARDWARE_TIER_MAX } from '../../protocol/receive.ts';
-import { estimateSeconds } from '../../protocol/schedule.ts';
+import { bySize, estimateSeconds } from '../../protocol/schedule.ts';
 import type { SimNode, SimUnit } from './model.ts';
 import { BTree } from './sorted.ts';
 
@@ -58,15 +58,6 @@ export class Pool {
     }
     return found;
   }
-}
-
-/** Best-fit order, as the index of the table `node` has it. */
-function bySize(a: SimNode, b: SimNode): number {
-  return (
-    a.tier - b.tier ||
-    a.throughputPerSecond - b.throughputPerSecond ||
-    (a.nodeId < b.nodeId ? -1 : 1)
-  );
 }
 
 /** Within a tier the nodes are sorted by throughput. @returns `end` when none is fast enough. */

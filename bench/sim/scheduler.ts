@@ -1,11 +1,8 @@
 import TinyQueue from 'tinyqueue';
-import { chooseNode } from '../../protocol/schedule.ts';
+import { CANDIDATES_MAX, chooseNode } from '../../protocol/schedule.ts';
 import type { Scheduler, SimNode, SimUnit } from './model.ts';
 import { Pool } from './pool.ts';
 import { WaitingUnits } from './waiting.ts';
-
-/** As in `activities/schedule.ts`. */
-const CANDIDATES_MAX = 16;
 
 /** A free node, and the first waiting unit that fitted it when it was looked at. */
 interface Head {

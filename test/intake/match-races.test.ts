@@ -1,50 +1,38 @@
 import assert from 'node:assert/strict';
-import { Client, Connection } from '@temporalio/client';
-import pino from 'pino';
-import { abandon, receive } from '../../activities/receive.ts';
+import { abandon } from '../../activities/receive.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule, type ScheduleInput } from '../../activities/schedule.ts';
-import { match, type MatchDependencies } from '../../intake/match.ts';
+import { match } from '../../intake/match.ts';
 import type { AcceptedInference } from '../../protocol/receive.ts';
+import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
 import { addPoolNode } from '../support/pool.ts';
-import { intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
-import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
 describe('intake/match: what happens meanwhile', () => {
-  let db: TestDatabase;
-  let connection: Connection;
-  let dependencies: MatchDependencies;
+  let scene: BackgroundScene;
+  let database: BackgroundScene['database'];
+  let dependencies: BackgroundScene['dependencies'];
   let accepted: AcceptedInference;
   let first: ScheduleInput;
-  before(async () => {
-    const { temporalAddress } = await testServers();
-    connection = await Connection.connect({ address: temporalAddress });
-  });
-  after(() => connection.close());
   beforeEach(async () => {
-    db = await freshDatabase();
-    await seedInstant(db.database);
-    ({ accepted } = await receive(db.database, receiveKeys, await intakeCall()));
+    scene = await backgroundScene();
+    ({ database, dependencies, accepted } = scene);
     first = { unitId: accepted.requestId, dispatch: 1, usedNodes: [], request: accepted };
-    const client = new Client({ connection });
-    dependencies = { database: db.database, client, log: pino({ level: 'silent' }) };
   });
-  afterEach(() => db.close());
+  afterEach(() => scene.close());
 
-  const ask = (input: ScheduleInput) => schedule(db.database, 'http://127.0.0.1:1', input);
-  const rowOf = ({ unitId }: ScheduleInput) =>
-    db.database.waiting.findUnique({ where: { unitId } });
+  const ask = (input: ScheduleInput) => schedule(database, 'http://127.0.0.1:1', input);
+  const rowOf = ({ unitId }: ScheduleInput) => database.waiting.findUnique({ where: { unitId } });
 
   it('keeps an assignment that is made while its unit asks again', async () => {
     const input = first;
     assert.equal((await ask(input)).kind, 'waiting');
     let asked: ReturnType<typeof ask> | undefined;
-    await db.database.$transaction(async (transaction) => {
+    await database.$transaction(async (transaction) => {
       await transaction.$executeRaw`UPDATE waiting SET assigned_at = now()`;
       asked = ask(input);
       await until(async () => {
-        const [row] = await db.database.$queryRaw<{ blocked: number }[]>`
+        const [row] = await database.$queryRaw<{ blocked: number }[]>`
           SELECT count(*)::int AS blocked FROM pg_locks WHERE NOT granted`;
         return row?.blocked === 1;
       }, 'it did not ask');
@@ -57,28 +45,28 @@ describe('intake/match: what happens meanwhile', () => {
   });
 
   it('waits, and does not spin, when a reset run asks for an attempt that is decided', async () => {
-    const node = await addPoolNode(db.database);
+    const node = await addPoolNode(database);
     assert.equal((await ask(first)).kind, 'assigned');
     const code = 'node.deadline_exceeded';
-    await reportFailure(db.database, { ...first, nodeId: node, code });
+    await reportFailure(database, { ...first, nodeId: node, code });
     assert.equal((await ask(first)).kind, 'waiting');
   });
 
   it('frees what no node was told of, and leaves the earlier attempt its slot', async () => {
-    const node = await addPoolNode(db.database);
+    const node = await addPoolNode(database);
     assert.equal((await ask(first)).kind, 'assigned');
     const code = 'node.deadline_exceeded';
-    await reportFailure(db.database, { ...first, nodeId: node, code });
+    await reportFailure(database, { ...first, nodeId: node, code });
     const second: ScheduleInput = { ...first, dispatch: 2, usedNodes: [node] };
     assert.equal((await ask(second)).kind, 'waiting');
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     assert.deepEqual((await match(dependencies)).assigned, [first.unitId]);
-    await abandon(db.database, accepted.requestId, {
+    await abandon(database, accepted.requestId, {
       status: 'cancelled',
       code: 'execute.cancelled',
       from: ['running'],
     });
-    const held = await db.database.slot.findMany({ where: { unitId: { not: null } } });
+    const held = await database.slot.findMany({ where: { unitId: { not: null } } });
     assert.deepEqual(
       held.map(({ machineId, dispatch }) => [machineId, dispatch]),
       [[node, 1]],

@@ -1,38 +1,26 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { Client, Connection } from '@temporalio/client';
-import pino from 'pino';
-import { receive } from '../../activities/receive.ts';
 import { reserve, schedule, type ScheduleInput } from '../../activities/schedule.ts';
-import { match, remind, type MatchDependencies } from '../../intake/match.ts';
+import { match, remind } from '../../intake/match.ts';
 import { forgetFinished, startSweeper } from '../../intake/sweeper.ts';
 import type { UnitId } from '../../protocol/ids.ts';
 import type { AcceptedInference, Priority } from '../../protocol/receive.ts';
+import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
 import { addPoolNode } from '../support/pool.ts';
-import { intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
-import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
 const COORDINATOR = 'http://127.0.0.1:1';
 
 describe('intake/match', () => {
-  let db: TestDatabase;
-  let connection: Connection;
-  let dependencies: MatchDependencies;
+  let scene: BackgroundScene;
+  let database: BackgroundScene['database'];
+  let dependencies: BackgroundScene['dependencies'];
   let accepted: AcceptedInference;
-  before(async () => {
-    const { temporalAddress } = await testServers();
-    connection = await Connection.connect({ address: temporalAddress });
-  });
-  after(() => connection.close());
   beforeEach(async () => {
-    db = await freshDatabase();
-    await seedInstant(db.database);
-    ({ accepted } = await receive(db.database, receiveKeys, await intakeCall()));
-    const client = new Client({ connection });
-    dependencies = { database: db.database, client, log: pino({ level: 'silent' }) };
+    scene = await backgroundScene();
+    ({ database, dependencies, accepted } = scene);
   });
-  afterEach(() => db.close());
+  afterEach(() => scene.close());
 
   interface Wanted {
     readonly priority?: Priority;
@@ -57,7 +45,7 @@ describe('intake/match', () => {
     return input;
   }
 
-  const ask = (input: ScheduleInput) => schedule(db.database, COORDINATOR, input);
+  const ask = (input: ScheduleInput) => schedule(database, COORDINATOR, input);
 
   /** Asks for a node when there is none. */
   async function waiting(wanted: Wanted = {}): Promise<ScheduleInput> {
@@ -79,9 +67,8 @@ describe('intake/match', () => {
     return { signals, end: () => handle.terminate() };
   }
 
-  const takenSlots = () => db.database.slot.count({ where: { unitId: { not: null } } });
-  const rowOf = ({ unitId }: ScheduleInput) =>
-    db.database.waiting.findUnique({ where: { unitId } });
+  const takenSlots = () => database.slot.count({ where: { unitId: { not: null } } });
+  const rowOf = ({ unitId }: ScheduleInput) => database.waiting.findUnique({ where: { unitId } });
 
   it('gives free slots in the waiting order: most pressing first, then the largest', async () => {
     const small = await waiting({ complexity: 10 });
@@ -89,51 +76,51 @@ describe('intake/match', () => {
     const urgent = await waiting({ priority: 'urgent', complexity: 1 });
     const demanding = await waiting({ priority: 'urgent', complexity: 5_000, tier: 5 });
     assert.deepEqual(await match(dependencies), { assigned: [], anyWaiting: true });
-    await addPoolNode(db.database, { tier: 2, slots: 2 });
+    await addPoolNode(database, { tier: 2, slots: 2 });
     const { assigned } = await match(dependencies);
     // One that fits nowhere holds nobody up.
     assert.deepEqual(assigned, [urgent.unitId, large.unitId]);
     assert.equal(await takenSlots(), 2);
     assert.deepEqual(await match(dependencies), { assigned: [], anyWaiting: true });
-    await addPoolNode(db.database, { tier: 5, slots: 2 });
+    await addPoolNode(database, { tier: 5, slots: 2 });
     assert.deepEqual((await match(dependencies)).assigned, [demanding.unitId, small.unitId]);
     assert.equal(await takenSlots(), 4);
   });
 
   it('looks past any number of units that have had the free node', async () => {
-    const node = await addPoolNode(db.database, { slots: 2, isOnline: false });
+    const node = await addPoolNode(database, { slots: 2, isOnline: false });
     for (let i = 0; i < 70; i++)
       await ask({ ...unit({ priority: 'urgent' }), dispatch: 2, usedNodes: [node] });
     const behind = await waiting();
-    await db.database.node.update({ where: { id: node }, data: { isOnline: true } });
+    await database.node.update({ where: { id: node }, data: { isOnline: true } });
     assert.deepEqual((await match(dependencies)).assigned, [behind.unitId]);
   });
 
   it('goes on after a unit that can not be read', async () => {
     const [broken, behind] = [await waiting({ priority: 'urgent' }), await waiting()];
-    await db.database.waiting.update({
+    await database.waiting.update({
       where: { unitId: broken.unitId },
       // The fence would hold others back in its favour, so it suits another node only.
       data: { input: { from: 'another version' }, tier: 2 },
     });
-    await addPoolNode(db.database, { tier: 1 });
-    await addPoolNode(db.database, { tier: 2 });
+    await addPoolNode(database, { tier: 1 });
+    await addPoolNode(database, { tier: 2 });
     assert.deepEqual((await match(dependencies)).assigned, [behind.unitId]);
   });
 
   it('gives the smallest node that fits, and none that the unit has had', async () => {
     const first = await waiting();
-    const had = await addPoolNode(db.database, { tier: 1 });
-    await db.database.node.update({ where: { id: had }, data: { isOnline: false } });
+    const had = await addPoolNode(database, { tier: 1 });
+    await database.node.update({ where: { id: had }, data: { isOnline: false } });
     const again: ScheduleInput = { ...unit(), dispatch: 2, usedNodes: [had] };
     assert.equal((await ask(again)).kind, 'waiting');
-    await db.database.node.update({ where: { id: had }, data: { isOnline: true } });
+    await database.node.update({ where: { id: had }, data: { isOnline: true } });
     const [small, large] = [
-      await addPoolNode(db.database, { tier: 2 }),
-      await addPoolNode(db.database, { tier: 3 }),
+      await addPoolNode(database, { tier: 2 }),
+      await addPoolNode(database, { tier: 3 }),
     ];
     await match(dependencies);
-    const nodes = await db.database.dispatch.findMany({ orderBy: { dispatch: 'asc' } });
+    const nodes = await database.dispatch.findMany({ orderBy: { dispatch: 'asc' } });
     assert.deepEqual(
       nodes.map(({ unitId, nodeId }) => [unitId, nodeId]),
       [
@@ -147,27 +134,27 @@ describe('intake/match', () => {
   it('tells the workflow, which then finds its reservation', async () => {
     const input = await waiting();
     const workflow = await sleeping(input);
-    const node = await addPoolNode(db.database);
+    const node = await addPoolNode(database);
     await match(dependencies);
     assert.equal(await workflow.signals(), 1);
     assert.ok((await rowOf(input))?.signalledAt);
     const answer = await ask(input);
     assert.equal(answer.kind === 'assigned' && answer.node.nodeId, node);
     assert.equal(await rowOf(input), null);
-    assert.deepEqual([await takenSlots(), await db.database.dispatch.count()], [1, 1]);
+    assert.deepEqual([await takenSlots(), await database.dispatch.count()], [1, 1]);
     // Told twice, it asks twice, and has one slot.
     assert.equal((await ask(input)).kind, 'assigned');
-    assert.deepEqual([await takenSlots(), await db.database.dispatch.count()], [1, 1]);
+    assert.deepEqual([await takenSlots(), await database.dispatch.count()], [1, 1]);
     await workflow.end();
   });
 
   it('reminds a workflow that was not told: its coordinator crashed in between', async () => {
     const input = await waiting();
     const workflow = await sleeping(input);
-    await addPoolNode(db.database);
-    await reserve(db.database, COORDINATOR, input, true);
+    await addPoolNode(database);
+    await reserve(database, COORDINATOR, input, true);
     assert.deepEqual(await remind(dependencies), []);
-    await db.database.waiting.updateMany({ data: { assignedAt: new Date(0) } });
+    await database.waiting.updateMany({ data: { assignedAt: new Date(0) } });
     assert.deepEqual(await remind(dependencies), [input.unitId]);
     // Not again at once: taking note of it is a matter of milliseconds, but not of none.
     assert.deepEqual(await remind(dependencies), []);
@@ -179,35 +166,35 @@ describe('intake/match', () => {
 
   it('leaves a slot to the one that waits for it, whoever comes meanwhile', async () => {
     const waits = await waiting();
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     const comes = unit({ complexity: 10 });
     assert.equal((await ask(comes)).kind, 'waiting');
     assert.deepEqual((await match(dependencies)).assigned, [waits.unitId]);
     // What stands before it in the order may pass.
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     assert.equal((await ask(unit({ priority: 'urgent' }))).kind, 'assigned');
     assert.deepEqual((await match(dependencies)).assigned, []);
   });
 
   it('lets nobody who comes much later pass, whatever it is', async () => {
     const old = await waiting({ ageSeconds: 61, complexity: 1 });
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     assert.equal((await ask(unit({ priority: 'urgent', complexity: 1_000 }))).kind, 'waiting');
     assert.deepEqual((await match(dependencies)).assigned, [old.unitId]);
   });
 
   it('leaves no node alone for a unit that it does not suit', async () => {
     await waiting({ tier: 5, ageSeconds: 100 });
-    await addPoolNode(db.database, { tier: 4 });
+    await addPoolNode(database, { tier: 4 });
     assert.equal((await ask(unit())).kind, 'assigned');
   });
 
   it('finds a slot that was freed while a unit began to wait', async () => {
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     const first = unit();
     assert.equal((await ask(first)).kind, 'assigned');
     const second = unit();
-    await db.database.$transaction(async (transaction) => {
+    await database.$transaction(async (transaction) => {
       await transaction.$queryRaw`SELECT release_slot(${first.unitId}, 1)`;
       // It can't see the release yet, and the release couldn't see that it waits.
       assert.equal((await ask(second)).kind, 'waiting');
@@ -220,7 +207,7 @@ describe('intake/match', () => {
     const input = await waiting();
     const sweeper = startSweeper(dependencies, []);
     try {
-      await addPoolNode(db.database);
+      await addPoolNode(database);
       await until(async () => Boolean((await rowOf(input))?.assignedAt), 'nothing was assigned');
     } finally {
       await sweeper.stop();
@@ -229,34 +216,34 @@ describe('intake/match', () => {
 
   it('takes a reservation that was made while the unit was put among those that wait', async () => {
     const input = await waiting();
-    await addPoolNode(db.database);
-    assert.ok(await reserve(db.database, COORDINATOR, input, true));
-    await db.database.waiting.updateMany({ data: { assignedAt: null } });
-    await addPoolNode(db.database);
+    await addPoolNode(database);
+    assert.ok(await reserve(database, COORDINATOR, input, true));
+    await database.waiting.updateMany({ data: { assignedAt: null } });
+    await addPoolNode(database);
     assert.deepEqual((await match(dependencies)).assigned, [input.unitId]);
-    assert.deepEqual([await takenSlots(), await db.database.dispatch.count()], [1, 1]);
+    assert.deepEqual([await takenSlots(), await database.dispatch.count()], [1, 1]);
   });
 
   it('gives a unit another node when the lease of its reservation was lost', async () => {
     const input = await waiting();
-    const first = await addPoolNode(db.database);
+    const first = await addPoolNode(database);
     await match(dependencies);
     const thief = unit();
-    await db.database.slot.updateMany({ data: { unitId: thief.unitId } });
+    await database.slot.updateMany({ data: { unitId: thief.unitId } });
     assert.equal((await ask(input)).kind, 'waiting');
-    const second = await addPoolNode(db.database);
+    const second = await addPoolNode(database);
     await match(dependencies);
     const answer = await ask(input);
     assert.equal(answer.kind === 'assigned' && answer.node.nodeId, second);
-    const held = await db.database.slot.findMany({ where: { machineId: first } });
+    const held = await database.slot.findMany({ where: { machineId: first } });
     assert.equal(held[0]?.unitId, thief.unitId);
-    assert.equal(await db.database.dispatch.count(), 1);
+    assert.equal(await database.dispatch.count(), 1);
   });
 
   it('wakes a unit that an earlier version has held', async () => {
     const input = await waiting();
     const workflow = await sleeping(input);
-    await db.database.$executeRaw`UPDATE waiting SET input = NULL`;
+    await database.$executeRaw`UPDATE waiting SET input = NULL`;
     await match(dependencies);
     assert.equal(await workflow.signals(), 1);
     assert.equal((await ask(input)).kind, 'waiting');
@@ -267,11 +254,11 @@ describe('intake/match', () => {
   it('forgets a unit that was put among those that wait while its request ended', async () => {
     const gone = { ...unit(), unitId: accepted.requestId };
     assert.equal((await ask(gone)).kind, 'waiting');
-    await db.database.request.updateMany({ data: { status: 'cancelled', finishedAt: new Date() } });
-    await addPoolNode(db.database);
+    await database.request.updateMany({ data: { status: 'cancelled', finishedAt: new Date() } });
+    await addPoolNode(database);
     assert.deepEqual((await match(dependencies)).assigned, []);
     await forgetFinished(dependencies);
-    assert.equal(await db.database.waiting.count(), 0);
+    assert.equal(await database.waiting.count(), 0);
     assert.equal((await ask(unit())).kind, 'assigned');
   });
 });

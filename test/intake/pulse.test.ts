@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { Client, Connection } from '@temporalio/client';
 import pino from 'pino';
-import { beat, startPulse, type PulseDependencies } from '../../intake/pulse.ts';
+import type { BackgroundDependencies } from '../../intake/background.ts';
+import { beat, startPulse } from '../../intake/pulse.ts';
 import { OUTAGE_SECONDS } from '../../protocol/outage.ts';
 import { freePort, freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 import { until } from '../support/until.ts';
@@ -10,8 +11,8 @@ describe('intake/pulse', () => {
   let db: TestDatabase;
   let connection: Connection;
   let nowhere: Connection;
-  let alive: PulseDependencies;
-  let withoutTemporal: PulseDependencies;
+  let alive: BackgroundDependencies;
+  let withoutTemporal: BackgroundDependencies;
   before(async () => {
     const { temporalAddress } = await testServers();
     connection = await Connection.connect({ address: temporalAddress });

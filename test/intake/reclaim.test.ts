@@ -1,48 +1,35 @@
 import assert from 'node:assert/strict';
-import { Client, Connection } from '@temporalio/client';
-import pino from 'pino';
-import { receive } from '../../activities/receive.ts';
 import { schedule } from '../../activities/schedule.ts';
 import { match } from '../../intake/match.ts';
-import { reclaimAbsent, reclaimClosed, type ReclaimDependencies } from '../../intake/reclaim.ts';
+import { reclaimAbsent, reclaimClosed } from '../../intake/reclaim.ts';
 import { createRound } from '../../intake/sweeper.ts';
 import type { AcceptedInference } from '../../protocol/receive.ts';
+import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
 import { addPoolNode } from '../support/pool.ts';
-import { balances, intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
-import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
+import { balances } from '../support/seeded.ts';
 import { until } from '../support/until.ts';
 
 const COORDINATOR = 'http://127.0.0.1:1';
 
 /** Runs that end without Settle: terminated from Temporal UI, or lost by Temporal. */
 describe('intake/reclaim', () => {
-  let db: TestDatabase;
-  let connection: Connection;
-  let dependencies: ReclaimDependencies;
+  let scene: BackgroundScene;
+  let database: BackgroundScene['database'];
+  let dependencies: BackgroundScene['dependencies'];
   let initial: Record<string, bigint>;
   let accepted: AcceptedInference;
-  before(async () => {
-    const { temporalAddress } = await testServers();
-    connection = await Connection.connect({ address: temporalAddress });
-  });
-  after(() => connection.close());
   beforeEach(async () => {
-    db = await freshDatabase();
-    await seedInstant(db.database);
-    initial = await balances(db.database);
-    ({ accepted } = await receive(db.database, receiveKeys, await intakeCall()));
-    const client = new Client({ connection });
-    dependencies = { database: db.database, client, log: pino({ level: 'silent' }) };
+    scene = await backgroundScene();
+    ({ database, dependencies, accepted, initial } = scene);
   });
-  afterEach(() => db.close());
+  afterEach(() => scene.close());
 
   const ask = () => {
     const input = { unitId: accepted.requestId, dispatch: 1, usedNodes: [], request: accepted };
-    return schedule(db.database, COORDINATOR, input);
+    return schedule(database, COORDINATOR, input);
   };
-  const request = () =>
-    db.database.request.findUniqueOrThrow({ where: { id: accepted.requestId } });
-  const takenSlots = () => db.database.slot.count({ where: { unitId: { not: null } } });
+  const request = () => database.request.findUniqueOrThrow({ where: { id: accepted.requestId } });
+  const takenSlots = () => database.slot.count({ where: { unitId: { not: null } } });
 
   /** Nobody works on its queue. */
   async function startRun() {
@@ -61,13 +48,13 @@ describe('intake/reclaim', () => {
   async function assertFailedFree(code: string): Promise<void> {
     const { status, failureCode, chargedWei } = await request();
     assert.deepEqual([status, failureCode, chargedWei.toString()], ['failed', code, '0']);
-    assert.deepEqual(await balances(db.database), initial);
-    const events = await db.database.failureEvent.findMany();
+    assert.deepEqual(await balances(database), initial);
+    const events = await database.failureEvent.findMany();
     assert.deepEqual(
       events.map((event) => [event.unitId, event.dispatch, event.code, event.recovery]),
       [[accepted.requestId, 0, code, 'fail']],
     );
-    assert.equal(await db.database.waiting.count(), 0);
+    assert.equal(await database.waiting.count(), 0);
   }
 
   it('ends a waiting request whose run was terminated: credit comes back, once', async () => {
@@ -78,31 +65,31 @@ describe('intake/reclaim', () => {
     await assertFailedFree('coordinator.run_lost');
     assert.deepEqual(await reclaimClosed(dependencies), []);
     // Nothing is given to it any more.
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     assert.deepEqual(await match(dependencies), { assigned: [], anyWaiting: false });
   });
 
   it('frees at once a slot that no node was told of', async () => {
     const run = await startRun();
     await ask();
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     await match(dependencies);
     assert.equal(await takenSlots(), 1);
     await run.terminate();
     await reclaimed();
     await assertFailedFree('coordinator.run_lost');
     assert.equal(await takenSlots(), 0);
-    assert.equal(await db.database.node.count({ where: { isFull: true } }), 0);
+    assert.equal(await database.node.count({ where: { isFull: true } }), 0);
   });
 
   it('gives a slot back as soon as its node can be expected to have stopped', async () => {
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     const run = await startRun();
     assert.equal((await ask()).kind, 'assigned');
     await run.terminate();
     await reclaimed();
     await assertFailedFree('coordinator.run_lost');
-    const [slot] = await db.database.slot.findMany({ where: { unitId: accepted.requestId } });
+    const [slot] = await database.slot.findMany({ where: { unitId: accepted.requestId } });
     const leftMs = (slot?.leaseUntil?.getTime() ?? 0) - Date.now();
     assert.ok(leftMs > 0 && leftMs <= 16_000, `${leftMs} ms`);
   });
@@ -110,7 +97,7 @@ describe('intake/reclaim', () => {
   it('settles what was validated before its run was lost: it was delivered', async () => {
     const run = await startRun();
     const dueWei = BigInt(accepted.reservedWei) - 1n;
-    await db.database.request.update({
+    await database.request.update({
       where: { id: accepted.requestId },
       data: { status: 'validated', dueWei: dueWei.toString() },
     });
@@ -118,14 +105,14 @@ describe('intake/reclaim', () => {
     await reclaimed();
     const { status, chargedWei } = await request();
     assert.deepEqual([status, BigInt(chargedWei.toFixed())], ['completed', dueWei]);
-    const after = await balances(db.database);
+    const after = await balances(database);
     assert.equal(after['usage'], dueWei);
     assert.equal(after['acct_demo:reserved'], 0n);
   });
 
   it('ends a request that was accepted but never started', async () => {
     assert.deepEqual(await reclaimAbsent(dependencies), []);
-    await db.database.request.updateMany({
+    await database.request.updateMany({
       data: { acceptedAt: new Date(Date.now() - 3_600_000) },
     });
     assert.deepEqual(await reclaimAbsent(dependencies), [accepted.requestId]);
@@ -134,9 +121,9 @@ describe('intake/reclaim', () => {
   });
 
   it('ends a request that Temporal has lost: overdue, or when a coordinator starts', async () => {
-    await addPoolNode(db.database);
+    await addPoolNode(database);
     assert.equal((await ask()).kind, 'assigned');
-    await db.database.request.updateMany({ data: { acceptedAt: new Date(Date.now() - 60_000) } });
+    await database.request.updateMany({ data: { acceptedAt: new Date(Date.now() - 60_000) } });
     assert.deepEqual(await reclaimAbsent(dependencies), []);
     assert.deepEqual(await reclaimAbsent(dependencies, true), [accepted.requestId]);
     await assertFailedFree('coordinator.run_lost');
@@ -144,7 +131,7 @@ describe('intake/reclaim', () => {
 
   it('leaves alone a request whose run goes on, however old', async () => {
     const run = await startRun();
-    await db.database.request.updateMany({
+    await database.request.updateMany({
       data: { acceptedAt: new Date(0), deadlineAt: new Date(1) },
     });
     assert.deepEqual(await reclaimAbsent(dependencies, true), []);
