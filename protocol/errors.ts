@@ -87,6 +87,44 @@ export const ERRORS = {
   'poe.oversize': blame('validate', 502, 'The return is larger than the request allows.'),
   'poe.result_invalid': blame('validate', 502, 'The result does not fit the request.'),
   'poe.stream_mismatch': blame('validate', 502, 'The result is not what was streamed.'),
+  'poe.replayed': blame('validate', 502, "The PoE is that of another of the node's units."),
+  'poe.foreign_node': blame('validate', 502, 'The PoE is that of another node.'),
+  'validate.node_removed': row(
+    'validate',
+    'redispatch',
+    503,
+    'The node was removed from the pool while it had the request.',
+  ),
+  'validate.disagreement': row(
+    'validate',
+    'vote',
+    502,
+    'Another node, asked to check, has another result.',
+  ),
+  'validate.minority': {
+    ...row('validate', 'vote', 502, 'The result of the node lost a vote.'),
+    blamesNode: true,
+  },
+  'validate.overruled': row(
+    'validate',
+    'fail',
+    502,
+    'A random check found that most nodes have another result: the request is free.',
+  ),
+  'validate.no_majority': row(
+    'validate',
+    'fail',
+    502,
+    'A random check found no two nodes with the same result: the request is free.',
+  ),
+  'validate.hash_only': row(
+    'validate',
+    'accept',
+    200,
+    'Drawn to be checked, but no independent node could be asked.',
+  ),
+  'node.removed_wrong_results': removal('It lost too many votes on its results.'),
+  'node.removed_bad_proofs': removal('It returned too many bad proofs.'),
   'relay.forbidden': channel(403, 'The token is not that of this attempt.'),
   'relay.superseded': channel(410, 'The attempt is over or was replaced: nobody takes its frames.'),
   'relay.bad_frame': channel(400, 'A stream frame is malformed, out of order or not authentic.'),
@@ -166,6 +204,11 @@ function channel(httpStatus: number, message: string): ErrorDefinition {
 /** A node that gets no work for now; it ends no attempt by itself. */
 function absence(message: string): ErrorDefinition {
   return { step: 'channel', recovery: 'wait', httpStatus: 503, message };
+}
+
+/** Why a node is no longer in the pool. */
+function removal(message: string): ErrorDefinition {
+  return { step: 'channel', recovery: 'remove', httpStatus: 403, message };
 }
 
 function gateway(httpStatus: number, message: string): ErrorDefinition {

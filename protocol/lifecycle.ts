@@ -27,6 +27,12 @@ export type Recovery =
   | 'redispatch'
   /** The unit ends; what was reserved is released. */
   | 'fail'
+  /** Another node is asked, and the majority decides. */
+  | 'vote'
+  /** The work stands; its record says what couldn't be checked. */
+  | 'accept'
+  /** The node leaves the pool, until somebody lets it in again. */
+  | 'remove'
   /** The step is tried again where it is: its effects are idempotent. */
   | 'retry';
 

@@ -12,7 +12,7 @@ ALTER TABLE "request"
         ("refunded_wei" >= 0 AND "refunded_wei" <= "charged_wei"
          AND ("refund_code" IS NULL) = ("refunded_wei" = 0));
 
--- An epoch lasts until the next one begins. Its secret's hash and its policy are published before
+-- An epoch lasts until one with a higher number begins. Its secret's hash and its policy are published before
 -- it begins, the secret itself once two others have begun.
 CREATE TABLE "sampling_epoch" (
     "epoch" INTEGER NOT NULL,
@@ -26,7 +26,6 @@ CREATE TABLE "sampling_epoch" (
     CONSTRAINT "sampling_epoch_pkey" PRIMARY KEY ("epoch"),
     CONSTRAINT "sampling_epoch_revealed_check" CHECK (("secret" IS NULL) = ("revealed_at" IS NULL))
 );
-CREATE UNIQUE INDEX "sampling_epoch_begins_at_key" ON "sampling_epoch" ("begins_at");
 
 -- What was committed to can't be changed afterwards; a secret is revealed once.
 CREATE FUNCTION "refuse_new_commitment"() RETURNS TRIGGER LANGUAGE plpgsql AS $$
