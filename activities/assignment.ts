@@ -5,6 +5,7 @@ import type { Assignment } from './schedule.ts';
 export interface AssignmentRow {
   id: NodeId;
   operator_id: string;
+  engine: string;
   encryption_key: Uint8Array;
   signing_key: Uint8Array;
 }
@@ -14,6 +15,7 @@ export function assignment(row: AssignmentRow): Assignment {
   return {
     nodeId: row.id,
     operatorId: row.operator_id,
+    engine: row.engine,
     encryptionKey: Buffer.from(row.encryption_key).toString('base64'),
     signingKey: Buffer.from(row.signing_key).toString('base64'),
   };

@@ -86,7 +86,7 @@ export async function prepareCanary(
   { nodeId, probe }: CanaryInput,
 ): Promise<PreparedCanary | null> {
   const [row] = await dependencies.database.$queryRaw<NodeRow[]>`
-    SELECT id, operator_id, model_id, model_digest, encryption_key, signing_key,
+    SELECT id, operator_id, engine, model_id, model_digest, encryption_key, signing_key,
            extract(epoch FROM now())::float8 * 1000 AS started_at_ms
     FROM node WHERE ${awaits(nodeId, probe)}`;
   if (!row) return null;

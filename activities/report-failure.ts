@@ -4,6 +4,7 @@ import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { isExcused, type OutageRecord } from '../protocol/outage.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
+import { removeForBadProofs } from './removal.ts';
 
 export interface FailedAttempt {
   readonly unitId: UnitId;
@@ -34,16 +35,22 @@ const LOST_WORK: readonly ErrorCode[] = [
 /** A node that was lost doesn't compute for long; one that comes back gets its slot back. */
 export const LOST_LEASE_SECONDS = 15;
 
+/** What followed for the node. */
+export interface Consequences {
+  /** Whether an outage of the network is to blame: then it doesn't count against the node. */
+  readonly excused: boolean;
+  /** Whether the node was removed from the pool for it. */
+  readonly removed: boolean;
+}
+
 /**
  * Writes down that an attempt failed: the event, a flag if the node answers for it, and the
  * attempt's end. Once per (unit, dispatch), however often it runs.
- *
- * @returns whether an outage of the network is to blame: then it doesn't count against the node.
  */
 export async function reportFailure(
   database: Database,
   input: FailedAttempt,
-): Promise<{ readonly excused: boolean }> {
+): Promise<Consequences> {
   const { unitId, dispatch, nodeId, code } = input;
   const { step, recovery, blamesNode } = errorDefinition(code);
   return inTransaction(database, async (transaction) => {
@@ -53,13 +60,12 @@ export async function reportFailure(
       ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
     const counts = blamesNode === true || LOST_WORK.includes(code);
     const excused = counts && (await fellIntoOutage(transaction, input));
-    if (blamesNode && !excused)
-      await transaction.$executeRaw`
-        INSERT INTO node_event (node_id, unit_id, dispatch, code)
-        VALUES (${nodeId}, ${unitId}, ${dispatch}, ${code})
-        ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
+    const isFlagged = blamesNode === true && !excused;
+    const flagged = isFlagged ? await flag(transaction, input) : 0;
+    // Spec 3.4: the attempt earns no uptime credit.
+    const isBadProof = isFlagged && code.startsWith('poe.');
     const decided = await transaction.$executeRaw`
-      UPDATE dispatch SET outcome = ${code}, decided_at = now()
+      UPDATE dispatch SET outcome = ${code}, decided_at = now(), forfeits_uptime = ${isBadProof}
       WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL`;
     if (code === 'execute.node_lost')
       await transaction.$executeRaw`
@@ -74,8 +80,20 @@ export async function reportFailure(
         UPDATE node SET status = CASE status WHEN 'active' THEN 'probing' ELSE status END,
           probe_after = now(), probe_until = CASE status WHEN 'draining' THEN now() END
         WHERE id = ${nodeId} AND status IN ('active', 'draining')`;
-    return { excused };
+    const removed = isBadProof && flagged === 1 && (await removeForBadProofs(transaction, nodeId));
+    return { excused, removed };
   });
+}
+
+/** @returns 0 when that was done before. */
+function flag(
+  transaction: Transaction,
+  { unitId, dispatch, nodeId, code }: FailedAttempt,
+): Promise<number> {
+  return transaction.$executeRaw`
+    INSERT INTO node_event (node_id, unit_id, dispatch, code)
+    VALUES (${nodeId}, ${unitId}, ${dispatch}, ${code})
+    ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
 }
 
 interface AttemptTime extends OutageRecord {

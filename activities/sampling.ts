@@ -91,14 +91,10 @@ export class Sampling {
     });
   }
 
-  /**
-   * In which order nodes are asked to check a return.
-   *
-   * @returns null when the secret of that epoch isn't at hand: then it has to be refreshed.
-   */
-  order(epoch: number, unitId: UnitId, poe: string): string | null {
-    const found = this.#epochs.find((known) => known.epoch === epoch);
-    return found ? checkerOrder(found.secret, unitId, poe) : null;
+  /** In which order nodes are asked to check a return that was drawn in that epoch. */
+  order(epoch: number, unitId: UnitId, poe: string): string {
+    const known = this.#epochs.find((each) => each.epoch === epoch);
+    return checkerOrder(known?.secret ?? this.#secret(epoch), unitId, poe);
   }
 
   async #publish(transaction: Transaction): Promise<void> {

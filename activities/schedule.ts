@@ -1,9 +1,9 @@
 import { sql, type Database } from '../prisma/client.ts';
-import { executeLimits } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
 import {
   CANDIDATES_MAX,
+  chooseChecker,
   chooseNode,
   ONLINE_SECONDS,
   waitingPlaceMs,
@@ -11,11 +11,15 @@ import {
   type Requirements,
 } from '../protocol/schedule.ts';
 import { assignment, type AssignmentRow } from './assignment.ts';
+import { couldCheck, independent, type CheckRequirements } from './checkers.ts';
+import { leaseSeconds, take } from './take-slot.ts';
 
 /** A node that has a slot reserved for one attempt. Its keys are public: SPKI DER in base64. */
 export interface Assignment {
   readonly nodeId: NodeId;
   readonly operatorId: string;
+  /** As it registered: its equivalence class. Runs that an earlier version began don't know it. */
+  readonly engine?: string;
   readonly encryptionKey: string;
   readonly signingKey: string;
 }
@@ -24,6 +28,8 @@ export interface ScheduleInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
   readonly usedNodes: readonly NodeId[];
+  /** There if the attempt checks an earlier one. */
+  readonly check?: CheckRequirements;
   readonly request: Pick<
     AcceptedInference,
     'parameters' | 'modelDigest' | 'complexity' | 'acceptedAtMs' | 'deadlineAtMs' | 'payloadBytes'
@@ -34,10 +40,9 @@ export type ScheduleResult =
   | { readonly kind: 'assigned'; readonly node: Assignment; readonly elapsedMs: number }
   | { readonly kind: 'waiting' }
   /** Its deadline elapsed, or the request was ended from outside meanwhile. */
-  | { readonly kind: 'elapsed' };
-
-/** After an execution's outer limit, until its slot is taken back from a node that said nothing. */
-const LEASE_GRACE_SECONDS = 5;
+  | { readonly kind: 'elapsed' }
+  /** Of a check: no node of the pool could do it, now or soon. */
+  | { readonly kind: 'nobody' };
 
 interface CandidateRow extends AssignmentRow {
   tier: number;
@@ -69,6 +74,7 @@ export async function schedule(
     await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
     return { kind: 'elapsed' };
   }
+  if (input.check && !(await couldCheck(database, input, input.check))) return { kind: 'nobody' };
   const { isReserved, isOver } = await hold(database, coordinatorUrl, input);
   // A run of this attempt beside this one has found a slot meanwhile.
   if (isReserved) return schedule(database, coordinatorUrl, input);
@@ -81,7 +87,7 @@ async function hold(
   coordinatorUrl: string,
   input: ScheduleInput,
 ): Promise<{ readonly isReserved: boolean; readonly isOver: boolean }> {
-  const { unitId, dispatch, usedNodes, request } = input;
+  const { unitId, dispatch, usedNodes, check, request } = input;
   const { parameters, complexity, modelDigest, deadlineAtMs } = request;
   const [found] = await database.$queryRaw<{ isReserved: boolean; isOver: boolean }[]>`
     WITH found AS (
@@ -93,14 +99,17 @@ async function hold(
                AS "isOver"),
     held AS (
       INSERT INTO waiting (unit_id, priority, complexity, workload_class, model_digest, tier,
-                           deadline_seconds, used_nodes, place_ms, deadline_at, input, coordinator)
+                           deadline_seconds, used_nodes, used_operators, engine, place_ms,
+                           deadline_at, input, coordinator)
       SELECT ${unitId}, ${PRIORITY_KEYS[parameters.priority]}, ${complexity},
              ${parameters.workloadClass}, ${modelDigest}, ${parameters.hardwareTier},
              ${parameters.deadlineSeconds}, ${[...usedNodes]}::text[],
+             ${[...(check?.usedOperators ?? [])]}::text[], ${check?.engine ?? null},
              ${placeMs(request)}::float8, ${new Date(deadlineAtMs)},
              ${JSON.stringify(input)}::jsonb, ${coordinatorUrl}
       FROM found WHERE NOT "isReserved" AND NOT "isOver"
       ON CONFLICT (unit_id) DO UPDATE SET used_nodes = EXCLUDED.used_nodes,
+        used_operators = EXCLUDED.used_operators, engine = EXCLUDED.engine,
         place_ms = EXCLUDED.place_ms, input = EXCLUDED.input, coordinator = EXCLUDED.coordinator,
         -- One that was made after this statement began stays, or nobody would tell of it.
         assigned_at = CASE WHEN waiting.assigned_at IS DISTINCT FROM
@@ -161,7 +170,8 @@ export async function reserve(
   if (reserved) return { node: assignment(reserved), isNew: false };
   for (;;) {
     const candidates = rows.map(candidate);
-    const chosen = chooseNode(candidates, requirements, usedNodes, parameters.deadlineSeconds);
+    const choose = input.check ? chooseChecker : chooseNode;
+    const chosen = choose(candidates, requirements, usedNodes, parameters.deadlineSeconds);
     const row = chosen && rows.find(({ id }) => id === chosen.nodeId);
     if (!row) return null;
     if (await take(database, coordinatorUrl, input, row.id, isAsleep))
@@ -177,18 +187,22 @@ export async function reserve(
  */
 function qualifying(
   database: Database,
-  { unitId, dispatch, usedNodes, request }: ScheduleInput,
+  { unitId, dispatch, usedNodes, check, request }: ScheduleInput,
 ): Promise<CandidateRow[]> {
   const { parameters, modelDigest, complexity } = request;
+  // Whoever checks is drawn, or the smallest node of each class would see most checks coming.
+  const order = check
+    ? sql`sha256(decode(${check.order}, 'hex') || convert_to(${dispatch}::int || id, 'UTF8'))`
+    : sql`model_digest, tier, tokens_per_second, id`;
   return database.$queryRaw<CandidateRow[]>`
-    SELECT node.id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
+    SELECT node.id, operator_id, engine, tier, workload_classes, model_digest, tokens_per_second,
            encryption_key, signing_key, TRUE AS is_reserved
     FROM dispatch JOIN node ON node.id = dispatch.node_id
       JOIN slot ON slot.unit_id = dispatch.unit_id AND slot.dispatch = dispatch.dispatch
     WHERE dispatch.unit_id = ${unitId} AND dispatch.dispatch = ${dispatch}
       AND dispatch.outcome IS NULL
     UNION ALL
-    (SELECT id, operator_id, tier, workload_classes, model_digest, tokens_per_second,
+    (SELECT id, operator_id, engine, tier, workload_classes, model_digest, tokens_per_second,
             encryption_key, signing_key, FALSE
     FROM node
     WHERE status = 'active' AND is_ready AND is_online AND NOT is_full
@@ -196,7 +210,7 @@ function qualifying(
       AND tier >= ${parameters.hardwareTier}
       AND ${parameters.workloadClass} = ANY (workload_classes)
       AND model_digest = ${modelDigest}
-      AND NOT (id = ANY (${[...usedNodes]}::text[]))
+      AND NOT (id = ANY (${[...usedNodes]}::text[])) ${independent(check)}
       AND tokens_per_second * ${parameters.deadlineSeconds}::float8 >= ${complexity}::float8
       AND EXISTS (SELECT FROM slot
                   WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
@@ -208,65 +222,15 @@ function qualifying(
           AND waiting.tier <= node.tier
           AND waiting.workload_class = ANY (node.workload_classes)
           AND NOT (node.id = ANY (waiting.used_nodes))
+          AND NOT (node.operator_id = ANY (waiting.used_operators))
+          AND (waiting.engine IS NULL OR waiting.engine = node.engine)
           AND node.tokens_per_second * waiting.deadline_seconds >= waiting.complexity)
-    ORDER BY model_digest, tier, tokens_per_second, id
+    ORDER BY ${order}
     LIMIT ${CANDIDATES_MAX})`;
-}
-
-/**
- * One statement, all of it or nothing: takes a slot and begins the attempt.
- *
- * @returns whether the node had a slot that nobody else holds or is just taking.
- */
-async function take(
-  database: Database,
-  coordinatorUrl: string,
-  { unitId, dispatch, request }: ScheduleInput,
-  nodeId: NodeId,
-  isAsleep: boolean,
-): Promise<boolean> {
-  const waited = isAsleep ? sql`UPDATE waiting SET assigned_at = now()` : sql`DELETE FROM waiting`;
-  const inserted = await database.$executeRaw`
-    WITH free AS (
-      SELECT slot.machine_id, slot.index FROM slot
-        JOIN node ON node.machine_id = slot.machine_id AND slot.index < node.slots
-      WHERE node.id = ${nodeId} AND (unit_id IS NULL OR lease_until < now())
-        AND NOT EXISTS (SELECT FROM request WHERE id = ${unitId} AND finished_at IS NOT NULL)
-        AND NOT EXISTS (SELECT FROM dispatch WHERE unit_id = ${unitId}
-                        AND dispatch = ${dispatch} AND outcome IS NOT NULL)
-      LIMIT 1 FOR UPDATE OF slot SKIP LOCKED),
-    taken AS (
-      UPDATE slot SET unit_id = ${unitId}, dispatch = ${dispatch},
-        lease_until = now() + make_interval(secs => ${leaseSeconds(request)}::float8)
-      FROM free WHERE slot.machine_id = free.machine_id AND slot.index = free.index
-      RETURNING slot.machine_id, slot.index),
-    filled AS (
-      UPDATE node SET is_full = TRUE WHERE id IN (
-        SELECT node.id FROM node JOIN taken ON node.machine_id = taken.machine_id
-        WHERE NOT is_full
-          AND NOT EXISTS (SELECT FROM slot
-                          WHERE slot.machine_id = taken.machine_id AND slot.index < node.slots
-                            AND slot.index <> taken.index
-                            AND (slot.unit_id IS NULL OR slot.lease_until < now()))
-        FOR NO KEY UPDATE OF node SKIP LOCKED)),
-    started AS (
-      UPDATE request SET status = 'running'
-      WHERE id = ${unitId} AND status = 'accepted' AND EXISTS (SELECT FROM taken)),
-    waited AS (${waited} WHERE unit_id = ${unitId} AND EXISTS (SELECT FROM taken))
-    INSERT INTO dispatch (unit_id, dispatch, node_id, coordinator)
-    SELECT ${unitId}, ${dispatch}, ${nodeId}, ${coordinatorUrl} FROM taken
-    ON CONFLICT (unit_id, dispatch) DO UPDATE
-      SET node_id = EXCLUDED.node_id, coordinator = EXCLUDED.coordinator, reserved_at = now()`;
-  return inserted === 1;
 }
 
 function placeMs({ parameters, complexity, acceptedAtMs }: ScheduleInput['request']): number {
   return waitingPlaceMs({ priority: parameters.priority, complexity, acceptedAtMs });
-}
-
-function leaseSeconds(request: ScheduleInput['request']): number {
-  const limits = executeLimits(request.parameters.deadlineSeconds, request.payloadBytes);
-  return (limits.scheduleToStartMs + limits.startToCloseMs) / 1_000 + LEASE_GRACE_SECONDS;
 }
 
 /** What the statement has made sure of isn't read again. */

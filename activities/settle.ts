@@ -56,6 +56,12 @@ export async function settleValidated(database: Database, requestId: RequestId):
     FROM request WHERE id = ${requestId} AND status = 'validated' AND due_wei IS NOT NULL`;
   if (!row) return false;
   const due = settlement('completed', BigInt(row.reserved), BigInt(row.due));
+  // Its run was to have it checked.
+  await database.$executeRaw`
+    INSERT INTO verification (unit_id, outcome, winner, comparator)
+    SELECT unit_id, 'hash_only', dispatch, 'none' FROM proof
+    WHERE unit_id = ${requestId} AND is_sampled
+    ON CONFLICT (unit_id) DO NOTHING`;
   const { accountId } = row;
   const unfinished = {
     requestId,

@@ -4,15 +4,13 @@ import { rsaPublicKeyFromBase64 } from '../crypto/keys.ts';
 import { verifyProof } from '../crypto/prove.ts';
 import { openReturn, readdressReturn } from '../crypto/return.ts';
 import type { Database } from '../prisma/client.ts';
-import { OUTCOME_CHANNEL } from '../prisma/outcomes.ts';
-import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { nodeReturnSchema } from '../protocol/execute-schema.ts';
 import type { UnitId } from '../protocol/ids.ts';
 import { checkProof } from '../protocol/prove.ts';
-import { complexityTokens, type AcceptedInference } from '../protocol/receive.ts';
+import type { AcceptedInference } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import { dueWei, type TokenUsage } from '../protocol/settle.ts';
+import type { TokenUsage } from '../protocol/settle.ts';
 import {
   checkResult,
   checkStream,
@@ -21,7 +19,13 @@ import {
   type Expectation,
   type Relayed,
 } from '../protocol/validate.ts';
+import type { Sampling } from './sampling.ts';
+import type { CheckerOrder } from './checkers.ts';
 import type { Assignment } from './schedule.ts';
+import { storeCheck, storeReturn } from './store-return.ts';
+
+/** How far back a PoE is recognised as one of the same node's. */
+const REPLAYED_DAYS = 7;
 
 /** A return, and what it has to fit. */
 export interface CheckInput {
@@ -34,11 +38,20 @@ export interface CheckInput {
 }
 
 export interface ValidateInput extends CheckInput {
-  readonly request: Expectation & Pick<AcceptedInference, 'requesterKey' | 'price' | 'reservedWei'>;
+  readonly request: Expectation &
+    Pick<AcceptedInference, 'requesterKey' | 'price' | 'reservedWei' | 'delivery'>;
+  /** Whether the attempt checks an earlier one: then it is a vote, and nothing is delivered. */
+  readonly isCheck?: boolean;
 }
 
 export type ValidateResult =
-  | { readonly kind: 'accepted'; readonly usage: TokenUsage; readonly elapsedMs: number }
+  | {
+      readonly kind: 'accepted';
+      readonly usage: TokenUsage;
+      readonly elapsedMs: number;
+      /** There if the return was drawn to be checked: in which order nodes are asked to. */
+      readonly checkerOrder?: CheckerOrder;
+    }
   | { readonly kind: 'rejected'; readonly code: ErrorCode };
 
 export interface CheckDependencies {
@@ -49,12 +62,14 @@ export interface CheckDependencies {
 
 export interface ValidateDependencies extends CheckDependencies {
   readonly database: Database;
+  readonly sampling: Sampling;
 }
 
 /**
  * Step 7, check 1 (spec step 07): rebuilds the PoE, verifies its signature, and looks at size,
- * schema, model, seed, bounds, stream and deadline. Only then is the sealed result stored and
- * announced. It opens the result in memory; nothing of it is logged or kept in the clear.
+ * schema, model, seed, bounds, stream and deadline. Only then is the PoE stored, which decides
+ * whether the unit is checked by others, and the sealed result stored and announced. It opens the
+ * result in memory; nothing of it is logged or kept in the clear.
  */
 export async function validate(
   dependencies: ValidateDependencies,
@@ -66,14 +81,44 @@ export async function validate(
     checked = await checkReturn(dependencies, input);
   } catch (error) {
     if (!(error instanceof CodedError)) throw error;
-    return { kind: 'rejected', code: error.code };
+    return { kind: 'rejected', code: await namedFault(dependencies.database, input, error.code) };
+  }
+  const { usage } = checked.result;
+  if (input.isCheck) {
+    const isStored = await storeCheck(dependencies.database, input, checked);
+    if (!isStored) return { kind: 'rejected', code: 'validate.node_removed' };
+    return { kind: 'accepted', usage, elapsedMs: performance.now() - startedAt };
   }
   const { requesterKey } = input.request;
   const sealed = checked.returned.sealedResult;
   const sealedResult = await readdressReturn(sealed, dependencies.returnRing, requesterKey);
-  await store(dependencies.database, input, checked, sealedResult);
-  const { usage } = checked.result;
-  return { kind: 'accepted', usage, elapsedMs: performance.now() - startedAt };
+  const stored = await storeReturn(dependencies, input, checked, sealedResult);
+  if (stored === null) return { kind: 'rejected', code: 'validate.node_removed' };
+  return {
+    kind: 'accepted',
+    usage,
+    elapsedMs: performance.now() - startedAt,
+    ...(stored.checkerOrder ? { checkerOrder: stored.checkerOrder } : {}),
+  };
+}
+
+/** A PoE that doesn't match its result, but is known here, is somebody's and was used before. */
+async function namedFault(
+  database: Database,
+  { unitId, node, returned }: ValidateInput,
+  code: ErrorCode,
+): Promise<ErrorCode> {
+  if (code !== 'poe.hash_mismatch') return code;
+  const { poe } = returned as { readonly poe: string };
+  const [found] = await database.$queryRaw<{ isOwn: boolean }[]>`
+    SELECT node_id = ${node.nodeId} AS "isOwn" FROM proof WHERE unit_id = ${unitId} AND poe = ${poe}
+    UNION ALL
+    SELECT TRUE FROM dispatch JOIN proof USING (unit_id, dispatch)
+    WHERE dispatch.node_id = ${node.nodeId} AND poe = ${poe}
+      AND reserved_at > now() - make_interval(days => ${REPLAYED_DAYS}::int)
+    LIMIT 1`;
+  if (!found) return code;
+  return found.isOwn ? 'poe.replayed' : 'poe.foreign_node';
 }
 
 /** A return that passed check 1. */
@@ -97,6 +142,7 @@ export async function checkReturn(
   { unitId, dispatch, node, returned, request }: CheckInput,
   isCancelled = false,
 ): Promise<CheckedReturn> {
+  if (returned === undefined || returned === null) throw new CodedError('poe.missing');
   const parsed = nodeReturnSchema.safeParse(returned);
   if (!parsed.success) throw new CodedError('poe.malformed');
   const { scheme, poe, signature, sealedResult } = parsed.data;
@@ -104,8 +150,9 @@ export async function checkReturn(
     throw new CodedError('poe.oversize');
   const opened = await open(sealedResult, returnRing);
   // The ids are those that were dispatched; what the envelope claims must be the same.
-  if (opened.unitId !== unitId || opened.dispatch !== dispatch || opened.nodeId !== node.nodeId)
-    throw new CodedError('poe.malformed');
+  if (opened.nodeId !== node.nodeId) throw new CodedError('poe.foreign_node');
+  if (opened.unitId !== unitId) throw new CodedError('poe.replayed');
+  if (opened.dispatch !== dispatch) throw new CodedError('poe.malformed');
   const { resultBytes } = opened;
   const proof = checkProof({ scheme, poe, unitId, resultBytes, nodeId: node.nodeId });
   if (!proof.ok) throw new CodedError(proof.code);
@@ -113,7 +160,9 @@ export async function checkReturn(
     throw new CodedError('poe.bad_signature');
   const result = parseResult(resultBytes);
   const stream = relayed(unitId, dispatch);
+  // A run that an earlier version began doesn't know what its node registered as.
   const fault =
+    (node.engine !== undefined && result.engine !== node.engine ? 'poe.result_invalid' : null) ??
     checkResult(result, request, isCancelled) ??
     checkStream(result, stream) ??
     (isCancelled ? null : checkTimes(parsed.data, request.parameters));
@@ -132,32 +181,4 @@ async function open(sealedResult: unknown, returnRing: Ring<X25519Key>) {
 
 function signingKey(node: Assignment): KeyObject {
   return rsaPublicKeyFromBase64(node.signingKey);
-}
-
-async function store(
-  database: Database,
-  input: ValidateInput,
-  checked: CheckedReturn,
-  sealedResult: ReturnEnvelope,
-): Promise<void> {
-  const { unitId, dispatch, node } = input;
-  const { scheme, poe, signature, decryptedAtMs, finishedAtMs } = checked.returned;
-  const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
-  const due = dueWei(checked.result.usage, input.request);
-  const { completionTokens } = checked.result.usage;
-  const tokens = complexityTokens(input.request.payloadBytes, completionTokens);
-  await database.$queryRaw`
-    WITH decided AS (
-      UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
-        decrypted_at = ${new Date(decryptedAtMs)}, finished_at = ${new Date(finishedAtMs)}
-      WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL
-      RETURNING extract(epoch FROM now() - reserved_at)::float8 AS seconds),
-    validated AS (
-      UPDATE request SET status = 'validated', validated_at = now(),
-        sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
-        proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
-      WHERE id = ${unitId} AND status IN ('accepted', 'running'))
-    SELECT release_slot(${unitId}, ${dispatch}::int),
-           measure_node(${node.nodeId}, ${tokens}::float8, (SELECT seconds FROM decided)),
-           pg_notify(${OUTCOME_CHANNEL}, ${unitId})::text`;
 }

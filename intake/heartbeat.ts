@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
 import { inTransaction, sql, type Database, type Transaction } from '../prisma/client.ts';
 import { releaseSlots } from '../prisma/pool.ts';
-import { openUptime } from '../prisma/uptime.ts';
+import { closeUptime, openUptime } from '../prisma/uptime.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { shortId, type NodeId } from '../protocol/ids.ts';
 import { firstIssue } from '../protocol/issues.ts';
@@ -138,7 +138,7 @@ async function appear(
     if (ready && node.hasShown) await openUptime(transaction, nodeId);
     else {
       const why = node.status === 'removed' ? 'node.removed' : 'node.probing';
-      const closed = await closeWindow(transaction, nodeId, ready ? why : 'node.backend_gone');
+      const closed = await closeUptime(transaction, nodeId, ready ? why : 'node.backend_gone');
       if (closed && ready) codes.push(why);
     }
     await transaction.$executeRaw`
@@ -150,18 +150,6 @@ async function appear(
 
 interface Appearing extends Pick<Seen, 'isReady' | 'isOnline' | 'hasShown'> {
   readonly status: NodeStatus;
-}
-
-/** @returns whether one was open. */
-async function closeWindow(
-  transaction: Transaction,
-  nodeId: NodeId,
-  code: TransitionCode,
-): Promise<boolean> {
-  const closed = await transaction.$executeRaw`
-    UPDATE node_uptime SET ended_at = greatest(began_at, now()), end_code = ${code}
-    WHERE node_id = ${nodeId} AND ended_at IS NULL`;
-  return closed > 0;
 }
 
 /**

@@ -95,6 +95,9 @@ function matchable(transaction: Transaction): Promise<WaitingRow[]> {
     SELECT unit_id, input, coordinator FROM waiting
     WHERE assigned_at IS NULL
       AND (input IS NULL
+           -- A check excludes more than the look allows for.
+           OR (cardinality(used_operators) > 0 AND EXISTS (SELECT FROM free
+                 WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier))
            OR EXISTS (SELECT FROM free
                       WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier
                         AND free.workload_class = waiting.workload_class

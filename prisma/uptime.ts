@@ -10,3 +10,20 @@ export async function openUptime(transaction: Transaction, nodeId: string): Prom
     WHERE id = ${nodeId} AND is_online AND is_ready
     ON CONFLICT (node_id) WHERE ended_at IS NULL DO NOTHING`;
 }
+
+/**
+ * A node's uptime ends now.
+ *
+ * @param code why, of docs/errors.md.
+ * @returns whether it counted.
+ */
+export async function closeUptime(
+  transaction: Transaction,
+  nodeId: string,
+  code: string,
+): Promise<boolean> {
+  const closed = await transaction.$executeRaw`
+    UPDATE node_uptime SET ended_at = greatest(began_at, now()), end_code = ${code}
+    WHERE node_id = ${nodeId} AND ended_at IS NULL`;
+  return closed > 0;
+}

@@ -96,6 +96,20 @@ export function chooseNode(
   return fitting[0] ?? null;
 }
 
+/**
+ * The node for a check: the first one that fits. The caller has put them in an order that is drawn
+ * with a committed secret, so that no node can arrange to check a certain other one (design §7).
+ */
+export function chooseChecker(
+  candidates: readonly Candidate[],
+  unit: Requirements,
+  usedNodes: readonly NodeId[],
+  remainingSeconds: number,
+): Candidate | null {
+  const fits = (node: Candidate) => failedFilter(node, unit, usedNodes, remainingSeconds) === null;
+  return candidates.find(fits) ?? null;
+}
+
 /** Best-fit order: the smallest first. */
 export function bySize(a: Candidate, b: Candidate): number {
   return (

@@ -1,0 +1,48 @@
+import type { Transaction } from '../prisma/client.ts';
+import { closeUptime } from '../prisma/uptime.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import { BAD_PROOFS_DAYS, BAD_PROOFS_MAX, type RemovalCode } from '../protocol/removal.ts';
+
+/**
+ * Takes a node out of the active pool for good, until somebody lets it in again: what it registers
+ * from now on changes nothing of that. It touches no stake. What it served unchecked since it was
+ * last known to be honest is given back (`intake/refunds.ts`), if its results were wrong.
+ *
+ * @returns false when it was removed before.
+ */
+export async function removeNode(
+  transaction: Transaction,
+  nodeId: NodeId,
+  code: RemovalCode,
+): Promise<boolean> {
+  const isRefunded = code === 'node.removed_wrong_results';
+  const removed = await transaction.$executeRaw`
+    UPDATE node SET status = 'removed', probe_until = NULL,
+      refund_since = CASE WHEN ${isRefunded} THEN greatest(registered_at,
+        (SELECT max(cleared_at) FROM node_trust WHERE node_id = node.id),
+        (SELECT max(created_at) FROM node_review
+         WHERE node_id = node.id AND decision = 'reinstated')) END
+    WHERE id = ${nodeId} AND status <> 'removed'`;
+  if (removed === 0) return false;
+  await transaction.$executeRaw`
+    INSERT INTO node_review (node_id, decision, code) VALUES (${nodeId}, 'removed', ${code})`;
+  await transaction.$executeRaw`
+    INSERT INTO node_transition (node_id, code) VALUES (${nodeId}, 'node.removed')`;
+  await closeUptime(transaction, nodeId, 'node.removed');
+  return true;
+}
+
+/** Removes a node that has returned too many bad proofs. @returns whether it did. */
+export async function removeForBadProofs(
+  transaction: Transaction,
+  nodeId: NodeId,
+): Promise<boolean> {
+  const [row] = await transaction.$queryRaw<{ faults: number }[]>`
+    SELECT count(*)::int AS faults FROM node_event
+    WHERE node_id = ${nodeId} AND starts_with(code, 'poe.')
+      AND created_at > now() - make_interval(days => ${BAD_PROOFS_DAYS}::int)
+      AND created_at > coalesce((SELECT max(created_at) FROM node_review
+                                 WHERE node_id = ${nodeId} AND decision = 'reinstated'), 'epoch')`;
+  if ((row?.faults ?? 0) < BAD_PROOFS_MAX) return false;
+  return removeNode(transaction, nodeId, 'node.removed_bad_proofs');
+}

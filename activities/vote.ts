@@ -1,0 +1,181 @@
+import type { Ring, X25519Key } from '../crypto/keys.ts';
+import { openReturn, readdressReturn } from '../crypto/return.ts';
+import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { announceOutcome } from '../prisma/outcomes.ts';
+import { comparatorOf } from '../protocol/compare/comparators.ts';
+import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
+import type { NodeReturn } from '../protocol/execute.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
+import type { AcceptedInference } from '../protocol/receive.ts';
+import { parseResult, type InferenceResult } from '../protocol/result.ts';
+import { dueWei, type TokenUsage } from '../protocol/settle.ts';
+import { decideVote, type Side, type VerificationOutcome } from '../protocol/vote.ts';
+import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
+import type { Assignment } from './schedule.ts';
+import { observeVote } from './trust.ts';
+
+/** A return that passed check 1. */
+export interface AcceptedVote {
+  readonly dispatch: number;
+  readonly node: Assignment;
+  readonly returned: NodeReturn;
+}
+
+export interface VoteInput {
+  readonly unitId: UnitId;
+  /** The one to check first, then those of the nodes that checked it. */
+  readonly votes: readonly AcceptedVote[];
+  /** Whether nobody else can be asked. */
+  readonly isLast: boolean;
+  /** Whether the first result is out: then it is what the requester has, whatever is voted. */
+  readonly isDelivered: boolean;
+  readonly request: Pick<
+    AcceptedInference,
+    'parameters' | 'requesterKey' | 'price' | 'reservedWei'
+  >;
+}
+
+export type VoteResult =
+  /** One more vote is needed. */
+  | { readonly kind: 'undecided' }
+  | {
+      readonly kind: 'decided';
+      readonly outcome: VerificationOutcome;
+      /** Dispatch of the result that stands; null when none does. */
+      readonly winner: number | null;
+      /** Of the result that stands. */
+      readonly usage: TokenUsage | null;
+      /** Nodes that the vote has removed from the pool. */
+      readonly removed: readonly NodeId[];
+    };
+
+export interface VoteDependencies {
+  readonly database: Database;
+  readonly returnRing: Ring<X25519Key>;
+}
+
+/** What an outcome leaves in the request's history, besides its record. */
+const EVENTS: Partial<Record<VerificationOutcome, ErrorCode>> = {
+  overruled: 'validate.overruled',
+  hash_only: 'validate.hash_only',
+};
+
+/**
+ * Step 7, check 2 (spec step 07): compares the results of all who computed the unit, by the
+ * comparator of its class, and decides once it can. What is decided is written down with all that
+ * follows, in one transaction and once: votes, flags, trust, removals, and the result, if it was
+ * held back. It opens the results in memory; nothing of them is logged or kept in the clear.
+ */
+export async function vote(dependencies: VoteDependencies, input: VoteInput): Promise<VoteResult> {
+  const { unitId, votes, isLast, request } = input;
+  const { comparator: name } = WORKLOAD_CLASSES[request.parameters.workloadClass];
+  const comparator = comparatorOf(name);
+  const results = await Promise.all(
+    votes.map(({ returned }) => opened(returned, dependencies.returnRing)),
+  );
+  const agrees = results.map((a) => results.map((b) => comparator.compare(a, b).agrees));
+  const decision = decideVote(agrees, isLast);
+  if (votes.length > 1 && decision.kind === 'undecided')
+    await report(dependencies.database, unitId, votes.at(-1), 'validate.disagreement');
+  if (decision.kind === 'undecided') return decision;
+  const { outcome, winner, sides } = decision;
+  const standing = winner === null ? undefined : votes[winner];
+  const removed = await inTransaction(dependencies.database, async (transaction) => {
+    const isNew = await transaction.$executeRaw`
+      INSERT INTO verification (unit_id, outcome, winner, comparator)
+      VALUES (${unitId}, ${outcome}, ${standing?.dispatch ?? null},
+              ${`${comparator.name}/${comparator.version}`})
+      ON CONFLICT (unit_id) DO NOTHING`;
+    if (isNew === 0) return [];
+    const code = EVENTS[outcome];
+    if (code) await report(transaction, unitId, votes[0], code);
+    const gone = await record(transaction, input, sides);
+    const result = winner === null ? undefined : results[winner];
+    if (standing && result && !input.isDelivered)
+      await deliver(transaction, dependencies.returnRing, input, standing, result);
+    return gone;
+  });
+  const usage = winner === null ? null : (results[winner]?.usage ?? null);
+  return { kind: 'decided', outcome, winner: standing?.dispatch ?? null, usage, removed };
+}
+
+async function opened(returned: NodeReturn, ring: Ring<X25519Key>): Promise<InferenceResult> {
+  const { resultBytes } = await openReturn(returned.sealedResult, ring);
+  return parseResult(resultBytes);
+}
+
+/** @returns the nodes that were removed. */
+async function record(
+  transaction: Transaction,
+  { unitId, votes, request }: VoteInput,
+  sides: readonly Side[],
+): Promise<readonly NodeId[]> {
+  const removed: NodeId[] = [];
+  const cast = votes.map((each, index) => ({ ...each, side: sides[index] ?? 'undecided' }));
+  // In one order, or two votes with the same nodes could wait for each other.
+  for (const { dispatch, node, side } of cast.toSorted(byNode)) {
+    const { nodeId } = node;
+    await transaction.$executeRaw`
+      INSERT INTO vote (unit_id, dispatch, node_id, side)
+      VALUES (${unitId}, ${dispatch}, ${nodeId}, ${side})`;
+    const flag = flagOf(side, votes.length);
+    if (flag)
+      await transaction.$executeRaw`
+        INSERT INTO node_event (node_id, unit_id, dispatch, code)
+        VALUES (${nodeId}, ${unitId}, ${dispatch}, ${flag})
+        ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
+    if (side === 'undecided') continue;
+    if (side === 'minority')
+      await transaction.$executeRaw`
+        UPDATE dispatch SET forfeits_uptime = TRUE
+        WHERE unit_id = ${unitId} AND dispatch = ${dispatch}`;
+    const { workloadClass } = request.parameters;
+    if (await observeVote(transaction, nodeId, workloadClass, side === 'majority'))
+      removed.push(nodeId);
+  }
+  return removed;
+}
+
+/** Without a majority everybody is flagged for review: at most one of them is right. */
+function flagOf(side: Side, votes: number): ErrorCode | null {
+  if (side === 'minority') return 'validate.minority';
+  return side === 'undecided' && votes > 1 ? 'validate.no_majority' : null;
+}
+
+function byNode(a: AcceptedVote, b: AcceptedVote): number {
+  return a.node.nodeId < b.node.nodeId ? -1 : 1;
+}
+
+/** The result that was held back until the vote, or the one that takes its place. */
+async function deliver(
+  transaction: Transaction,
+  ring: Ring<X25519Key>,
+  { unitId, request }: VoteInput,
+  { dispatch, node, returned }: AcceptedVote,
+  result: InferenceResult,
+): Promise<void> {
+  const sealedResult = await readdressReturn(returned.sealedResult, ring, request.requesterKey);
+  const { scheme, poe, signature } = returned;
+  const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
+  const due = dueWei(result.usage, request);
+  await transaction.$executeRaw`
+    UPDATE request SET status = 'validated', validated_at = now(),
+      sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
+      proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
+    WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
+  await announceOutcome(transaction, unitId);
+}
+
+async function report(
+  transaction: Pick<Transaction, '$executeRaw'>,
+  unitId: UnitId,
+  about: AcceptedVote | undefined,
+  code: ErrorCode,
+): Promise<void> {
+  const { step, recovery } = errorDefinition(code);
+  await transaction.$executeRaw`
+    INSERT INTO failure_event (unit_id, dispatch, step, code, node_id, recovery)
+    VALUES (${unitId}, ${about?.dispatch ?? 0}, ${step}, ${code},
+            ${about?.node.nodeId ?? null}, ${recovery})
+    ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+}
