@@ -5,6 +5,7 @@ import type { RequestId } from '../protocol/ids.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { dueWei, settlement, type Settlement, type TokenUsage } from '../protocol/settle.ts';
+import type { VerificationOutcome } from '../protocol/vote.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import { LOST_LEASE_SECONDS } from './report-failure.ts';
 
@@ -51,26 +52,40 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
  * @returns false when it isn't such a request, or has ended meanwhile.
  */
 export async function settleValidated(database: Database, requestId: RequestId): Promise<boolean> {
-  const [row] = await database.$queryRaw<{ accountId: string; due: string; reserved: string }[]>`
-    SELECT account_id AS "accountId", due_wei::text AS due, reserved_wei::text AS reserved
-    FROM request WHERE id = ${requestId} AND status = 'validated' AND due_wei IS NOT NULL`;
+  const [row] = await database.$queryRaw<LostRow[]>`
+    SELECT account_id AS "accountId", due_wei::text AS due, reserved_wei::text AS reserved,
+           outcome, winner::text = proof ->> 'dispatch' AS "isWinner"
+    FROM request LEFT JOIN verification ON unit_id = id
+    WHERE id = ${requestId} AND status = 'validated' AND due_wei IS NOT NULL`;
   if (!row) return false;
-  const due = settlement('completed', BigInt(row.reserved), BigInt(row.due));
-  // Its run was to have it checked.
-  await database.$executeRaw`
-    INSERT INTO verification (unit_id, outcome, winner, comparator)
-    SELECT unit_id, 'hash_only', dispatch, 'none' FROM proof
-    WHERE unit_id = ${requestId} AND is_sampled
-    ON CONFLICT (unit_id) DO NOTHING`;
+  const { state, code } = stateOfLost(row);
+  const due = settlement(state, BigInt(row.reserved), BigInt(row.due));
   const { accountId } = row;
-  const unfinished = {
-    requestId,
-    accountId,
-    state: 'completed',
-    code: null,
-    timeline: [],
-  } as const;
+  // Its run was to have it checked.
+  if (row.outcome === null)
+    await database.$executeRaw`
+      INSERT INTO verification (unit_id, outcome, winner, comparator)
+      SELECT unit_id, 'hash_only', dispatch, 'none' FROM proof
+      WHERE unit_id = ${requestId} AND is_sampled
+      ON CONFLICT (unit_id) DO NOTHING`;
+  const unfinished = { requestId, accountId, state, code, timeline: [] };
   return (await end(database, unfinished, due, performance.now())) !== null;
+}
+
+interface LostRow {
+  readonly accountId: string;
+  readonly due: string;
+  readonly reserved: string;
+  readonly outcome: VerificationOutcome | null;
+  /** Whether what was delivered is what most have. */
+  readonly isWinner: boolean | null;
+}
+
+function stateOfLost({ outcome, isWinner }: LostRow): Pick<SettleInput, 'state' | 'code'> {
+  if (outcome === 'no_majority') return { state: 'failed', code: 'validate.no_majority' };
+  if (outcome === 'overruled' && !isWinner)
+    return { state: 'invalidated', code: 'validate.overruled' };
+  return { state: 'completed', code: null };
 }
 
 /**

@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
 import { isRefusal } from '../protocol/dispatch.ts';
-import { shortId } from '../protocol/ids.ts';
+import { errorDefinition } from '../protocol/errors.ts';
+import { shortId, type NodeId } from '../protocol/ids.ts';
+import type { RemovalCode } from '../protocol/removal.ts';
 import { concludeCanary, prepareCanary, type CanaryInput, type CanaryReturn } from './canary.ts';
 import { dispatch, type DispatchDependencies, type DispatchInput } from './dispatch.ts';
 import { explainNode, explainUnit } from './explain.ts';
@@ -10,6 +12,7 @@ import { schedule, type ScheduleInput } from './schedule.ts';
 import { settle, type SettleInput } from './settle.ts';
 import { takeCancelled } from './take-cancelled.ts';
 import { validate, type ValidateDependencies, type ValidateInput } from './validate.ts';
+import { vote, type VoteInput } from './vote.ts';
 
 export interface StepDependencies extends DispatchDependencies, ValidateDependencies {
   /** Where this coordinator takes stream frames. */
@@ -52,6 +55,20 @@ export function createSteps(dependencies: StepDependencies) {
       return result;
     },
 
+    async vote(input: VoteInput) {
+      const result = await vote(dependencies, input);
+      const { unitId, votes } = input;
+      const of = (node: NodeId) => shortId(node);
+      const at = { unit: shortId(unitId), nodes: votes.map(({ node }) => of(node.nodeId)) };
+      if (result.kind === 'undecided') log.warn(at, 'coordinator // check: one more is asked');
+      else {
+        const { outcome, removed } = result;
+        log[outcome === 'agreed' ? 'info' : 'warn'](at, `coordinator // check: ${outcome}`);
+        for (const nodeId of removed) logRemoval(log, nodeId, 'node.removed_wrong_results');
+      }
+      return result;
+    },
+
     async takeCancelled(input: ValidateInput) {
       const result = await takeCancelled(dependencies, input);
       const at = { unit: shortId(input.unitId), dispatch: input.dispatch };
@@ -63,10 +80,11 @@ export function createSteps(dependencies: StepDependencies) {
 
     /** Runs that an earlier version began have no answer of it in their history. */
     async reportFailure(input: ReportFailureInput): Promise<{ othersExist: boolean } | undefined> {
-      const { excused } = await reportFailure(database, input);
+      const { excused, removed } = await reportFailure(database, input);
       const { unitId, dispatch, nodeId, code } = input;
       const at = { unit: shortId(unitId), dispatch, node: shortId(nodeId), code, excused };
       log.warn(at, 'coordinator // attempt failed');
+      if (removed) logRemoval(log, nodeId, 'node.removed_bad_proofs');
       onCapacity();
       // Only a refusal asks for it.
       const { request, usedNodes } = input;
@@ -86,6 +104,11 @@ export function createSteps(dependencies: StepDependencies) {
     explainUnit: (unitId: string) => explainUnit(database, unitId),
     explainNode: (nodeId: string) => explainNode(database, nodeId),
   };
+}
+
+function logRemoval(log: Logger, nodeId: NodeId, code: RemovalCode): void {
+  const { message } = errorDefinition(code);
+  log.error({ node: shortId(nodeId), code }, `coordinator // node removed: ${message}`);
 }
 
 /** By which a node is measured: no request, but the same steps 3 to 7. */

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
-import { inTransaction, sql, type Database, type Transaction } from '../prisma/client.ts';
+import { inTransaction, sql, type Database } from '../prisma/client.ts';
 import { releaseSlots } from '../prisma/pool.ts';
 import { closeUptime, openUptime } from '../prisma/uptime.ts';
 import { CodedError } from '../protocol/errors.ts';

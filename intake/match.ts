@@ -5,7 +5,7 @@ import { DISPATCH_BUDGET } from '../protocol/dispatch.ts';
 import { shortId, type UnitId } from '../protocol/ids.ts';
 import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
-import type { wakeSignal } from '../workflows/unit.ts';
+import type { wakeSignal } from '../workflows/schedule.ts';
 import type { BackgroundDependencies } from './background.ts';
 
 /** Any number that all coordinators share: one of them matches at a time. */

@@ -5,6 +5,7 @@ import { freeLapsed } from './leases.ts';
 import { match, remind } from './match.ts';
 import { markOffline } from './online.ts';
 import { measureAgain, probe } from './probe.ts';
+import { refund } from './refunds.ts';
 import { reclaimAbsent, reclaimClosed } from './reclaim.ts';
 
 const SWEEP_MS = 1_000;
@@ -22,7 +23,7 @@ export interface Duty {
 }
 
 /** In the order in which they are done: what frees slots comes before what gives them away. */
-const DUTIES: readonly Duty[] = [
+export const DUTIES: readonly Duty[] = [
   { name: 'reclaim closed', everySeconds: 2, run: reclaimClosed },
   { name: 'reclaim absent', everySeconds: 10, run: (it) => reclaimAbsent(it) },
   { name: 'forget finished', everySeconds: 1, run: forgetFinished },
@@ -32,6 +33,7 @@ const DUTIES: readonly Duty[] = [
   { name: 'probe', everySeconds: 1, run: probe },
   { name: 'measure again', everySeconds: 1, run: measureAgain },
   { name: 'remind', everySeconds: 1, run: remind },
+  { name: 'refund', everySeconds: 1, run: refund },
 ];
 
 export interface Sweeper {

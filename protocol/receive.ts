@@ -38,6 +38,12 @@ export interface RequestParameters {
   readonly seed: number | null;
 }
 
+/**
+ * What has to be known before a result is delivered (design §7): nothing (`early`: text streams
+ * provisionally), check 1 (`validated`), or all checks (`strict`).
+ */
+export type Delivery = 'early' | 'validated' | 'strict';
+
 /** A public X25519 key (RFC 8037): results are sealed to it. */
 export interface RequesterKey {
   readonly kty: 'OKP';
@@ -50,6 +56,8 @@ export interface AcceptedInference {
   readonly requestId: RequestId;
   readonly accountId: string;
   readonly parameters: RequestParameters;
+  /** Absent means `validated`. */
+  readonly delivery?: Delivery;
   readonly requesterKey: RequesterKey;
   /** The payload, its content key wrapped for the coordinator alone. */
   readonly envelope: WrappedRequest;

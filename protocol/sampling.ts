@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { WorkloadClassName } from './workload.ts';
+import { isWorkloadClass, WORKLOAD_CLASSES } from './workload.ts';
 
 /** Rates are parts per million: whole numbers, so that a comparison is exact. */
 export const PPM = 1_000_000;
@@ -28,21 +28,23 @@ const policySchema = z.strictObject({
 });
 
 /**
- * The network's policy for its rates, by workload class, as fractions.
+ * The network's policy.
  *
- * @throws RangeError for a rate below `FLOOR_PPM` or above 1.
+ * @param rates shares of units, from 0 to 1, by workload class; for classes that aren't named their
+ *   own (`WORKLOAD_CLASSES`).
+ * @throws RangeError for an unknown class, or a rate below `FLOOR_PPM` or above 1.
  */
-export function samplingPolicy(
-  rates: Readonly<Partial<Record<WorkloadClassName, number>>>,
-): SamplingPolicy {
-  const ratesPpm = Object.fromEntries(
-    Object.entries(rates).map(([workloadClass, rate]) => {
-      const ratePpm = Math.round(rate * PPM);
-      if (!(ratePpm >= FLOOR_PPM && ratePpm <= PPM))
-        throw new RangeError(`${workloadClass}: ${rate} is not from ${FLOOR_PPM / PPM} to 1`);
-      return [workloadClass, ratePpm];
-    }),
-  );
+export function samplingPolicy(rates: Readonly<Record<string, number>> = {}): SamplingPolicy {
+  const unknown = Object.keys(rates).find((name) => !isWorkloadClass(name));
+  if (unknown !== undefined) throw new RangeError(`${unknown} is no workload class`);
+  const entries = Object.entries(WORKLOAD_CLASSES).map(([name, { samplingRate }]) => {
+    const rate = rates[name] ?? samplingRate;
+    const ratePpm = Math.round(rate * PPM);
+    if (!(ratePpm >= FLOOR_PPM && ratePpm <= PPM))
+      throw new RangeError(`the rate of ${name} must be from ${FLOOR_PPM / PPM} to 1`);
+    return [name, ratePpm] as const;
+  });
+  const ratesPpm = Object.fromEntries(entries);
   return { v: 1, ratesPpm, floorPpm: FLOOR_PPM, probationUnits: PROBATION_UNITS };
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { samplingPolicy } from '../protocol/sampling.ts';
 
 /** A role can't start with this environment; the message lists every wrong variable. */
 export class ConfigError extends Error {
@@ -19,6 +20,21 @@ const logLevel = z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('i
 const namespace = z.string().min(1).default('default');
 const host = z.string().min(1).default('127.0.0.1');
 
+const samplingRates = z
+  .string()
+  .regex(/^([\w.]+=\d*\.?\d+(,|$))*$/, 'must be like ai.inference=0.1')
+  .default('')
+  .transform((text, context) => {
+    const named = text.split(',').filter(Boolean);
+    const rates = named.map((each) => each.split('=') as [string, string]);
+    try {
+      return samplingPolicy(Object.fromEntries(rates.map(([name, rate]) => [name, Number(rate)])));
+    } catch (error) {
+      context.addIssue(error instanceof RangeError ? error.message : 'invalid');
+      return z.NEVER;
+    }
+  });
+
 /** Environment of `workers/coordinator.ts`. */
 export const coordinatorEnv = z.object({
   DATABASE_URL: databaseUrl,
@@ -32,6 +48,10 @@ export const coordinatorEnv = z.object({
   PLX_INTAKE_TOKEN: secret,
   /** Directory of the key rings, mode 0700. Losing it makes running requests unreadable. */
   PLX_COORDINATOR_KEYS: z.string().min(1),
+  /** Shares of units that are checked, such as `ai.inference=0.1`; for what isn't named, defaults. */
+  PLX_SAMPLING_RATES: samplingRates,
+  /** How long a sampling secret is used. The same for all coordinators. */
+  PLX_SAMPLING_EPOCH_SECONDS: z.coerce.number().int().min(10).max(86_400).default(600),
   PLX_LOG_LEVEL: logLevel,
 });
 

@@ -3,6 +3,7 @@ import { Client } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
+import { Sampling } from '../activities/sampling.ts';
 import { createSteps } from '../activities/steps.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
 import type { BackgroundDependencies } from '../intake/background.ts';
@@ -10,9 +11,10 @@ import { Commands } from '../intake/commands.ts';
 import { startPulse } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
 import { createIntakeServer } from '../intake/server.ts';
-import { startSweeper } from '../intake/sweeper.ts';
+import { DUTIES, startSweeper } from '../intake/sweeper.ts';
 import { cancellationHandler } from '../prisma/cancellations.ts';
-import { openDatabase } from '../prisma/client.ts';
+import type { Ring, WrapKey } from '../crypto/keys.ts';
+import { openDatabase, type Database } from '../prisma/client.ts';
 import { listenForOutcomes, type OutcomeListener } from '../prisma/outcomes.ts';
 import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
 import { coordinatorEnv, readConfig } from './config.ts';
@@ -24,6 +26,9 @@ import { workflowBundle } from './workflow-bundle.ts';
 /** Workflows that stay in memory between their tasks; more than are in flight on two cores. */
 const CACHED_WORKFLOWS_MAX = 500;
 
+/** An epoch lasts longer; it is published a whole epoch before it begins. */
+const EPOCHS_LOOKED_AT_SECONDS = 5;
+
 /**
  * The coordinator: the intake API (Receive) and the workflow worker in one process, because an
  * eager start needs its client and its worker to share one connection.
@@ -33,15 +38,20 @@ async function startCoordinator(): Promise<RunningRole> {
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
   const database = openDatabase(config.DATABASE_URL);
-  const { intakeRing, returnRing, wrapRing, channelSecret } = await loadKeys(
+  const { intakeRing, returnRing, wrapRing, channelSecret, samplingRing } = await loadKeys(
     config.PLX_COORDINATOR_KEYS,
   );
+  const sampling = await startSampling(database, samplingRing, config, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
   const commands = new Commands();
   const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
-  const background = await startBackground({ database, client, log }, config.DATABASE_URL);
+  const background = await startBackground(
+    { database, client, log },
+    sampling,
+    config.DATABASE_URL,
+  );
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 
@@ -59,6 +69,7 @@ async function startCoordinator(): Promise<RunningRole> {
       returnRing,
       wrapRing,
       channelSecret,
+      sampling,
       coordinatorUrl,
       relayed: (unitId, dispatch) => relay.relayed(unitId, dispatch),
       onCapacity: hint,
@@ -99,15 +110,43 @@ async function startCoordinator(): Promise<RunningRole> {
   };
 }
 
+/** The secrets by which units are sampled: an epoch has to be there before anything is drawn. */
+async function startSampling(
+  database: Database,
+  ring: Ring<WrapKey>,
+  config: z.infer<typeof coordinatorEnv>,
+  log: Logger,
+): Promise<Sampling> {
+  const sampling = new Sampling({
+    database,
+    ring,
+    policy: config.PLX_SAMPLING_RATES,
+    epochSeconds: config.PLX_SAMPLING_EPOCH_SECONDS,
+    onSecretLost: (epoch) =>
+      log.error({ epoch }, 'coordinator // the secret of a sampling epoch is lost: see docs'),
+  });
+  await sampling.refresh();
+  return sampling;
+}
+
 /**
  * The pulse before anything is decided: what happened while nobody could serve counts against no
  * node.
  */
-async function startBackground(dependencies: BackgroundDependencies, databaseUrl: string) {
+async function startBackground(
+  dependencies: BackgroundDependencies,
+  sampling: Sampling,
+  databaseUrl: string,
+) {
   // Of its own: a pool that is used up is no outage.
   const pulseDatabase = openDatabase(databaseUrl, 1);
   const pulse = await startPulse({ ...dependencies, database: pulseDatabase });
-  const sweeper = startSweeper(dependencies);
+  const epochs = {
+    name: 'sampling epochs',
+    everySeconds: EPOCHS_LOOKED_AT_SECONDS,
+    run: () => sampling.refresh(),
+  };
+  const sweeper = startSweeper(dependencies, [...DUTIES, epochs]);
   return {
     sweeper,
     async stop() {
@@ -140,14 +179,16 @@ function urlOf(config: z.infer<typeof coordinatorEnv>): string {
 
 /** The coordinator's key files. All of them must outlive a restart: running requests need them. */
 async function loadKeys(directory: string) {
-  const [intakeRing, returnRing, wrapRing, channelRing] = await Promise.all([
+  const [intakeRing, returnRing, wrapRing, channelRing, samplingRing] = await Promise.all([
     loadOrCreateX25519Ring(directory, 'intake'),
     loadOrCreateX25519Ring(directory, 'return'),
     loadOrCreateWrapRing(directory, 'wrap'),
     loadOrCreateWrapRing(directory, 'channel'),
+    loadOrCreateWrapRing(directory, 'sampling'),
   ]);
   const secret = createHmac('sha256', channelRing[0].key).update('channel.v1').digest();
-  return { intakeRing, returnRing, wrapRing, channelSecret: createSecretKey(secret) };
+  const channelSecret = createSecretKey(secret);
+  return { intakeRing, returnRing, wrapRing, channelSecret, samplingRing };
 }
 
 await runRole(startCoordinator);

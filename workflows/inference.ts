@@ -28,6 +28,7 @@ export interface InferenceOutcome {
 const OUTCOME = defineSearchAttributeKey('plxOutcome', 'KEYWORD');
 const NODE = defineSearchAttributeKey('plxNode', 'KEYWORD');
 const OPERATOR = defineSearchAttributeKey('plxOperator', 'KEYWORD');
+const SAMPLED = defineSearchAttributeKey('plxSampled', 'BOOL');
 const DISPATCHES = defineSearchAttributeKey('plxDispatches', 'INT');
 
 /** The nine steps as they are at this moment; asking leaves no trace in the history. */
@@ -87,6 +88,7 @@ async function settle(
   upsertSearchAttributes([
     { key: OUTCOME, value: unit.state },
     { key: DISPATCHES, value: unit.dispatches },
+    { key: SAMPLED, value: unit.isSampled ?? false },
     ...(unit.node ? [{ key: NODE, value: unit.node.nodeId }] : []),
     ...(unit.node ? [{ key: OPERATOR, value: unit.node.operatorId }] : []),
   ]);

@@ -6,6 +6,18 @@ import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
 
 type Extra = Pick<StepRecord, 'dispatch' | 'node' | 'note'>;
 
+/** What an attempt tells of its steps. */
+export type StepProgress = Pick<Progress, 'running' | 'waiting' | 'done' | 'failed' | 'stopped'>;
+
+/** Of attempts that check another one: the steps that are shown are those of the checked one. */
+export const UNSEEN: StepProgress = {
+  running() {},
+  waiting() {},
+  done() {},
+  failed() {},
+  stopped() {},
+};
+
 /**
  * The nine steps of one request as Temporal UI shows them: Markdown in the workflow's current
  * details. Setting it costs no history event. No payload and no secret ever goes in.

@@ -1,7 +1,11 @@
+import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
+import { Sampling } from '../../activities/sampling.ts';
+import { loadOrCreateWrapRing } from '../../crypto/key-files.ts';
+import type { SamplingPolicy } from '../../protocol/sampling.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import type { Database } from '../../prisma/client.ts';
 import { shortId, type UnitId } from '../../protocol/ids.ts';
@@ -53,8 +57,18 @@ export interface LogLine extends Readonly<Record<string, unknown>> {
 const ENDED_MS_MAX = 30_000;
 const INTAKE_TOKEN = 'test-intake-token-0123456789';
 
-/** @param coordinators how many; each has a gateway of its own, and all share one key ring. */
-export async function startCoordination(coordinators = 1): Promise<Coordination> {
+/** What is checked: nothing, unless a test is about checks. */
+const UNCHECKED: SamplingPolicy = { v: 1, ratesPpm: {}, floorPpm: 0, probationUnits: 0 };
+const EPOCH_SECONDS = 3_600;
+
+/**
+ * @param coordinators how many; each has a gateway of its own, and all share one key ring.
+ * @param policy of sampling, from the beginning. The product's own has no such low rates.
+ */
+export async function startCoordination(
+  coordinators = 1,
+  policy: SamplingPolicy = UNCHECKED,
+): Promise<Coordination> {
   const { directory, temporalAddress } = await testServers();
   const db = await freshDatabase();
   await seedInstant(db.database);
@@ -62,6 +76,7 @@ export async function startCoordination(coordinators = 1): Promise<Coordination>
   while (places.length < coordinators) places.push(await place());
   const [first] = places as [Place];
   const keys = join(directory, `keys-${first.coordinatorPort}`);
+  await commitTo(policy, db.database, join(keys, 'coordinator'));
   const logFile = (name: string, { coordinatorPort }: Place) =>
     join(directory, `${name}-${coordinatorPort}.log`);
   const spawn = (name: 'coordinator' | 'gateway', at: Place, env: Record<string, string>) =>
@@ -145,6 +160,14 @@ export async function startCoordination(coordinators = 1): Promise<Coordination>
       await db.close();
     },
   };
+}
+
+/** Publishes epochs by that policy, before any coordinator publishes some by the product's. */
+async function commitTo(policy: SamplingPolicy, database: Database, keys: string): Promise<void> {
+  const ring = await loadOrCreateWrapRing(keys, 'sampling');
+  const onSecretLost = () => assert.fail('the secret is here');
+  const options = { database, ring, policy, epochSeconds: EPOCH_SECONDS, onSecretLost };
+  await new Sampling(options).refresh();
 }
 
 /** Where a coordinator and its gateway listen. */

@@ -191,7 +191,9 @@ function createExecute(options: ExecuteOptions): (input: ExecuteInput) => Promis
     if ((await database.request.count({ where: { id: ticket.unitId } })) === 0) {
       counts.canaries += 1;
       if (!isTrueToItself)
-        return honest({ backend: { ...instantBackend(), model: backend.model } });
+        return honest({
+          backend: { ...instantBackend(), model: backend.model, engine: backend.engine },
+        });
     } else counts.units += 1;
     // Whatever it does, its heartbeats say that it is at it.
     const attempt = attempts.begin(ticket);
