@@ -25,6 +25,7 @@ export const intakeCallSchema = z.strictObject({
   intakeKey: z.string().min(16).max(200),
   accountId: z.string().min(1).max(200),
   parameters: parametersSchema,
+  delivery: z.enum(['early', 'validated', 'strict']).optional(),
   requesterKey: x25519KeySchema,
   envelope: sealedRequestSchema,
 }) as unknown as z.ZodType<IntakeCall>;

@@ -84,6 +84,8 @@ export interface IntakeCall {
   readonly intakeKey: string;
   readonly accountId: string;
   readonly parameters: RequestParameters;
+  /** Absent means `validated`. */
+  readonly delivery?: Delivery;
   readonly requesterKey: RequesterKey;
   /** Sealed to a current intake key of the coordinator. */
   readonly envelope: SealedRequest;
