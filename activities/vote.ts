@@ -54,12 +54,6 @@ export interface VoteDependencies {
   readonly returnRing: Ring<X25519Key>;
 }
 
-/** What an outcome leaves in the request's history, besides its record. */
-const EVENTS: Partial<Record<VerificationOutcome, ErrorCode>> = {
-  overruled: 'validate.overruled',
-  hash_only: 'validate.hash_only',
-};
-
 /**
  * Step 7, check 2 (spec step 07): compares the results of all who computed the unit, by the
  * comparator of its class, and decides once it can. What is decided is written down with all that
@@ -87,8 +81,8 @@ export async function vote(dependencies: VoteDependencies, input: VoteInput): Pr
               ${`${comparator.name}/${comparator.version}`})
       ON CONFLICT (unit_id) DO NOTHING`;
     if (isNew === 0) return [];
-    const code = EVENTS[outcome];
-    if (code) await report(transaction, unitId, votes[0], code);
+    // What ends the request is written down by Settle.
+    if (outcome === 'hash_only') await report(transaction, unitId, votes[0], 'validate.hash_only');
     const gone = await record(transaction, input, sides);
     const result = winner === null ? undefined : results[winner];
     if (standing && result && !input.isDelivered)

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { instantBackend, type InstantOptions } from '../../bench/instant-backend.ts';
 import type { SamplingPolicy } from '../../protocol/sampling.ts';
 import { startCoordination, type Coordination, type RequestView } from './coordination.ts';
@@ -73,7 +74,8 @@ export async function startCheckScene(): Promise<CheckScene> {
       const response = await network.chat({
         ...{ model: 'instant', messages: [message], max_tokens: 16, ...body },
       });
-      await response.text();
+      const said = await response.text();
+      assert.ok(response.headers.has('x-request-id'), said);
       const view = await network.ended(response.headers.get('x-request-id') ?? '');
       const where = { unitId: view.id };
       const [attempts, verification, votes, flags, events] = await Promise.all([

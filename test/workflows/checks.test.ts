@@ -22,7 +22,7 @@ describe('workflows: sampled checks', () => {
 
   it('agrees: a second operator has the same result, and the request completes', async () => {
     await scene.add('first');
-    await scene.add('same operator', { operatorId: 'operator-first' });
+    await scene.add('same-operator', { operatorId: 'operator-first' });
     await scene.add('second');
     const { view, outcome, votes, attempts, flags, events } = await scene.ask();
     assert.deepEqual([view.status, outcome], ['completed', 'agreed']);
@@ -97,8 +97,8 @@ describe('workflows: sampled checks', () => {
 
   it('hash_only: nobody of another operator, or of the same class, could be asked', async () => {
     await scene.add('first');
-    await scene.add('same operator', { operatorId: 'operator-first' });
-    await scene.add('other class', { backend: { ...instantBackend(), engine: 'instant/2' } });
+    await scene.add('same-operator', { operatorId: 'operator-first' });
+    await scene.add('other-class', { backend: { ...instantBackend(), engine: 'instant/2' } });
     const { view, outcome, votes, flags, events } = await scene.ask();
     assert.deepEqual([view.status, outcome], ['completed', 'hash_only']);
     assert.deepEqual(votes, [['first', 'undecided']]);
@@ -108,12 +108,12 @@ describe('workflows: sampled checks', () => {
 
   it("a checker's own bad PoE is rejected and is no disagreement: another one votes", async () => {
     await scene.add('first');
-    const bad = await scene.add('bad proof', { behaviour: WRONG_HASH });
+    const bad = await scene.add('bad-proof', { behaviour: WRONG_HASH });
     // Only the one is asked first that is there.
     const asked = scene.ask();
     const { view, outcome, votes, flags, events } = await asked;
     assert.deepEqual([view.status, outcome], ['completed', 'hash_only']);
-    assert.deepEqual(flags, [['bad proof', 'poe.hash_mismatch']]);
+    assert.deepEqual(flags, [['bad-proof', 'poe.hash_mismatch']]);
     assert.deepEqual(events, ['poe.hash_mismatch', 'validate.hash_only']);
     assert.deepEqual([votes.length, bad.executed()], [1, 1]);
     await recorded(view.id, 'check-faulty-checker');
@@ -121,7 +121,7 @@ describe('workflows: sampled checks', () => {
 
   it('two against one, of whom one checker was rejected: the majority of accepted votes', async () => {
     await scene.add('first');
-    await scene.add('bad proof', { behaviour: WRONG_HASH });
+    await scene.add('bad-proof', { behaviour: WRONG_HASH });
     await scene.add('liar', { behaviour: lies() });
     await scene.add('fourth');
     // Whoever is asked first: the outcome is the same.
