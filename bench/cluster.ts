@@ -63,7 +63,7 @@ async function startParts(
   const servers = await startServers(directory, stops);
   const { postgres, temporal } = servers;
   const apiKey = `plx-${randomBytes(24).toString('base64url')}`;
-  await prepareDatabase(postgres.url, apiKey);
+  await prepareDatabase(postgres.url, apiKey, [OPERATOR]);
   const [coordinatorPort, gatewayPort, floorPort] = (await freePorts(3)).map(String);
   const shared = {
     DATABASE_URL: postgres.url,
@@ -125,7 +125,8 @@ async function nodesMeasured(url: string): Promise<void> {
   if (!isActive) throw new Error('a node of the benchmark did not pass its canary');
 }
 
-async function startServers(directory: string, stops: (() => Promise<unknown>)[]) {
+/** Both servers, stopped by what is added to `stops`. */
+export async function startServers(directory: string, stops: (() => Promise<unknown>)[]) {
   const [port = 0, uiPort = 0, postgresPort = 0] = await freePorts(3);
   const temporal = await startTemporal({
     cliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
@@ -175,11 +176,16 @@ export async function query<Row extends object>(url: string, sql: string): Promi
   return rows;
 }
 
-async function prepareDatabase(url: string, apiKey: string): Promise<void> {
+/** Tables, an account with credit and that key, the model of instant nodes, and operators. */
+export async function prepareDatabase(
+  url: string,
+  apiKey: string,
+  operators: readonly string[],
+): Promise<void> {
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
-  await seedOperators(database, [OPERATOR]);
+  await seedOperators(database, operators);
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),
   );

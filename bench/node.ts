@@ -1,23 +1,15 @@
 import { webcrypto } from 'node:crypto';
-import { Context } from '@temporalio/activity';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { z } from 'zod';
 import { exportSpki, generateNodeKeys, type NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
-import { Attempts } from '../nodes/attempts.ts';
-import { Channel } from '../nodes/channel.ts';
-import { listenForCommands } from '../nodes/commands.ts';
-import { execute, executionContext } from '../nodes/execute.ts';
-import { joinNetwork } from '../nodes/membership.ts';
-import type { ExecuteInput } from '../protocol/execute.ts';
-import { nodeQueue } from '../protocol/queues.ts';
 import { readConfig } from '../workers/config.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
 import type { FloorActivities } from './floor-workflows.ts';
 import { instantBackend } from './instant-backend.ts';
+import { startInstantNode } from './instant-node.ts';
 
 const { subtle } = webcrypto;
-const quiet = { info: () => {}, warn: () => {} };
 
 const benchNodeEnv = z.object({
   TEMPORAL_ADDRESS: z.string(),
@@ -33,65 +25,28 @@ async function startBenchNode(): Promise<RunningRole> {
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   const keys = await generateNodeKeys();
   const backend = instantBackend({ slots: config.BENCH_SLOTS });
-  const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
-  const attempts = new Attempts();
-  const dependencies = {
-    keys,
-    attempts,
-    backend,
-    returnKey: () => membership.returnKey(),
-    openStream: () => {
-      throw new Error('The benchmark asks for no streams.');
-    },
-  };
   const floorQueue = `floor.${keys.nodeId}`;
-  const queues: [string, object][] = [
-    [
-      nodeQueue(keys.nodeId),
-      {
-        execute: (input: ExecuteInput) =>
-          execute(dependencies, input, executionContext(Context.current())),
-      },
-    ],
-    [floorQueue, floorActivities(keys)],
-  ];
-  const workers = await Promise.all(
-    queues.map(([taskQueue, activities]) =>
-      Worker.create({
-        connection,
-        taskQueue,
-        activities,
-        maxConcurrentActivityTaskExecutions: backend.slots,
-        maxConcurrentActivityTaskPolls: 1,
-      }),
-    ),
-  );
-  const membership = await joinNetwork(
-    channel,
-    () => ({
-      name: 'bench',
-      operatorId: config.PLX_OPERATOR,
-      tier: config.BENCH_TIER,
-      workloadClasses: ['ai.inference'],
-      modelId: backend.model.id,
-      modelDigest: backend.model.digest,
-      engine: backend.engine,
-      tokensPerSecond: 1_000,
-      slots: backend.slots,
-    }),
-    quiet,
-    () => ({ ready: true, running: attempts.list() }),
-  );
-  const commands = listenForCommands(channel, membership, attempts, quiet);
-  const running = Promise.all(workers.map((worker) => worker.run()));
+  const floor = await Worker.create({
+    connection,
+    taskQueue: floorQueue,
+    activities: floorActivities(keys),
+    maxConcurrentActivityTaskExecutions: backend.slots,
+    maxConcurrentActivityTaskPolls: 1,
+  });
+  const node = await startInstantNode({
+    ...{ connection, keys, backend, name: 'bench' },
+    coordinatorUrl: config.PLX_COORDINATOR_URL,
+    operatorId: config.PLX_OPERATOR,
+    tier: config.BENCH_TIER,
+  });
+  const running = floor.run();
   const publicKey = exportSpki(keys.encryption.publicKey).toString('base64');
   return {
     ready: { floorQueue, publicKey },
     async stop() {
-      await membership.leave();
-      await commands.stop();
-      for (const worker of workers) worker.shutdown();
+      await node.stop();
+      floor.shutdown();
       await running;
       await connection.close();
     },

@@ -1,0 +1,82 @@
+import { Context } from '@temporalio/activity';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import type { NodeKeys } from '../crypto/keys.ts';
+import { Attempts } from '../nodes/attempts.ts';
+import type { Backend } from '../nodes/backends/backend.ts';
+import { Channel } from '../nodes/channel.ts';
+import { listenForCommands } from '../nodes/commands.ts';
+import { execute, executionContext, type ExecuteDependencies } from '../nodes/execute.ts';
+import { joinNetwork } from '../nodes/membership.ts';
+import type { ExecuteInput } from '../protocol/execute.ts';
+import { nodeQueue } from '../protocol/queues.ts';
+
+const quiet = { info: () => {}, warn: () => {} };
+
+export interface InstantNodeOptions {
+  readonly connection: NativeConnection;
+  readonly coordinatorUrl: string;
+  readonly keys: NodeKeys;
+  readonly backend: Backend;
+  readonly name: string;
+  readonly operatorId: string;
+  readonly tier: number;
+  /** Makes of the honest way what this node does with a unit; by default nothing else. */
+  readonly behave?: (honest: () => Promise<unknown>, input: ExecuteInput) => Promise<unknown>;
+}
+
+export interface InstantNode {
+  /** Says goodbye and ends what runs. */
+  stop(): Promise<void>;
+}
+
+/** A real node over a backend that answers at once: registration, queue, envelopes, proofs. */
+export async function startInstantNode(options: InstantNodeOptions): Promise<InstantNode> {
+  const { connection, keys, backend, behave = (honest) => honest() } = options;
+  const channel = new Channel(options.coordinatorUrl, keys);
+  const attempts = new Attempts();
+  const dependencies: ExecuteDependencies = {
+    keys,
+    attempts,
+    backend,
+    returnKey: () => membership.returnKey(),
+    openStream: () => {
+      throw new Error('The benchmark asks for no streams.');
+    },
+  };
+  const worker = await Worker.create({
+    connection,
+    taskQueue: nodeQueue(keys.nodeId),
+    activities: {
+      execute: (input: ExecuteInput) =>
+        behave(() => execute(dependencies, input, executionContext(Context.current())), input),
+    },
+    maxConcurrentActivityTaskExecutions: backend.slots,
+    maxConcurrentActivityTaskPolls: 1,
+  });
+  const membership = await joinNetwork(
+    channel,
+    () => ({
+      name: options.name,
+      operatorId: options.operatorId,
+      tier: options.tier,
+      workloadClasses: ['ai.inference'],
+      modelId: backend.model.id,
+      modelDigest: backend.model.digest,
+      engine: backend.engine,
+      tokensPerSecond: 1_000,
+      slots: backend.slots,
+    }),
+    quiet,
+    () => ({ ready: true, running: attempts.list() }),
+  );
+  const commands = listenForCommands(channel, membership, attempts, quiet);
+  const running = worker.run();
+  return {
+    async stop() {
+      await membership.leave();
+      await commands.stop();
+      worker.shutdown();
+      await running;
+    },
+  };
+}

@@ -1,0 +1,40 @@
+import { parseArgs } from 'node:util';
+import { faults } from './findings.ts';
+import { renderTrial } from './report.ts';
+import { PLAN, runTrial } from './trial.ts';
+
+const HELP = `Usage: npm run trial:liars -- [options]
+
+Sends requests through a network of real processes in which a fourth of the nodes lie, and shows
+who was removed and what became of wrong answers. Half of the units are checked. Some minutes.
+
+Options
+  --requests N   how many (${PLAN.requests})
+  --help         show this text
+`;
+
+/** Between two lines of progress. */
+const PROGRESS = 250;
+
+async function main(): Promise<number> {
+  const { values } = parseArgs({
+    options: {
+      requests: { type: 'string', default: String(PLAN.requests) },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const requests = Number(values.requests);
+  if (values.help || !Number.isInteger(requests) || requests < 1) {
+    process.stdout.write(HELP);
+    return values.help ? 0 : 2;
+  }
+  const findings = await runTrial({ ...PLAN, requests }, (answered) => {
+    if (answered % PROGRESS === 0) process.stderr.write(`${answered} of ${requests} answered\n`);
+  });
+  process.stdout.write(`${renderTrial(findings)}\n`);
+  const found = faults(findings);
+  for (const fault of found) process.stderr.write(`✗ ${fault}\n`);
+  return found.length === 0 ? 0 : 1;
+}
+
+process.exitCode = await main();
