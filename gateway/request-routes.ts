@@ -45,7 +45,7 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
       after: after ?? null,
       limit: limit + 1,
     });
-    const data = rows.slice(0, limit).map(summariseRequest);
+    const data = rows.slice(0, limit).map((row) => summariseRequest(row, row));
     return {
       object: 'list',
       data,
