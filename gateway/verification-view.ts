@@ -58,7 +58,10 @@ function messageOf(
     case 'no_majority':
       return 'Randomly checked: no two nodes have the same result, so none can be relied on.';
     case 'hash_only':
-      return 'Drawn to be randomly checked, but nobody independent could be asked: only the commitment was checked.';
+      return (
+        'Drawn to be randomly checked, but nobody independent could be asked: ' +
+        'only the commitment was checked.'
+      );
   }
 }
 
