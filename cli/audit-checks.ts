@@ -20,7 +20,7 @@ const CHANCE_MIN = 1e-9;
 /** What is wrong with epochs as they were published: a sentence each. */
 export function auditEpochs(epochs: readonly EpochView[], nowMs: number): string[] {
   const byNumber = new Map(epochs.map((epoch) => [epoch.epoch, epoch]));
-  const last = Math.max(0, ...byNumber.keys());
+  const last = epochs.reduce((highest, { epoch }) => Math.max(highest, epoch), 0);
   const numbers = Array.from({ length: last }, (_, index) => FIRST_EPOCH + index);
   const missing = numbers.filter((number) => !byNumber.has(number));
   return [
@@ -53,16 +53,19 @@ function epochFaults(
   return faults;
 }
 
-/** When an epoch was the present one: until one with a higher number began. */
-export function periodOf(
-  epoch: EpochView,
-  epochs: readonly EpochView[],
-): readonly [number, number] {
-  const later = epochs.filter(({ epoch: number }) => number > epoch.epoch);
-  return [
-    Date.parse(epoch.begins_at),
-    Math.min(Infinity, ...later.map(({ begins_at: at }) => Date.parse(at))),
-  ];
+/** From when to when an epoch was the present one, in milliseconds since 1970. */
+type Period = readonly [number, number];
+
+/** By their numbers: an epoch lasts until one with a higher number begins. */
+export function periodsOf(epochs: readonly EpochView[]): ReadonlyMap<number, Period> {
+  const periods = new Map<number, Period>();
+  let untilMs = Infinity;
+  for (const { epoch, begins_at: at } of epochs.toSorted((a, b) => b.epoch - a.epoch)) {
+    const fromMs = Date.parse(at);
+    periods.set(epoch, [fromMs, untilMs]);
+    untilMs = Math.min(untilMs, fromMs);
+  }
+  return periods;
 }
 
 /** Undefined for a text that is no policy. */
@@ -78,8 +81,7 @@ export function policyOf({ policy }: EpochView): SamplingPolicy | undefined {
 export interface Committed {
   readonly secret: string;
   readonly policy: SamplingPolicy | undefined;
-  /** When the epoch was the present one, in milliseconds since 1970. */
-  readonly period: readonly [number, number];
+  readonly period: Period;
 }
 
 /** What is wrong with one draw: a sentence each. */

@@ -1,5 +1,12 @@
 import type { Api } from './api.ts';
-import { auditDraw, auditEpochs, periodOf, policyOf, Tally } from './audit-checks.ts';
+import {
+  auditDraw,
+  auditEpochs,
+  periodsOf,
+  policyOf,
+  Tally,
+  type Committed,
+} from './audit-checks.ts';
 import { writeJson, type Context } from './context.ts';
 import { CliError, EXIT, type ExitCode } from './errors.ts';
 import { table } from './format.ts';
@@ -51,9 +58,11 @@ async function auditOf(api: Api, only: number | undefined): Promise<Audit> {
     throw new CliError(EXIT.notFound, 'cli.not_found', `Epoch ${only} was not published.`);
   const audited: AuditedEpoch[] = [];
   const total = new Tally();
+  const periods = periodsOf(epochs);
   let scope: Audit['scope'] = null;
   for (const epoch of asked.toReversed()) {
-    const one = await auditEpoch(api, epoch, epochs, total);
+    const period = periods.get(epoch.epoch) ?? [0, 0];
+    const one = await auditEpoch(api, epoch, period, total);
     ({ scope } = one);
     audited.push(one.audited);
   }
@@ -72,19 +81,19 @@ async function auditOf(api: Api, only: number | undefined): Promise<Audit> {
 async function auditEpoch(
   api: Api,
   epoch: EpochView,
-  epochs: readonly EpochView[],
+  period: Committed['period'],
   total: Tally,
 ): Promise<{ readonly scope: DrawsView['scope']; readonly audited: AuditedEpoch }> {
   const tally = new Tally();
   const mismatches: string[] = [];
-  const committed = { policy: policyOf(epoch), period: periodOf(epoch, epochs) };
+  const committed = { secret: epoch.secret ?? '', policy: policyOf(epoch), period };
   for (let after = ''; ;) {
     const path = `/v1/sampling/draws?epoch=${epoch.epoch}&limit=${PAGE}${after}`;
     const page = await api.get<DrawsView>(path);
     for (const draw of page.data) {
       tally.add(draw);
       total.add(draw);
-      const faults = auditDraw(draw, { ...committed, secret: epoch.secret ?? '' });
+      const faults = auditDraw(draw, committed);
       const at = `epoch ${epoch.epoch}, ${draw.unit_id}, attempt ${draw.dispatch}`;
       mismatches.push(...faults.map((fault) => `${at}: ${fault}`));
     }
@@ -115,9 +124,10 @@ function report({ out, notes }: Context, audit: Audit): void {
   out.write(`${published} epochs were published, and the secrets of ${revealed} are revealed.\n`);
   if (audit.scope === 'account')
     notes.write('These are the draws of this account alone; an admin key sees all.\n');
-  if (epochs.length > 0) {
+  const drawn = epochs.filter(({ draws }) => draws > 0);
+  if (drawn.length > 0) {
     const head = ['epoch', 'draws', 'sampled', 'expected', 'how the checks ended'];
-    const [headLine = '', ...lines] = table(head, epochs.map(epochRow));
+    const [headLine = '', ...lines] = table(head, drawn.map(epochRow));
     out.write(`\n${out.style('bold', headLine)}\n${lines.map((line) => `${line}\n`).join('')}\n`);
   }
   if (mismatches.length > 0) {

@@ -17,7 +17,7 @@ export function describeReview(node: ReviewRow) {
       workload_class: workloadClass,
       checked,
       log_ratio: logRatio,
-      cleared_at: isoTime(clearedAt),
+      cleared_at: clearedAt && isoTime(clearedAt),
     })),
     events: events.map(flagView),
   };
@@ -60,6 +60,6 @@ function messageOf(code: string): string {
 }
 
 /** PostgreSQL's JSON has times with an offset. */
-function isoTime<Time extends string | null>(time: Time) {
-  return time === null ? null : new Date(time).toISOString();
+function isoTime(time: string): string {
+  return new Date(time).toISOString();
 }
