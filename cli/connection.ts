@@ -60,7 +60,8 @@ function noKey(url: string, kind: KeyKind, file: string, local: ClientFile | und
     EXIT.unreachable,
     isAdmin ? 'cli.no_admin_key' : 'cli.no_api_key',
     `No ${isAdmin ? 'admin' : 'API'} key for ${url}: neither --key nor ` +
-      `${isAdmin ? 'PLX_ADMIN_KEY' : 'PLX_API_KEY'} is set, and ${file} ${has ?? "doesn't exist"}.\n` +
+      `${isAdmin ? 'PLX_ADMIN_KEY' : 'PLX_API_KEY'} is set, and ${file} ` +
+      `${has ?? "doesn't exist"}.\n` +
       'Start a network on this machine (`npm start`, in another terminal), or pass a key.',
   );
 }

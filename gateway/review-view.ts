@@ -23,7 +23,11 @@ export function describeReview(node: ReviewRow) {
   };
 }
 
-/** All that was written down, latest first. @param limit of each kind; one more shows that there is more. */
+/**
+ * All that was written down, latest first.
+ *
+ * @param limit of each kind; one more that was read shows that there are more.
+ */
 export function describeHistory({ decisions, flags, votes }: NodeHistory, limit: number) {
   return {
     reviews: decisions.slice(0, limit).map(({ decision, code, reviewer, reason, createdAt }) => ({

@@ -42,7 +42,7 @@ function messageOf(
   const agreeing = votes.filter(({ side }) => side === 'majority').length;
   const count = `${agreeing} of ${votes.length} nodes`;
   const messages: Record<VerificationState, string> = {
-    not_sampled: `Not checked against another node: ${percent(ratePpm)} of such work is, at random.`,
+    not_sampled: `Not drawn: ${percent(ratePpm)} of such work is checked by others, at random.`,
     pending: 'Drawn to be randomly checked: others are computing it again.',
     agreed: `Randomly checked: ${count} have this result.`,
     overruled:

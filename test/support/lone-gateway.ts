@@ -11,7 +11,7 @@ export const ADMIN_KEY = 'plx-admin-key-0123456789';
 export const OTHER_KEY = 'plx-other-key-00000000';
 export const OTHER_ACCOUNT = 'acct_other';
 
-/** A gateway without a coordinator, over a database of its own: for what only reads and writes it. */
+/** A gateway without a coordinator, over a database of its own: for what needs nothing else. */
 export interface LoneGateway {
   readonly database: Database;
   readonly url: string;
