@@ -15,6 +15,7 @@ import {
   promptTokensMax,
   SEED_END,
   type AcceptedInference,
+  type Delivery,
   type IntakeCall,
 } from '../protocol/receive.ts';
 import { priceWei } from '../protocol/settle.ts';
@@ -91,6 +92,7 @@ export async function receive(
     requestId: row.id,
     accountId,
     parameters,
+    delivery: deliveryOf(call),
     requesterKey: call.requesterKey,
     envelope,
     payloadBytes,
@@ -104,6 +106,10 @@ export async function receive(
     receiveElapsedMs: performance.now() - startedAt,
   };
   return { accepted, isJoined: row.is_joined };
+}
+
+function deliveryOf({ delivery }: IntakeCall): Delivery {
+  return delivery ?? 'validated';
 }
 
 /** The payload's content key, rewrapped; the payload itself stays sealed. */
@@ -146,10 +152,10 @@ async function joinOrAccept(
       WHERE intake_key = ${intakeKey}),
     accepted AS (
       INSERT INTO request (id, intake_key, account_id, status, workload_class, model_id,
-                           parameters, requester_key, reserved_wei, deadline_at)
+                           parameters, delivery, requester_key, reserved_wei, deadline_at)
       SELECT ${id}, ${intakeKey}, ${accountId}, 'accepted', ${parameters.workloadClass},
              ${parameters.model}, ${JSON.stringify(parameters)}::jsonb,
-             ${JSON.stringify(call.requesterKey)}::jsonb, ${wei}::numeric,
+             ${deliveryOf(call)}, ${JSON.stringify(call.requesterKey)}::jsonb, ${wei}::numeric,
              now() + make_interval(secs => ${parameters.deadlineSeconds}::float8)
       WHERE CASE WHEN EXISTS (SELECT FROM joined) THEN FALSE
                  ELSE ledger_reserve(${id}, ${accountId}, ${wei}::numeric) END

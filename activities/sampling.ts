@@ -6,14 +6,13 @@ import type { UnitId } from '../protocol/ids.ts';
 import {
   drawPpm,
   parsePolicy,
+  REVEALED_EPOCHS_LATER,
   seasonedRatePpm,
   type SamplingPolicy,
 } from '../protocol/sampling.ts';
 
 /** Any number that all coordinators share: one of them publishes at a time. */
 const EPOCH_LOCK = 5_074_823;
-/** A secret is published once so many epochs have begun after its own (design §7). */
-const REVEALED_EPOCHS_LATER = 2;
 
 export interface SamplingOptions {
   readonly database: Database;

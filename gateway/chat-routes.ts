@@ -1,10 +1,19 @@
 import type { FastifyInstance, FastifyReply } from 'fastify';
+import { readRequest } from '../prisma/requests.ts';
+import { readVerification } from '../prisma/verifications.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { InferenceResult } from '../protocol/result.ts';
 import { serveChat, type ChatEvent } from './chat.ts';
-import { chunk, completion, usageChunk, type CompletionHead } from './completion.ts';
+import {
+  chunk,
+  completion,
+  usageChunk,
+  verificationChunk,
+  type CompletionHead,
+} from './completion.ts';
 import { errorResponse, parseChatRequest, type ChatRequest } from './openai.ts';
 import { authenticate, codedError, type GatewayDependencies } from './context.ts';
+import { verificationView } from './verification-view.ts';
 
 /** Load balancers close what is silent; most wait a minute. */
 const PING_MS = 15_000;
@@ -48,7 +57,7 @@ async function streamed(
   head: CompletionHead,
   chat: ChatRequest,
   events: AsyncGenerator<ChatEvent>,
-  { log }: GatewayDependencies,
+  dependencies: GatewayDependencies,
 ): Promise<FastifyReply> {
   reply.hijack();
   const { raw } = reply;
@@ -67,11 +76,15 @@ async function streamed(
     for await (const event of events) {
       if (event.kind === 'delta') send(chunk(head, { content: event.text }));
       if (event.kind === 'result') finish(send, head, chat, event.result);
+      if (event.kind === 'ended') send(verificationChunk(head, await endOf(dependencies, head.id)));
     }
   } catch (error) {
     if (!raw.destroyed) {
       const coded = codedError(error);
-      log.warn({ request: head.id, code: coded.code }, 'gateway // stream ended with an error');
+      dependencies.log.warn(
+        { request: head.id, code: coded.code },
+        'gateway // stream ended with an error',
+      );
       send(errorResponse(coded, head.id).body);
     }
   } finally {
@@ -89,4 +102,18 @@ function finish(
 ): void {
   send(chunk(head, {}, result.choices[0]?.finishReason ?? null));
   if (chat.stream_options?.include_usage) send(usageChunk(head, result));
+}
+
+/** What became of a request after its answer. */
+async function endOf({ database }: GatewayDependencies, id: string) {
+  const [record, verification] = await Promise.all([
+    readRequest(database, id),
+    readVerification(database, id),
+  ]);
+  if (!record) throw new CodedError('gateway.request_not_found');
+  return {
+    state: record.status,
+    verification: verificationView(record, verification),
+    charged_wei: record.chargedWei,
+  };
 }

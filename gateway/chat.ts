@@ -14,7 +14,7 @@ import {
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import type { WorkloadClassName } from '../protocol/workload.ts';
 import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
-import { chatPayload, maxTokensOf, type ChatRequest } from './openai.ts';
+import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
 import { TextStream } from './text-stream.ts';
 
 export interface ChatDependencies extends IntakeClientOptions {
@@ -23,16 +23,21 @@ export interface ChatDependencies extends IntakeClientOptions {
   readonly intakeKey: () => Promise<RequesterKey>;
 }
 
-/** What becomes of a chat request, in order: accepted, text as it comes, the whole result. */
+/**
+ * What becomes of a chat request, in order: accepted, text as it comes, the whole result, and its
+ * end, if the caller wants to know how it was checked.
+ */
 export type ChatEvent =
   | { readonly kind: 'accepted'; readonly requestId: string }
   | { readonly kind: 'delta'; readonly text: string }
-  | { readonly kind: 'result'; readonly result: InferenceResult };
+  | { readonly kind: 'result'; readonly result: InferenceResult }
+  | { readonly kind: 'ended' };
 
 /**
  * Seals a chat request, submits it, and yields what comes back, opened. Text is provisional until
  * the result came: it is what one node says before Validate. If that node is replaced, the next
- * one's text goes on where it left off; with the same seed and engine it is the same text.
+ * one's text goes on where it left off; with the same seed and engine it is the same text. Only
+ * `early` delivery has provisional text; otherwise it comes whole, once it may be delivered.
  *
  * @throws CodedError when the request is refused or ends without a result.
  */
@@ -44,6 +49,7 @@ export async function* serveChat(
 ): AsyncGenerator<ChatEvent> {
   const call = await intakeCall(dependencies, accountId, request);
   let stream: TextStream | undefined;
+  let isAnswered = false;
   for await (const event of intakeEvents(dependencies, call, signal)) {
     if (event.type === 'accepted') {
       // A repeated call says it again.
@@ -53,13 +59,19 @@ export async function* serveChat(
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');
+    if (event.type === 'ended') {
+      yield { kind: 'ended' };
+      continue;
+    }
+    if (isAnswered) continue;
     if (event.type === 'frame') {
       const text = stream.next(event);
       if (text) yield { kind: 'delta', text };
       continue;
     }
     const result = await openOutcome(dependencies.requesterRing, event);
-    if (call.parameters.stream) {
+    isAnswered = true;
+    if (request.stream) {
       const rest = stream.rest(result.choices[0]?.text ?? '');
       if (rest) yield { kind: 'delta', text: rest };
     }
@@ -82,6 +94,7 @@ async function intakeCall(
   accountId: string,
   request: ChatRequest,
 ): Promise<IntakeCall> {
+  const delivery = deliveryOf(request);
   const parameters: RequestParameters = {
     // Whether there is such a class is for Receive to say.
     workloadClass: request.workload_class as WorkloadClassName,
@@ -90,7 +103,7 @@ async function intakeCall(
     priority: request.priority,
     deadlineSeconds: request.deadline_seconds,
     maxTokens: maxTokensOf(request),
-    stream: request.stream ?? false,
+    stream: delivery === 'early',
     seed: request.seed ?? null,
   };
   const plaintext = payloadBytes(request);
@@ -102,7 +115,8 @@ async function intakeCall(
     intakeKey: await intakeKey(),
   });
   const key = randomBytes(24).toString('base64url');
-  return { intakeKey: key, accountId, parameters, requesterKey, envelope };
+  const untilEnd = request.stream_options?.include_verification ?? false;
+  return { intakeKey: key, accountId, parameters, delivery, untilEnd, requesterKey, envelope };
 }
 
 function payloadBytes(request: ChatRequest): Uint8Array {

@@ -44,6 +44,11 @@ export function usageChunk(head: CompletionHead, result: InferenceResult) {
   };
 }
 
+/** The very last chunk of a stream whose caller asked how its request was checked. */
+export function verificationChunk(head: CompletionHead, parallelix: object) {
+  return { ...head, object: 'chat.completion.chunk' as const, choices: [], parallelix };
+}
+
 function usage({ usage }: InferenceResult) {
   return {
     prompt_tokens: usage.promptTokens,

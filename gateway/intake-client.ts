@@ -28,7 +28,7 @@ export async function fetchIntakeKey({
 /**
  * Makes one intake call and yields its events. When the connection breaks the call is repeated with
  * the same intake key, which joins the request instead of making another: so a coordinator may be
- * killed and restarted under it. The last event is an outcome.
+ * killed and restarted under it. The last event is an outcome, or with `untilEnd` that it has ended.
  *
  * @throws CodedError when the request is refused, or no coordinator answers for too long.
  */
@@ -46,7 +46,7 @@ export async function* intakeEvents(
         if (event.type === 'refused') throw refused(event.code, event.detail);
         if (event.type === 'ping') continue;
         yield event;
-        if (event.type === 'outcome') return;
+        if (event.type === (call.untilEnd ? 'ended' : 'outcome')) return;
       }
     } catch (error) {
       if (error instanceof CodedError || signal.aborted) throw error;

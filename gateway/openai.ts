@@ -7,6 +7,7 @@ import {
   MAX_TOKENS_DEFAULT,
   MAX_TOKENS_MAX,
   NAME,
+  type Delivery,
 } from '../protocol/receive.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
@@ -25,13 +26,19 @@ const stopString = z.string().min(1).max(512);
 /**
  * The body of `POST /v1/chat/completions`. Fields of OpenAI's API that would change the answer and
  * aren't served are refused rather than ignored; purely informative ones are accepted.
- * `workload_class`, `hardware_tier`, `priority` and `deadline_seconds` are the lifecycle's own.
+ * `workload_class`, `hardware_tier`, `priority`, `deadline_seconds`, `delivery` and
+ * `include_verification` are the lifecycle's own.
  */
-const chatRequestSchema = z.strictObject({
+const chatFields = z.strictObject({
   model: z.string().regex(NAME, 'is not a name'),
   messages: z.array(message).min(1),
   stream: z.boolean().nullish(),
-  stream_options: z.object({ include_usage: z.boolean().optional() }).nullish(),
+  stream_options: z
+    .object({
+      include_usage: z.boolean().optional(),
+      include_verification: z.boolean().optional(),
+    })
+    .nullish(),
   max_tokens: z.int().min(1).max(MAX_TOKENS_MAX).nullish(),
   max_completion_tokens: z.int().min(1).max(MAX_TOKENS_MAX).nullish(),
   temperature: z.number().min(0).max(2).nullish(),
@@ -46,7 +53,18 @@ const chatRequestSchema = z.strictObject({
   hardware_tier: z.int().min(1).max(HARDWARE_TIER_MAX).default(1),
   priority: z.enum(['standard', 'expedited', 'urgent']).default('standard'),
   deadline_seconds: z.int().min(1).max(DEADLINE_SECONDS_MAX).default(DEADLINE_SECONDS_DEFAULT),
+  delivery: z.enum(['early', 'validated', 'strict']).nullish(),
 });
+
+const chatRequestSchema = chatFields
+  .refine(({ delivery, stream }) => delivery !== 'early' || stream, {
+    path: ['delivery'],
+    message: 'early needs stream: true',
+  })
+  .refine(({ stream_options: options, stream }) => !options?.include_verification || stream, {
+    path: ['stream_options', 'include_verification'],
+    message: 'needs stream: true',
+  });
 
 export type ChatRequest = z.infer<typeof chatRequestSchema>;
 
@@ -96,6 +114,11 @@ export function maxTokensOf(request: ChatRequest): number {
   return request.max_completion_tokens ?? request.max_tokens ?? MAX_TOKENS_DEFAULT;
 }
 
+/** What has to be known before the caller gets the text: by default a stream is early. */
+export function deliveryOf({ delivery, stream }: ChatRequest): Delivery {
+  return delivery ?? (stream ? 'early' : 'validated');
+}
+
 /** OpenAI's error object. `code` is ours and stable; `type` is OpenAI's vocabulary. */
 export interface ErrorBody {
   readonly error: {
@@ -130,6 +153,7 @@ export function errorResponse(
 function errorType(httpStatus: number): string {
   if (httpStatus === 401) return 'authentication_error';
   if (httpStatus === 402) return 'insufficient_quota';
+  if (httpStatus === 403) return 'permission_error';
   if (httpStatus === 404) return 'not_found_error';
   return httpStatus < 500 ? 'invalid_request_error' : 'server_error';
 }

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { MalformedRequestError } from './openai.ts';
 
 /**
@@ -17,4 +17,18 @@ export function parseQuery<Schema extends z.ZodType>(
   if (issue?.code === 'unrecognized_keys')
     throw new MalformedRequestError(issue.keys[0] ?? '', 'no such parameter');
   throw new MalformedRequestError(issue?.path.join('.') ?? '', issue?.message ?? 'invalid');
+}
+
+/** Digits alone: a conversion would take an empty text for 0. */
+export function wholeNumber(least: number, most: number) {
+  return z
+    .string()
+    .regex(/^\d{1,10}$/, 'is not a whole number')
+    .transform(Number)
+    .pipe(z.int().min(least).max(most));
+}
+
+/** How many entries a page has at most. */
+export function limitParameter(usual: number, most: number) {
+  return wholeNumber(1, most).default(usual);
 }

@@ -5,7 +5,7 @@ import { CodedError } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
 import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
-import { parseQuery } from './query.ts';
+import { limitParameter, parseQuery } from './query.ts';
 import { describeRequest, summariseRequest } from './request-view.ts';
 import { cancelRequest } from './run-client.ts';
 
@@ -16,13 +16,7 @@ const LIMIT_MAX = 100;
 export const noParameters = z.strictObject({});
 
 const listQuery = z.strictObject({
-  // Only digits: a conversion would take an empty text for 0.
-  limit: z
-    .string()
-    .regex(/^\d{1,3}$/, 'is not a whole number')
-    .transform(Number)
-    .pipe(z.int().min(1).max(LIMIT_MAX))
-    .default(LIMIT_DEFAULT),
+  limit: limitParameter(LIMIT_DEFAULT, LIMIT_MAX),
   status: z.enum(['accepted', 'running', 'validated', ...FINAL_STATES]).optional(),
   after: z.string().refine(isRequestId, 'is not a request id').optional(),
 });
@@ -45,7 +39,7 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
       after: after ?? null,
       limit: limit + 1,
     });
-    const data = rows.slice(0, limit).map(summariseRequest);
+    const data = rows.slice(0, limit).map((row) => summariseRequest(row, row));
     return {
       object: 'list',
       data,

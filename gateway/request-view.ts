@@ -1,6 +1,7 @@
 import { openReturn } from '../crypto/return.ts';
 import type { RequestRecord, RequestSummary } from '../prisma/requests.ts';
-import { errorDefinition } from '../protocol/errors.ts';
+import { readVerification, type VerificationRecord } from '../prisma/verifications.ts';
+import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
 import { stepNamed, stepsWithoutRun, type StepRecord } from '../protocol/lifecycle.ts';
 import { parseResult } from '../protocol/result.ts';
@@ -8,10 +9,11 @@ import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
 import { completion } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { fetchSteps } from './run-client.ts';
+import { verificationView } from './verification-view.ts';
 
 /** What the API says of a request in a list of them. */
-export function summariseRequest(record: RequestSummary) {
-  const { id, parameters, failureCode } = record;
+export function summariseRequest(record: RequestSummary, verification: VerificationRecord) {
+  const { id, parameters } = record;
   return {
     id,
     object: 'request' as const,
@@ -22,13 +24,21 @@ export function summariseRequest(record: RequestSummary) {
     priority: parameters.priority,
     deadline_seconds: parameters.deadlineSeconds,
     max_tokens: parameters.maxTokens,
+    delivery: record.delivery,
     accepted_at: record.acceptedAt.toISOString(),
     finished_at: record.finishedAt?.toISOString() ?? null,
     reserved_wei: record.reservedWei,
     charged_wei: record.chargedWei,
-    error: failureCode && { code: failureCode, message: errorDefinition(failureCode).message },
+    refunded_wei: record.refundedWei,
+    refund: codeView(record.refundCode),
+    error: codeView(record.failureCode),
     proof_of_execution: record.proof,
+    verification: verificationView(record, verification),
   };
+}
+
+function codeView(code: ErrorCode | null) {
+  return code && { code, message: errorDefinition(code).message };
 }
 
 /**
@@ -38,14 +48,17 @@ export function summariseRequest(record: RequestSummary) {
  */
 export async function describeRequest(record: RequestRecord, dependencies: GatewayDependencies) {
   const { id, parameters, sealedResult } = record;
-  const { steps, error } = await stepsOf(record, dependencies);
+  const [{ steps, error }, verification] = await Promise.all([
+    stepsOf(record, dependencies),
+    readVerification(dependencies.database, id),
+  ]);
   const head = {
     id,
     created: Math.floor(record.acceptedAt.getTime() / 1_000),
     model: parameters.model,
   };
   return {
-    ...summariseRequest(record),
+    ...summariseRequest(record, verification),
     deadline_at: record.deadlineAt.toISOString(),
     steps,
     steps_error: error,

@@ -8,6 +8,8 @@ import { errorResponse } from './openai.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { requestRoutes } from './request-routes.ts';
+import { reviewRoutes } from './review-routes.ts';
+import { samplingRoutes } from './sampling-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 
 /** Room for JSON's escapes around the largest payload. */
@@ -51,6 +53,8 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   requestRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
   explainRoutes(app, dependencies);
+  reviewRoutes(app, dependencies);
+  samplingRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }

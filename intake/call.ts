@@ -1,11 +1,12 @@
 import type { Client } from '@temporalio/client';
 import { receive, type ReceiveKeys } from '../activities/receive.ts';
 import { isAnswerable, readRequest, type RequestRecord } from '../prisma/requests.ts';
-import { shortId } from '../protocol/ids.ts';
+import { shortId, type RequestId } from '../protocol/ids.ts';
 import type { IntakeEvent, IntakeOutcome } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
 import type { Relay } from './relay.ts';
 import { startInference } from './start.ts';
+import { whenEnded } from './when-ended.ts';
 import { whenRecord, type RecordSource } from './when-record.ts';
 
 export interface IntakeDependencies extends RecordSource {
@@ -41,6 +42,7 @@ export async function serveIntakeCall(
   // Also one that was ended without a run: none must be started for it any more.
   if (known && isAnswerable(known)) {
     emit(outcomeOf(known));
+    await followToEnd(dependencies, call, requestId, emit, signal);
     return;
   }
   // Subscribed before the start, so that no frame and no outcome can come too early.
@@ -59,12 +61,26 @@ export async function serveIntakeCall(
     over.abort();
     unsubscribe();
   }
+  await followToEnd(dependencies, call, requestId, emit, signal);
 }
 
-/** What the requester is told of a request that has a result, or ended without one. */
+async function followToEnd(
+  dependencies: IntakeDependencies,
+  { untilEnd }: IntakeCall,
+  requestId: RequestId,
+  emit: (event: IntakeEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  if (untilEnd && (await whenEnded(dependencies, requestId, signal))) emit({ type: 'ended' });
+}
+
+/**
+ * What the requester is told of a request that has a result, or ended without one. A result that
+ * nobody was given before it lost its vote isn't given any more.
+ */
 function outcomeOf(record: RequestRecord): IntakeOutcome {
   const { sealedResult, proof, failureCode } = record;
-  if (sealedResult && proof)
+  if (sealedResult && proof && failureCode === null)
     return {
       type: 'outcome',
       state: 'validated',

@@ -1,8 +1,13 @@
 import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
-import type { RequestParameters } from '../protocol/receive.ts';
+import type { Delivery, RequestParameters } from '../protocol/receive.ts';
 import type { Transaction } from './client.ts';
+import {
+  VERIFICATION_COLUMNS,
+  VERIFICATION_JOINS,
+  type VerificationRecord,
+} from './verifications.ts';
 
 /** A request's PoE as it was accepted, and whose attempt it was. */
 export interface StoredProof {
@@ -22,8 +27,12 @@ export interface RequestRecord {
   readonly accountId: string;
   readonly status: RequestStatus;
   readonly parameters: RequestParameters;
+  readonly delivery: Delivery;
   readonly reservedWei: string;
   readonly chargedWei: string;
+  /** Of what was charged. */
+  readonly refundedWei: string;
+  readonly refundCode: ErrorCode | null;
   readonly sealedResult: ReturnEnvelope | null;
   readonly proof: StoredProof | null;
   readonly failureCode: ErrorCode | null;
@@ -39,9 +48,10 @@ export async function readRequest(
   id: string,
 ): Promise<RequestRecord | undefined> {
   const [row] = await database.$queryRaw<RequestRecord[]>`
-    SELECT id, account_id AS "accountId", status, parameters, reserved_wei::text AS "reservedWei",
-           charged_wei::text AS "chargedWei", sealed_result AS "sealedResult", proof,
-           failure_code AS "failureCode", timeline, accepted_at AS "acceptedAt",
+    SELECT id, account_id AS "accountId", status, parameters, delivery,
+           reserved_wei::text AS "reservedWei", charged_wei::text AS "chargedWei",
+           refunded_wei::text AS "refundedWei", refund_code AS "refundCode",
+           sealed_result AS "sealedResult", proof, failure_code AS "failureCode", timeline, accepted_at AS "acceptedAt",
            deadline_at AS "deadlineAt", finished_at AS "finishedAt"
     FROM request WHERE id = ${id}`;
   return row;
@@ -62,16 +72,20 @@ export type RequestSummary = Omit<
   'accountId' | 'sealedResult' | 'timeline' | 'deadlineAt'
 >;
 
+/** With what was drawn for it, and what came of that. */
+export type ListedRequest = RequestSummary & VerificationRecord;
+
 /** Requests of one account, newest first; equal times are told apart by id. */
 export function listRequests(
   database: Pick<Transaction, '$queryRaw'>,
   { accountId, status, after, limit }: RequestFilter,
-): Promise<RequestSummary[]> {
-  return database.$queryRaw<RequestSummary[]>`
-    SELECT id, status, parameters, reserved_wei::text AS "reservedWei",
-           charged_wei::text AS "chargedWei", proof, failure_code AS "failureCode",
-           accepted_at AS "acceptedAt", finished_at AS "finishedAt"
-    FROM request
+): Promise<ListedRequest[]> {
+  return database.$queryRaw<ListedRequest[]>`
+    SELECT id, status, parameters, delivery, reserved_wei::text AS "reservedWei",
+           charged_wei::text AS "chargedWei", refunded_wei::text AS "refundedWei",
+           refund_code AS "refundCode", proof, failure_code AS "failureCode",
+           accepted_at AS "acceptedAt", finished_at AS "finishedAt", ${VERIFICATION_COLUMNS}
+    FROM request ${VERIFICATION_JOINS}
     WHERE account_id = ${accountId}
       AND (${status}::text IS NULL OR status = ${status})
       AND (${after}::text IS NULL OR (accepted_at, id) <

@@ -149,6 +149,10 @@ export const ERRORS = {
   'gateway.request_not_found': gateway(404, 'No such request in this account.'),
   'gateway.request_ended': gateway(409, 'The request has ended: there is nothing to cancel.'),
   'gateway.node_not_found': gateway(404, 'No such node is in the pool.'),
+  'gateway.admin_required': gateway(403, 'Only an admin key may do that.'),
+  'gateway.node_not_removed': gateway(409, 'The node is not removed: nothing is to be decided.'),
+  'gateway.epoch_not_found': gateway(404, 'No such sampling epoch was published.'),
+  'gateway.epoch_not_revealed': gateway(409, 'The secret of the epoch is not published yet.'),
   'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),
   'gateway.route_not_found': gateway(404, 'No such route.'),
   'gateway.stream_superseded': gateway(

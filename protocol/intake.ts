@@ -3,7 +3,8 @@ import type { ErrorCode } from './errors.ts';
 
 /**
  * What the coordinator answers to an intake call: one JSON object per line, in this order:
- * `accepted`, frames if the caller asked for a stream, then one `outcome`. Or a single `refused`.
+ * `accepted`, frames if the caller asked for a stream, then one `outcome`, and `ended` if the caller
+ * asked to be told. Or a single `refused`.
  */
 export type IntakeEvent =
   | { readonly type: 'accepted'; readonly requestId: string }
@@ -15,6 +16,8 @@ export type IntakeEvent =
     }
   | { readonly type: 'ping' }
   | IntakeOutcome
+  /** The request has ended: its record says all that there is to say. */
+  | { readonly type: 'ended' }
   | { readonly type: 'refused'; readonly code: ErrorCode; readonly detail?: string };
 
 /** The end of a request as its requester sees it. */

@@ -8,6 +8,7 @@ const ARRIVALS = {
   'node.left': 'It said goodbye, and is offline.',
   'node.probing': 'It shows again that it can serve: until it has, no uptime counts.',
   'node.removed': 'It was taken out of the pool.',
+  'node.reinstated': 'It was let into the pool again.',
 } as const;
 
 /** What takes a node's capacity away: rows of docs/errors.md. */

@@ -26,6 +26,7 @@ export const intakeCallSchema = z.strictObject({
   accountId: z.string().min(1).max(200),
   parameters: parametersSchema,
   delivery: z.enum(['early', 'validated', 'strict']).optional(),
+  untilEnd: z.boolean().optional(),
   requesterKey: x25519KeySchema,
   envelope: sealedRequestSchema,
 }) as unknown as z.ZodType<IntakeCall>;

@@ -86,6 +86,8 @@ export interface IntakeCall {
   readonly parameters: RequestParameters;
   /** Absent means `validated`. */
   readonly delivery?: Delivery;
+  /** Whether the call stays open until the request has ended. Absent means until its outcome. */
+  readonly untilEnd?: boolean;
   readonly requesterKey: RequesterKey;
   /** Sealed to a current intake key of the coordinator. */
   readonly envelope: SealedRequest;

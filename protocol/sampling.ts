@@ -8,6 +8,9 @@ export const FLOOR_PPM = 20_000;
 /** A new node has all its work checked until so many units of it were compared. */
 export const PROBATION_UNITS = 20;
 
+/** A secret is published once so many epochs have begun after its own (design §7). */
+export const REVEALED_EPOCHS_LATER = 2;
+
 /** How often units are checked. It is published, by its hash, before the epoch that it is for. */
 export interface SamplingPolicy {
   readonly v: 1;
