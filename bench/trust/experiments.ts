@@ -7,9 +7,5 @@ import { voteExperiments } from './vote-experiments.ts';
 /** All that `npm run sim:trust` compares. The same seed gives the same values. */
 export function experiments(runs: number, seed: number): Comparison[] {
   const trial = { random: new Random(seed), runs, seed };
-  return [
-    ...samplingExperiments(trial),
-    ...removalExperiments(trial),
-    ...voteExperiments(trial),
-  ];
+  return [...samplingExperiments(trial), ...removalExperiments(trial), ...voteExperiments(trial)];
 }

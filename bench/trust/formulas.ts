@@ -33,7 +33,8 @@ export function detectionProbability(cheating: Cheating, units: number): number 
 
 /** Units after which one is found to be wrong with a probability: ⌈ln(1 − P) / ln(1 − pcd(1 − κ))⌉. */
 export function unitsUntilDetected(cheating: Cheating, probability: number): number {
-  return Math.ceil(Math.log1p(-probability) / Math.log1p(-caughtPerUnit(cheating)));
+  // One is needed even if it is caught for sure.
+  return Math.max(1, Math.ceil(Math.log1p(-probability) / Math.log1p(-caughtPerUnit(cheating))));
 }
 
 /** Chance that a sample of a batch has at least one of its bad units: 1 − C(M−b, n) / C(M, n). */
