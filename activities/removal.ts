@@ -1,7 +1,7 @@
 import type { Transaction } from '../prisma/client.ts';
 import { closeUptime } from '../prisma/uptime.ts';
 import type { NodeId } from '../protocol/ids.ts';
-import { BAD_PROOFS_DAYS, BAD_PROOFS_MAX, type RemovalCode } from '../protocol/removal.ts';
+import { BAD_PROOFS_DAYS, removalReason, type RemovalCode } from '../protocol/removal.ts';
 
 /**
  * Takes a node out of the active pool for good, until somebody lets it in again: what it registers
@@ -43,6 +43,6 @@ export async function removeForBadProofs(
       AND created_at > now() - make_interval(days => ${BAD_PROOFS_DAYS}::int)
       AND created_at > coalesce((SELECT max(created_at) FROM node_review
                                  WHERE node_id = ${nodeId} AND decision = 'reinstated'), 'epoch')`;
-  if ((row?.faults ?? 0) < BAD_PROOFS_MAX) return false;
-  return removeNode(transaction, nodeId, 'node.removed_bad_proofs');
+  const reason = removalReason({ verdict: 'continue', badProofs: row?.faults ?? 0 });
+  return reason !== null && removeNode(transaction, nodeId, reason);
 }

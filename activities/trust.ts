@@ -1,5 +1,6 @@
 import type { Transaction } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
+import { removalReason } from '../protocol/removal.ts';
 import { observe, sprtPlan } from '../protocol/sprt.ts';
 import { WORKLOAD_CLASSES, type WorkloadClassName } from '../protocol/workload.ts';
 import { removeNode } from './removal.ts';
@@ -28,6 +29,6 @@ export async function observeVote(
     UPDATE node_trust SET checked = checked + 1, log_ratio = ${logRatio}::float8,
       cleared_at = CASE WHEN ${verdict === 'clear'} THEN now() ELSE cleared_at END
     WHERE node_id = ${nodeId} AND workload_class = ${workloadClass}`;
-  if (verdict !== 'remove') return false;
-  return removeNode(transaction, nodeId, 'node.removed_wrong_results');
+  const reason = removalReason({ verdict, badProofs: 0 });
+  return reason !== null && removeNode(transaction, nodeId, reason);
 }

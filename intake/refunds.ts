@@ -59,5 +59,6 @@ async function finish(database: Database): Promise<void> {
     UPDATE node SET refund_since = NULL
     WHERE refund_since IS NOT NULL AND NOT EXISTS (
       SELECT FROM dispatch JOIN request ON request.id = unit_id
-      WHERE dispatch.node_id = node.id AND reserved_at >= refund_since AND finished_at IS NULL)`;
+      WHERE dispatch.node_id = node.id AND reserved_at >= refund_since
+        AND request.finished_at IS NULL)`;
 }

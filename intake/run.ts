@@ -60,7 +60,11 @@ export async function cancelRun(
 ): Promise<void> {
   const { database, client, log } = dependencies;
   const startByMs = Date.now() + START_MS_MAX;
-  while ((await known(database, requestId)).finishedAt === null) {
+  for (;;) {
+    const { finishedAt, sealedResult } = await known(database, requestId);
+    if (finishedAt !== null) return;
+    if (sealedResult !== null)
+      throw new CodedError('gateway.request_ended', 'It was delivered, and is being checked.');
     const run = await runState(client, requestId);
     if (run === 'open') {
       log.info({ request: shortId(requestId) }, 'coordinator // cancellation asked for');

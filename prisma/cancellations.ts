@@ -26,8 +26,11 @@ export async function announceCancellation(
   await transaction.$queryRaw`
     SELECT pg_notify(${CANCELLATION_CHANNEL}, concat_ws(' ', node_id, unit_id, dispatch))::text
     FROM dispatch
-    WHERE unit_id = ${unitId} AND CASE WHEN ${dispatch}::int IS NULL THEN outcome IS NULL
-                                       ELSE dispatch = ${dispatch}::int END`;
+    WHERE unit_id = ${unitId} AND CASE
+      WHEN ${dispatch}::int IS NOT NULL THEN dispatch = ${dispatch}::int
+      -- What was delivered is checked to the end.
+      ELSE outcome IS NULL AND NOT (is_check AND EXISTS (
+        SELECT FROM request WHERE id = ${unitId} AND sealed_result IS NOT NULL)) END`;
 }
 
 /** Calls `onCancellation` for each that any coordinator announces. */

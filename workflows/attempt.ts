@@ -119,7 +119,10 @@ type ExecutionEnd =
 async function endOf(execution: Promise<NodeReturn>): Promise<ExecutionEnd> {
   const scope = CancellationScope.current();
   try {
-    const returned = await Promise.race([execution, scope.cancelRequested]);
+    // The check of what was delivered is in a scope that goes on.
+    const returned = await (scope.cancellable
+      ? Promise.race([execution, scope.cancelRequested])
+      : execution);
     // Both at once: the node may have been told already, and so have cut its answer short.
     return scope.consideredCancelled ? { kind: 'cancelled' } : { kind: 'returned', returned };
   } catch (error) {

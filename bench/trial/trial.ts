@@ -19,7 +19,7 @@ export const PLAN: TrialPlan = {
     ...Array<Will>(4).fill('honest'),
     'wrong hash',
     ...Array<Will>(3).fill('honest'),
-    'always wrong',
+    'wrong once it is trusted',
     ...Array<Will>(2).fill('honest'),
     'wrong one time in ten',
   ],

@@ -5,16 +5,18 @@ import type { NodeReturn } from '../../protocol/execute.ts';
 import { instantBackend } from '../instant-backend.ts';
 
 /** What a node of the trial is up to. */
-export type Will = 'honest' | 'wrong hash' | 'always wrong' | 'wrong one time in ten';
+export type Will = 'honest' | 'wrong hash' | 'wrong once it is trusted' | 'wrong one time in ten';
 
 export const WILLS: readonly Will[] = [
   'honest',
   'wrong hash',
-  'always wrong',
+  'wrong once it is trusted',
   'wrong one time in ten',
 ];
 
 const LIE_SHARE = 0.1;
+/** By then a new node has all its probation behind it. */
+const TRUSTED_UNITS = 60;
 
 /** The backend of a node: honest ones repeat what they are told, liars say their own name. */
 export function backendOf(
@@ -25,7 +27,9 @@ export function backendOf(
   const honest = instantBackend({ slots });
   if (will === 'honest' || will === 'wrong hash') return honest;
   const lying = instantBackend({ slots, answer: () => [`I am ${nodeId}`] });
-  const lies = () => will === 'always wrong' || Math.random() < LIE_SHARE;
+  let served = 0;
+  const lies = () =>
+    will === 'wrong once it is trusted' ? ++served > TRUSTED_UNITS : Math.random() < LIE_SHARE;
   return { ...honest, generate: (...call) => (lies() ? lying : honest).generate(...call) };
 }
 

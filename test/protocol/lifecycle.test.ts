@@ -114,11 +114,21 @@ describe('protocol/lifecycle and the failure codes', () => {
   it('re-dispatches every fault of a proof or return, and blames the node (spec §3.4)', () => {
     for (const code of codes) {
       const { step, recovery, blamesNode } = errorDefinition(code);
-      const isProofFault = step === 'prove' || step === 'validate';
-      assert.equal(code.startsWith('poe.'), isProofFault, code);
-      assert.equal(blamesNode === true, isProofFault || code === 'node.deadline_exceeded', code);
+      const isProofFault = code.startsWith('poe.');
+      if (isProofFault) assert.ok(step === 'prove' || step === 'validate', code);
       if (isProofFault) assert.equal(recovery, 'redispatch', code);
+      const isFault = isProofFault || code === 'validate.minority';
+      assert.equal(blamesNode === true, isFault || code === 'node.deadline_exceeded', code);
     }
+  });
+
+  it('lets others vote where results differ, and ends by the vote (spec §3.4)', () => {
+    assert.deepEqual(codesOf('validate', 'vote'), ['validate.disagreement', 'validate.minority']);
+    assert.deepEqual(codesOf('validate', 'accept'), ['validate.hash_only']);
+    assert.deepEqual(codesOf('channel', 'remove'), [
+      'node.removed_wrong_results',
+      'node.removed_bad_proofs',
+    ]);
   });
 
   it('ends a unit at these points and no others', () => {
@@ -130,6 +140,8 @@ describe('protocol/lifecycle and the failure codes', () => {
         'coordinator.run_lost',
         'schedule.deadline_elapsed',
         'execute.cancelled',
+        'validate.overruled',
+        'validate.no_majority',
       ],
     );
   });

@@ -39,6 +39,8 @@ export interface CheckScene {
   /** The first one that is added is the smallest, and so gets what comes. */
   add(name: string, options?: Partial<TestNodeOptions>): Promise<TestNode>;
   ask(body?: object): Promise<Outcome>;
+  /** How many units the node of that name was given. */
+  executed(name: string): number;
   /** Takes all nodes away. */
   clear(): Promise<void>;
   stop(): Promise<void>;
@@ -92,6 +94,10 @@ export async function startCheckScene(): Promise<CheckScene> {
         flags: flags.map(({ nodeId, code }) => [nameOf(nodeId), code] as const),
         events: events.map(({ code }) => code),
       };
+    },
+    executed: (name) => {
+      const node = nodes.find(({ keys }) => names.get(keys.nodeId) === name);
+      return node?.executed() ?? 0;
     },
     clear,
     async stop() {

@@ -105,7 +105,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'returns nothing at all',
-    code: 'poe.malformed',
+    code: 'poe.missing',
     behaviour: async () => null,
   },
   {
@@ -153,8 +153,25 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'proves another unit',
-    code: 'poe.malformed',
+    code: 'poe.replayed',
     behaviour: commits((same) => same, formatRequestId(randomBytes(32))),
+  },
+  {
+    name: "sends what it could have from another node's mouth",
+    code: 'poe.foreign_node',
+    behaviour: tampered(async (honest, input, keys, returnKey) => {
+      const { unitId, dispatch } = await openTicket(input.ticket, keys.encryption.privateKey);
+      const { nodeId } = await generateNodeKeys();
+      const { requesterKey } = input;
+      const context = { unitId, dispatch, nodeId, requesterKey, returnKey };
+      const resultBytes = new TextEncoder().encode('{}');
+      return { ...honest, sealedResult: await sealReturn({ resultBytes, ...context }) };
+    }),
+  },
+  {
+    name: 'runs another engine than it registered',
+    code: 'poe.result_invalid',
+    behaviour: commits((result) => ({ ...result, engine: 'instant/2' })),
   },
   {
     name: 'ran another model',
