@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { instantBackend } from '../../bench/instant-backend.ts';
+import type { RequesterKey } from '../../protocol/receive.ts';
 import { ASKED, lies, startCheckScene, type CheckScene } from '../support/check-scene.ts';
+import { INTAKE_TOKEN } from '../support/coordination.ts';
+import { intakeCall } from '../support/seeded.ts';
 
 interface Chunk {
   readonly choices: readonly {
@@ -123,12 +126,47 @@ describe('gateway: delivery', () => {
     assert.equal(chunks.at(-1)?.parallelix?.verification.outcome, 'agreed');
   });
 
-  it('a result that lost its vote before anybody had it is not given any more', async () => {
+  it('a result that lost its vote before its caller had it is not given any more', async () => {
     await scene.add('liar', { behaviour: lies() });
     await scene.add('second');
     await scene.add('third');
-    const { view } = await scene.ask();
-    assert.equal(view.status, 'invalidated');
-    assert.equal(view.result?.choices[0]?.message.content, 'one two four', 'its record has it');
+    const call = await intakeCallTo(scene.network.coordinatorUrl);
+    const first = await outcomeOf(call);
+    assert.equal(first.outcome.state, 'validated');
+    const untilMs = Date.now() + 30_000;
+    while ((await rowOf(first.requestId)).status !== 'invalidated') {
+      assert.ok(Date.now() < untilMs);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    // As a gateway asks again whose connection broke before the answer came.
+    const again = await outcomeOf(call);
+    assert.equal(again.requestId, first.requestId);
+    assert.deepEqual([again.outcome.state, again.outcome.code], ['failed', 'validate.overruled']);
   });
+
+  async function intakeCallTo(coordinatorUrl: string): Promise<object> {
+    const key = await fetch(`${coordinatorUrl}/v1/intake/key`);
+    return intakeCall({}, (await key.json()) as RequesterKey);
+  }
+
+  async function outcomeOf(call: object) {
+    const response = await fetch(`${scene.network.coordinatorUrl}/v1/intake`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${INTAKE_TOKEN}` },
+      body: JSON.stringify(call),
+    });
+    const lines = (await response.text()).trimEnd().split('\n');
+    const events = lines.map((line) => JSON.parse(line) as IntakeLine);
+    const accepted = events.find(({ type }) => type === 'accepted');
+    const outcome = events.find(({ type }) => type === 'outcome');
+    assert.ok(accepted?.requestId && outcome, lines.join());
+    return { requestId: accepted.requestId, outcome };
+  }
 });
+
+interface IntakeLine {
+  readonly type: string;
+  readonly requestId?: string;
+  readonly state?: string;
+  readonly code?: string;
+}

@@ -236,6 +236,7 @@ describe('gateway/openai errorResponse', () => {
     const types: Record<number, string> = {
       401: 'authentication_error',
       402: 'insufficient_quota',
+      403: 'permission_error',
       404: 'not_found_error',
     };
     for (const code of Object.keys(ERRORS).filter(isErrorCode)) {

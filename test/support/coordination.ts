@@ -55,7 +55,7 @@ export interface LogLine extends Readonly<Record<string, unknown>> {
 }
 
 const ENDED_MS_MAX = 30_000;
-const INTAKE_TOKEN = 'test-intake-token-0123456789';
+export const INTAKE_TOKEN = 'test-intake-token-0123456789';
 
 /** What is checked: nothing, unless a test is about checks. */
 const UNCHECKED: SamplingPolicy = { v: 1, ratesPpm: {}, floorPpm: 0, probationUnits: 0 };
