@@ -21,7 +21,7 @@ export interface Cheating {
 }
 
 /** Chance that one unit is found to be wrong: p · c · d · (1 − κ). */
-export function caughtPerUnit(cheating: Cheating): number {
+function caughtPerUnit(cheating: Cheating): number {
   const { rate, wrongShare, sensitivity = 1, collusion = 0 } = cheating;
   return rate * wrongShare * sensitivity * (1 - collusion);
 }
