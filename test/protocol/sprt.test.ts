@@ -189,7 +189,7 @@ describe('protocol/sprt: operating characteristic, simulated', () => {
     [0.1, 36],
     [0.1, 100],
   ] as const)
-    it(`removes who loses ${errorRate * 100} % within ${within} checks as often as computed`, () => {
+    it(`removes who loses ${errorRate * 100} % within ${within} checks, as computed`, () => {
       const [random, runs] = [new Random(11), 1_000];
       const removed = Array.from({ length: runs }, () =>
         checksToRemoval(random, errorRate, within),
