@@ -27,6 +27,8 @@ import type { Assignment } from './schedule.ts';
 export interface CheckInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
+  /** What the node was told: the dispatch number itself in runs that an earlier version began. */
+  readonly attemptNumber: number | undefined;
   readonly node: Assignment;
   /** From an adversary: of any shape. */
   readonly returned: unknown;
@@ -94,7 +96,7 @@ export interface CheckedReturn {
  */
 export async function checkReturn(
   { returnRing, relayed }: CheckDependencies,
-  { unitId, dispatch, node, returned, request }: CheckInput,
+  { unitId, dispatch, attemptNumber = dispatch, node, returned, request }: CheckInput,
   isCancelled = false,
 ): Promise<CheckedReturn> {
   const parsed = nodeReturnSchema.safeParse(returned);
@@ -104,8 +106,8 @@ export async function checkReturn(
     throw new CodedError('poe.oversize');
   const opened = await open(sealedResult, returnRing);
   // The ids are those that were dispatched; what the envelope claims must be the same.
-  if (opened.unitId !== unitId || opened.dispatch !== dispatch || opened.nodeId !== node.nodeId)
-    throw new CodedError('poe.malformed');
+  const isSame = opened.unitId === unitId && opened.nodeId === node.nodeId;
+  if (!isSame || opened.dispatch !== attemptNumber) throw new CodedError('poe.malformed');
   const { resultBytes } = opened;
   const proof = checkProof({ scheme, poe, unitId, resultBytes, nodeId: node.nodeId });
   if (!proof.ok) throw new CodedError(proof.code);
