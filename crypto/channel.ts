@@ -24,21 +24,22 @@ export interface DispatchContext {
  * @param dispatch 1 to `DISPATCH_NUMBER_MAX`; a RangeError is thrown for any other.
  */
 export function attemptNumber(secret: KeyObject, unitId: UnitId, dispatch: number): number {
-  const number = attemptNumbers(secret, unitId)[dispatch - 1];
-  if (number === undefined) throw new RangeError(`No unit has an attempt ${dispatch}.`);
+  const number = attemptNumbers(secret, unitId, dispatch)[dispatch - 1];
+  if (number === undefined || dispatch > DISPATCH_NUMBER_MAX)
+    throw new RangeError(`No unit has an attempt ${dispatch}.`);
   return number;
 }
 
 /** The dispatch number of an attempt; null for a number that no attempt at the unit has. */
 export function dispatchOf(secret: KeyObject, unitId: UnitId, number: number): number | null {
-  const index = attemptNumbers(secret, unitId).indexOf(number);
+  const index = attemptNumbers(secret, unitId, DISPATCH_NUMBER_MAX).indexOf(number);
   return index < 0 ? null : index + 1;
 }
 
-/** Of all attempts that a unit may have, in order. */
-function attemptNumbers(secret: KeyObject, unitId: UnitId): readonly number[] {
+/** Of a unit's first attempts, in order. */
+function attemptNumbers(secret: KeyObject, unitId: UnitId, count: number): readonly number[] {
   const numbers = new Set<number>();
-  for (let draw = 1; numbers.size < DISPATCH_NUMBER_MAX; draw++) {
+  for (let draw = 1; numbers.size < count; draw++) {
     const hmac = createHmac('sha256', secret).update('attempt.v1').update(idBytes(unitId));
     const drawn = hmac.update(uint32(draw)).digest().readUIntBE(0, 6);
     numbers.add(ATTEMPT_NUMBER_MIN + (drawn % (ATTEMPT_NUMBER_END - ATTEMPT_NUMBER_MIN)));
@@ -51,8 +52,8 @@ function attemptNumbers(secret: KeyObject, unitId: UnitId): readonly number[] {
  * HMAC-SHA-256(channel secret, unit_id ‖ dispatch as big-endian uint32 ‖ node_id), base64url. The
  * coordinator can check it without a look-up, and it reaches nobody but the node, in its ticket.
  *
- * @param isCheck whether the attempt checks another one, so that its frames are for nobody. 'check.v1'
- *   then stands before the message: only who has the secret can tell the one from the other.
+ * @param isCheck whether the attempt checks another one, so that its frames are for nobody. Then
+ *   'check.v1' stands before the message: only who has the secret can tell the one from the other.
  */
 export function makeChannelToken(
   secret: KeyObject,

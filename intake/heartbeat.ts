@@ -78,7 +78,7 @@ export async function heartbeat(
   return ready && (freed > 0 || codes.some((code) => RETURNS.includes(code)));
 }
 
-/** Slots of attempts that are over: there is one while a node hasn't stopped, or not said so yet. */
+/** Slots of attempts that are over: some nodes haven't stopped yet, or haven't said so. */
 const OVER = sql`
   FROM slot JOIN dispatch AS attempt
     ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch

@@ -28,9 +28,9 @@ export type FrameSink = (frame: RelayedFrame) => boolean;
 /** The stream of one attempt, while it comes in. */
 export interface IncomingStream {
   /** @throws CodedError `relay.bad_frame`, or an `EnvelopeError`, and keeps the frame to itself. */
-  accept(frame: string): void;
+  readonly accept: (frame: string) => void;
   /** Has to be called once no more frames come. */
-  close(): void;
+  readonly close: () => void;
 }
 
 interface Stream {
