@@ -50,7 +50,7 @@ describe('activities/store-return', () => {
     assert.ok(scheduled.kind === 'assigned');
     const request = { ...accepted, ...(delivery ? { delivery } : {}) };
     const input: ValidateInput = {
-      ...{ unitId, dispatch: 1, node: scheduled.node, request },
+      ...{ unitId, dispatch: 1, attemptNumber: 7, node: scheduled.node, request },
       returned: null,
     };
     const checked = {
