@@ -1,3 +1,4 @@
+import type { ComparatorName } from './compare/comparator.ts';
 import type { Path } from './lifecycle.ts';
 
 /** What kind of work a unit is: it decides path, comparison of results and how size is measured. */
@@ -5,8 +6,8 @@ export interface WorkloadClass {
   readonly path: Path;
   /** What a node needs to run it. */
   readonly runtime: 'model';
-  /** How two results are compared when a unit is checked (spec step 07). */
-  readonly comparator: 'llm';
+  /** How two results are compared when a unit is checked (spec step 07): `comparatorOf` has it. */
+  readonly comparator: { readonly name: ComparatorName; readonly version: number };
   /** Unit of `complexity`, which orders the queue and estimates the time. */
   readonly complexityMeasure: 'tokens';
 }
@@ -16,7 +17,7 @@ export const WORKLOAD_CLASSES = {
   'ai.inference': {
     path: 'inference',
     runtime: 'model',
-    comparator: 'llm',
+    comparator: { name: 'llm', version: 1 },
     complexityMeasure: 'tokens',
   },
 } as const satisfies Record<string, WorkloadClass>;
