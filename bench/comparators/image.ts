@@ -48,7 +48,7 @@ const MAKE: Readonly<
 };
 
 /** Every honest kind for each scene, and the wrong ones for every other one. */
-export function renderPairs(seeds: readonly number[]): Pair<ImageResult>[] {
+function renderPairs(seeds: readonly number[]): Pair<ImageResult>[] {
   const kinds = Object.keys(MAKE) as Kind[];
   return seeds.flatMap((seed, index) => {
     const scene = drawScene(seed);
@@ -66,7 +66,7 @@ function graded(seed: number, most: number): number {
   return 1 + (Math.floor(seed / 2) % most);
 }
 
-export function digestPairs(pairs: readonly Pair<ImageResult>[]): string {
+function digestPairs(pairs: readonly Pair<ImageResult>[]): string {
   const hash = createHash('sha256');
   for (const { a, b } of pairs) hash.update(a.rgba).update(b.rgba);
   return hash.digest('hex');

@@ -95,7 +95,7 @@ function addForgeries(pairs: LlmPairs, honest: readonly Answer[]): void {
   };
   add('cut short', (answer) => ({
     ...answer,
-    text: twoThirds([...answer.text]).join(''),
+    text: twoThirds(Array.from(answer.text)).join(''),
     tokenIds: twoThirds(answer.tokenIds),
     finishReason: 'stop',
   }));
@@ -105,7 +105,7 @@ function addForgeries(pairs: LlmPairs, honest: readonly Answer[]): void {
     return { ...answer, tokenIds: answer.tokenIds.with(place, id) };
   });
   add('one character changed', (answer) => {
-    const characters = [...answer.text];
+    const characters = Array.from(answer.text);
     const place = below(characters.length);
     const text = characters.with(place, characters[place] === 'x' ? 'y' : 'x').join('');
     return { ...answer, text };

@@ -78,7 +78,7 @@ export function answerOf({ text, tokenIds, finishReason, promptTokens }: Generat
 }
 
 function streamDigest(text: string, frames: number): string {
-  const characters = [...text];
+  const characters = Array.from(text);
   const size = Math.ceil(characters.length / frames);
   let digest = emptyStreamDigest;
   for (let start = 0; start < characters.length; start += size)
