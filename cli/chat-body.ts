@@ -14,6 +14,7 @@ export interface ChatOptions {
   readonly deadline?: number;
   readonly priority?: string;
   readonly tier?: number;
+  readonly delivery?: string;
 }
 
 export interface Message {
@@ -36,6 +37,7 @@ export function givenFields(options: ChatOptions): object {
     deadline_seconds: options.deadline,
     priority: options.priority,
     hardware_tier: options.tier,
+    delivery: options.delivery,
   };
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

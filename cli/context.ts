@@ -1,5 +1,5 @@
 import { Api } from './api.ts';
-import { findConnection, type ConnectionOptions } from './connection.ts';
+import { findConnection, type ConnectionOptions, type KeyKind } from './connection.ts';
 import { safeJson, terminal, terminalOn, type Terminal } from './terminal.ts';
 
 /** What every command works with. */
@@ -18,9 +18,9 @@ export interface GlobalOptions extends ConnectionOptions {
 }
 
 /** @throws CliError when there is no key. */
-export async function openContext(options: GlobalOptions): Promise<Context> {
+export async function openContext(options: GlobalOptions, kind: KeyKind): Promise<Context> {
   return {
-    api: new Api(await findConnection(options)),
+    api: new Api(await findConnection(options, process.env, kind)),
     json: options.json ?? false,
     out: terminal,
     notes: terminalOn(process.stderr),

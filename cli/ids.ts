@@ -1,6 +1,6 @@
 import type { Api } from './api.ts';
 import { CliError, EXIT, usageError } from './errors.ts';
-import type { ListView, NodeView, RequestSummaryView } from './views.ts';
+import type { ListView, NodeView, RequestSummaryView, ReviewView } from './views.ts';
 
 /** How far back an abbreviated request id is looked for. */
 const RECENT_MAX = 100;
@@ -41,6 +41,26 @@ export async function findNode(api: Api, text: string): Promise<NodeView> {
   const [node] = matching.filter(({ id }) => id === found);
   if (!node) throw new Error(`${found} is not among the nodes`);
   return node;
+}
+
+/**
+ * The whole id of a node under review, by its name, its id or the beginning of its id.
+ *
+ * @throws CliError when none or several of those that are listed are called so.
+ */
+export async function reviewedNodeId(api: Api, text: string): Promise<string> {
+  if (/^nd_[0-9a-f]{64}$/.test(text)) return text;
+  const path = `/v1/nodes/review?limit=${RECENT_MAX}`;
+  const { data } = await api.get<ListView<ReviewView>>(path);
+  const found = data.filter(({ id, name }) =>
+    isNodeId(text) ? id.startsWith(text) : name === text,
+  );
+  return only(
+    found.map(({ id }) => id),
+    text,
+    `of the ${data.length} nodes under review`,
+    '`prlx nodes review` lists them; others need their whole id.',
+  );
 }
 
 export function isNodeId(text: string): boolean {

@@ -4,7 +4,7 @@ import type { Api } from './api.ts';
 import { prlx, short, span } from './format.ts';
 import { PATIENCE, patiently, type Patience } from './patience.ts';
 import { safeText, type Terminal } from './terminal.ts';
-import type { ErrorView, RequestView } from './views.ts';
+import type { ErrorView, RequestView, VerificationView } from './views.ts';
 
 const SETTLE_MS_MAX = 10_000;
 const SETTLE_POLL_MS = 50;
@@ -59,15 +59,19 @@ export function failureOf(
 
 /** Names and values of what is worth knowing of a request. */
 export function summary(request: RequestView, time: string, out: Terminal): string {
-  const { proof_of_execution: proof, error } = request;
-  const lines: [string, string][] = [
+  const { proof_of_execution: proof, error, verification, refund } = request;
+  const lines: (readonly [string, string])[] = [
     ['Request', request.id],
     ['Status', `${request.status}${error ? ` (${error.code})` : ''}`],
-    ...(error ? [['', error.message] as [string, string]] : []),
+    ...(error ? [['', error.message] as const] : []),
     ['Node', proof?.node ?? 'none'],
     ['PoE', proof?.poe ?? 'none'],
     ['', 'poe.v1: it shows who returned what, not that it is right'],
+    ['Check', verification.message],
     ['Charged', `${request.charged_wei} of ${request.reserved_wei} wei reserved`],
+    ...(refund
+      ? [['Refunded', `${request.refunded_wei} wei: ${refund.message} (${refund.code})`] as const]
+      : []),
     ['Time', time],
     ['Temporal', request.temporal_url ?? 'none'],
   ];
@@ -85,14 +89,21 @@ export function elapsed(request: RequestView): string {
   return `${span(Date.now() - acceptedMs)} so far; a wait for a node ends in ${left}`;
 }
 
+/** A word or two on how it was checked; empty when there is nothing to say yet. */
+export function checkWord({ outcome }: VerificationView): string {
+  if (outcome === null) return '';
+  return outcome === 'not_sampled' ? 'not drawn' : outcome.replaceAll('_', ' ');
+}
+
 /** One line after an answer. */
 export function footnote(request: RequestView, elapsedMs: number): string {
-  const { id, proof_of_execution: proof, result, error } = request;
+  const { id, proof_of_execution: proof, result, error, verification } = request;
   const usage = result?.usage;
   return [
     short(id),
     proof ? `node ${short(proof.node)}` : (error?.code ?? request.status),
     ...(usage ? [`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`] : []),
+    ...(verification.sampled ? [`randomly checked: ${checkWord(verification)}`] : []),
     prlx(request.charged_wei),
     span(elapsedMs),
   ]

@@ -2,7 +2,7 @@ import { writeJson, type Context } from './context.ts';
 import { EXIT, usageError, type ExitCode } from './errors.ts';
 import { ago, prlx, short, span, table } from './format.ts';
 import { requestId } from './ids.ts';
-import { elapsed, getRequest, summary } from './request.ts';
+import { checkWord, elapsed, getRequest, summary } from './request.ts';
 import { render, stepLines } from './steps.ts';
 import { safeText } from './terminal.ts';
 import type { ListView, RequestSummaryView } from './views.ts';
@@ -60,7 +60,17 @@ async function listed(context: Context, options: StatusOptions): Promise<ExitCod
     notes.write('No such requests. `prlx chat "Hello!"` makes one.\n');
     return EXIT.ok;
   }
-  const head = ['request', 'status', 'model', 'priority', 'accepted', 'took', 'node', 'charged'];
+  const head = [
+    'request',
+    'status',
+    'model',
+    'priority',
+    'accepted',
+    'took',
+    'node',
+    'check',
+    'charged',
+  ];
   const [headLine = '', ...lines] = table(head, list.data.map(listRow));
   out.write(`${out.style('bold', headLine)}\n${lines.map((line) => `${line}\n`).join('')}`);
   const last = list.data.at(-1);
@@ -81,6 +91,7 @@ function listRow(request: RequestSummaryView): string[] {
     ago(accepted),
     finished ? span(Date.parse(finished) - Date.parse(accepted)) : '',
     request.proof_of_execution ? short(request.proof_of_execution.node) : '',
+    checkWord(request.verification),
     prlx(request.charged_wei),
   ];
 }

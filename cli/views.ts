@@ -18,6 +18,13 @@ export interface StepView {
   readonly note?: string;
 }
 
+/** How a request was checked against other nodes, if it was. */
+export interface VerificationView {
+  readonly sampled: boolean | null;
+  readonly outcome: string | null;
+  readonly message: string;
+}
+
 export interface RequestSummaryView {
   readonly id: string;
   readonly status: string;
@@ -27,6 +34,10 @@ export interface RequestSummaryView {
   readonly finished_at: string | null;
   readonly reserved_wei: string;
   readonly charged_wei: string;
+  readonly refunded_wei: string;
+  readonly refund: ErrorView | null;
+  readonly delivery: string;
+  readonly verification: VerificationView;
   readonly error: ErrorView | null;
   readonly proof_of_execution: { readonly poe: string; readonly node: string } | null;
 }
@@ -108,4 +119,77 @@ export interface NodeExplanation extends NodeView {
   /** How it came and went, latest first. */
   readonly events: readonly (ErrorView & { readonly created_at: string })[];
   readonly last_attempt_at: string | null;
+}
+
+/** A node that was removed or flagged. */
+export interface ReviewView {
+  readonly id: string;
+  readonly name: string;
+  readonly operator: string;
+  readonly status: string;
+  readonly why: ErrorView | null;
+  readonly flags: Readonly<Record<string, number>>;
+  readonly trust: readonly {
+    readonly workload_class: string;
+    readonly checked: number;
+    readonly log_ratio: number;
+    readonly cleared_at: string | null;
+  }[];
+  readonly events: readonly FlagView[];
+}
+
+export interface FlagView extends ErrorView {
+  readonly unit: string;
+  readonly dispatch: number;
+  readonly created_at: string;
+}
+
+/** With all that was written down of it. */
+export interface ReviewHistoryView extends ReviewView {
+  readonly reviews: readonly {
+    readonly decision: string;
+    readonly why: ErrorView | null;
+    readonly reviewer: string | null;
+    readonly reason: string | null;
+    readonly created_at: string;
+  }[];
+  readonly votes: readonly {
+    readonly unit: string;
+    readonly dispatch: number;
+    readonly side: string;
+    readonly outcome: string;
+    readonly decided_at: string;
+  }[];
+  readonly has_more: boolean;
+}
+
+/** What an epoch's draws were committed to with. */
+export interface EpochView {
+  readonly epoch: number;
+  readonly begins_at: string;
+  readonly secret_hash: string;
+  readonly policy: string;
+  readonly policy_hash: string;
+  readonly published_at: string;
+  readonly secret: string | null;
+  readonly revealed_at: string | null;
+}
+
+/** What was drawn for one return. */
+export interface DrawView {
+  readonly unit_id: string;
+  readonly dispatch: number;
+  readonly poe: string;
+  readonly rate_ppm: number;
+  readonly draw: string;
+  readonly is_sampled: boolean;
+  readonly stored_at: string;
+  readonly workload_class: string;
+  readonly outcome: string | null;
+}
+
+export interface DrawsView {
+  readonly scope: 'all' | 'account';
+  readonly data: readonly DrawView[];
+  readonly next: string | null;
 }

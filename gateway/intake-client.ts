@@ -28,7 +28,7 @@ export async function fetchIntakeKey({
 /**
  * Makes one intake call and yields its events. When the connection breaks the call is repeated with
  * the same intake key, which joins the request instead of making another: so a coordinator may be
- * killed and restarted under it. The last event is an outcome, or with `untilEnd` that it has ended.
+ * killed and restarted under it. The last event is an outcome, or `ended` if the call asks for it.
  *
  * @throws CodedError when the request is refused, or no coordinator answers for too long.
  */

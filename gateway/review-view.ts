@@ -17,13 +17,17 @@ export function describeReview(node: ReviewRow) {
       workload_class: workloadClass,
       checked,
       log_ratio: logRatio,
-      cleared_at: isoTime(clearedAt),
+      cleared_at: clearedAt && isoTime(clearedAt),
     })),
     events: events.map(flagView),
   };
 }
 
-/** All that was written down, latest first. @param limit of each kind; one more shows that there is more. */
+/**
+ * All that was written down, latest first.
+ *
+ * @param limit of each kind; one more that was read shows that there are more.
+ */
 export function describeHistory({ decisions, flags, votes }: NodeHistory, limit: number) {
   return {
     reviews: decisions.slice(0, limit).map(({ decision, code, reviewer, reason, createdAt }) => ({
@@ -60,6 +64,6 @@ function messageOf(code: string): string {
 }
 
 /** PostgreSQL's JSON has times with an offset. */
-function isoTime<Time extends string | null>(time: Time) {
-  return time === null ? null : new Date(time).toISOString();
+function isoTime(time: string): string {
+  return new Date(time).toISOString();
 }

@@ -33,36 +33,35 @@ function stateOf(
 }
 
 function messageOf(
-  { status, finishedAt }: VerifiedRequest,
-  { isSampled, ratePpm, votes }: VerificationRecord,
+  request: VerifiedRequest,
+  record: VerificationRecord,
   state: VerificationState | null,
 ): string {
+  if (state === null) return withoutState(request, record);
+  const { ratePpm, votes } = record;
   const agreeing = votes.filter(({ side }) => side === 'majority').length;
   const count = `${agreeing} of ${votes.length} nodes`;
-  switch (state) {
-    case null:
-      if (isSampled) return 'Drawn to be randomly checked, but it ended before the check did.';
-      return finishedAt === null
-        ? 'Nothing was drawn yet: its proof comes first.'
-        : 'Nothing was drawn: there is no proof to draw with.';
-    case 'not_sampled':
-      return `Not checked against another node: ${percent(ratePpm)} of such requests are, at random.`;
-    case 'pending':
-      return 'Drawn to be randomly checked: others are computing it again.';
-    case 'agreed':
-      return `Randomly checked: ${count} have this result.`;
-    case 'overruled':
-      return status === 'invalidated'
+  const messages: Record<VerificationState, string> = {
+    not_sampled: `Not drawn: ${percent(ratePpm)} of such work is checked by others, at random.`,
+    pending: 'Drawn to be randomly checked: others are computing it again.',
+    agreed: `Randomly checked: ${count} have this result.`,
+    overruled:
+      request.status === 'invalidated'
         ? `Randomly checked: ${count} have another result than the one that was delivered.`
-        : `Randomly checked: the first result lost, and this one, of ${count}, took its place.`;
-    case 'no_majority':
-      return 'Randomly checked: no two nodes have the same result, so none can be relied on.';
-    case 'hash_only':
-      return (
-        'Drawn to be randomly checked, but nobody independent could be asked: ' +
-        'only the commitment was checked.'
-      );
-  }
+        : `Randomly checked: the first result lost; ${count} have this one, which took its place.`,
+    no_majority: 'Randomly checked: no two nodes have the same result, so none can be relied on.',
+    hash_only:
+      'Drawn to be randomly checked, but nobody independent could be asked: ' +
+      'only the commitment was checked.',
+  };
+  return messages[state];
+}
+
+function withoutState({ finishedAt }: VerifiedRequest, { isSampled }: VerificationRecord): string {
+  if (isSampled) return 'Drawn to be randomly checked, but it ended before the check did.';
+  return finishedAt === null
+    ? 'Nothing was drawn yet: its proof comes first.'
+    : 'Nothing was drawn: there is no proof to draw with.';
 }
 
 function percent(ratePpm: number | null): string {

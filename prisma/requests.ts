@@ -51,8 +51,8 @@ export async function readRequest(
     SELECT id, account_id AS "accountId", status, parameters, delivery,
            reserved_wei::text AS "reservedWei", charged_wei::text AS "chargedWei",
            refunded_wei::text AS "refundedWei", refund_code AS "refundCode",
-           sealed_result AS "sealedResult", proof, failure_code AS "failureCode", timeline, accepted_at AS "acceptedAt",
-           deadline_at AS "deadlineAt", finished_at AS "finishedAt"
+           sealed_result AS "sealedResult", proof, failure_code AS "failureCode", timeline,
+           accepted_at AS "acceptedAt", deadline_at AS "deadlineAt", finished_at AS "finishedAt"
     FROM request WHERE id = ${id}`;
   return row;
 }

@@ -154,7 +154,7 @@ export async function reinstate(
 ): Promise<boolean> {
   try {
     await inTransaction(database, async (transaction) => {
-      // Trust before nodes, as when a vote removes one: two that lock both can't wait for each other.
+      // Trust before nodes, as when a vote removes one: two such can't wait for each other.
       await transaction.$executeRaw`
         UPDATE node_trust SET checked = 0, log_ratio = 0 WHERE node_id = ${nodeId}`;
       const changed = await transaction.$executeRaw`

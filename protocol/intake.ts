@@ -3,8 +3,8 @@ import type { ErrorCode } from './errors.ts';
 
 /**
  * What the coordinator answers to an intake call: one JSON object per line, in this order:
- * `accepted`, frames if the caller asked for a stream, then one `outcome`, and `ended` if the caller
- * asked to be told. Or a single `refused`.
+ * `accepted`, frames if the caller asked for a stream, then one `outcome`, and `ended` if the
+ * caller asked for that. Or a single `refused`.
  */
 export type IntakeEvent =
   | { readonly type: 'accepted'; readonly requestId: string }

@@ -47,9 +47,10 @@ const TABLE: Table = {
     packages: ['@temporalio/worker', '@temporalio/activity', 'node-llama-cpp', 'zod', 'node:*'],
   },
   prisma: { folders: [], typesOf: ['protocol'], packages: ['pg', '@prisma/*', 'node:*'] },
-  // It talks to the gateway and to nothing else: no database, no Temporal, no key of a role.
+  // It talks to the gateway and to nothing else: no database, no Temporal, no key of a role. What
+  // it recomputes for an audit is computed by the same code.
   cli: {
-    folders: ['protocol', 'bootstrap'],
+    folders: ['protocol', 'crypto', 'bootstrap'],
     packages: ['commander', 'tsx/esm/api', 'node:*'],
   },
   workers: { folders: 'any but test', packages: 'any' },

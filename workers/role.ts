@@ -13,6 +13,7 @@ export interface RunningRole {
 const SECRET_PATHS = [
   'authorization',
   'apiKey',
+  'adminKey',
   'PLX_OPENAI_API_KEY',
   'plaintext',
   'messages',

@@ -192,7 +192,10 @@ describe('cli: chat, submit, status, cancel', function () {
     await network.ended(id);
     const { stdout, stderr } = await run(['status', '--limit', '2']);
     const [head, first, second, ...rest] = stdout.trimEnd().split('\n');
-    assert.match(head ?? '', /^request +status +model +priority +accepted +took +node +charged$/);
+    assert.match(
+      head ?? '',
+      /^request +status +model +priority +accepted +took +node +check +charged$/,
+    );
     assert.match(first ?? '', new RegExp(`^${id.slice(0, 12)} +completed +instant +standard +`));
     assert.ok(second);
     assert.deepEqual(rest, []);

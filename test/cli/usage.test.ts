@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ENTRY, prlx, type CliResult } from '../support/cli.ts';
 import { freePort } from '../support/servers.ts';
 
-const COMMANDS = ['chat', 'submit', 'status', 'cancel', 'nodes', 'explain'];
+const COMMANDS = ['chat', 'submit', 'status', 'cancel', 'nodes', 'explain', 'audit'];
 
 describe('cli: usage', function () {
   // Each line is a process of its own, and they start slowly on a busy machine.
@@ -40,6 +40,8 @@ describe('cli: usage', function () {
     ['an unknown option', ['nodes', '--colour']],
     ['a number that is none', ['chat', 'x', '--max-tokens', 'many']],
     ['an unknown priority', ['submit', 'x', '--priority', 'soon']],
+    ['an unknown delivery', ['chat', 'x', '--delivery', 'soon']],
+    ['a missing reason', ['nodes', 'reinstate', 'node-1']],
     ['a missing id', ['cancel']],
     ['too many arguments', ['chat', 'Why', 'me?']],
   ];

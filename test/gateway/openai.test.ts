@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
 import {
   chatPayload,
+  deliveryOf,
   errorResponse,
   MalformedRequestError,
   maxTokensOf,
@@ -47,6 +48,16 @@ describe('gateway/openai parseChatRequest', () => {
       'null for optional fields, as some clients send it',
       { stream: null, max_tokens: null, temperature: null, top_p: null, seed: null, stop: null },
     ],
+    ['a stream that comes early', { stream: true, delivery: 'early' }],
+    [
+      'a stream that says how it was checked',
+      {
+        stream: true,
+        delivery: 'strict',
+        stream_options: { include_verification: true },
+      },
+    ],
+    ['an answer that comes once all checks are done', { delivery: 'strict' }],
     [
       'the parameters of the lifecycle',
       { hardware_tier: 5, priority: 'urgent', deadline_seconds: 86_400, workload_class: 'x' },
@@ -84,6 +95,9 @@ describe('gateway/openai parseChatRequest', () => {
     ['hardware_tier', 0],
     ['hardware_tier', 6],
     ['priority', 'low'],
+    ['delivery', 'late'],
+    // It is for streams: there is nothing to show of an answer that comes whole.
+    ['delivery', 'early'],
     ['deadline_seconds', 0],
     ['deadline_seconds', 86_401],
   ];
@@ -93,6 +107,20 @@ describe('gateway/openai parseChatRequest', () => {
       assert.equal(error.param, name);
       assert.ok(error.message.includes(`${name}: `), error.message);
     });
+
+  it('says how a request was checked on streams only', () => {
+    const error = malformed({ stream_options: { include_verification: true } });
+    assert.equal(error.param, 'stream_options.include_verification');
+  });
+
+  it('delivers early on a stream, and otherwise once the proof was checked', () => {
+    const delivery = (fields: object) => deliveryOf(parseChatRequest({ ...body, ...fields }));
+    assert.deepEqual(
+      [delivery({}), delivery({ stream: true }), delivery({ stream: false, delivery: null })],
+      ['validated', 'early', 'validated'],
+    );
+    assert.equal(delivery({ stream: true, delivery: 'validated' }), 'validated');
+  });
 
   const badMessages: [string, string, unknown][] = [
     ['an unknown role', 'messages.0.role', { role: 'tool', content: 'x' }],
@@ -208,6 +236,7 @@ describe('gateway/openai errorResponse', () => {
     const types: Record<number, string> = {
       401: 'authentication_error',
       402: 'insufficient_quota',
+      403: 'permission_error',
       404: 'not_found_error',
     };
     for (const code of Object.keys(ERRORS).filter(isErrorCode)) {

@@ -3,7 +3,7 @@ import { generateWrapKey, generateX25519Key } from '../../crypto/keys.ts';
 import { sealRequest } from '../../crypto/request.ts';
 import type { Database } from '../../prisma/client.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
-import type { IntakeCall, RequestParameters } from '../../protocol/receive.ts';
+import type { IntakeCall, RequesterKey, RequestParameters } from '../../protocol/receive.ts';
 import { seed, seedOperators } from '../../workers/embedded/seed.ts';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 
@@ -33,8 +33,11 @@ export async function seedInstant(database: Database): Promise<void> {
   await seedOperators(database, [OPERATOR]);
 }
 
-/** An intake call as a gateway makes it. */
-export async function intakeCall(changed: Partial<RequestParameters> = {}): Promise<IntakeCall> {
+/** An intake call as a gateway makes it, sealed to a key of `receiveKeys` unless another is named. */
+export async function intakeCall(
+  changed: Partial<RequestParameters> = {},
+  sealedTo: RequesterKey = intakeKey.publicJwk,
+): Promise<IntakeCall> {
   const parameters = { ...PARAMETERS, ...changed };
   const plaintext = canonicalBytes({
     messages: [{ role: 'user', content: 'one two three' }],
@@ -47,7 +50,7 @@ export async function intakeCall(changed: Partial<RequestParameters> = {}): Prom
     plaintext,
     parameters,
     requesterKey,
-    intakeKey: intakeKey.publicJwk,
+    intakeKey: sealedTo,
   });
   const key = randomBytes(24).toString('base64url');
   return { intakeKey: key, accountId: ACCOUNT, parameters, requesterKey, envelope };

@@ -11,7 +11,7 @@ import { Keeper } from './keeper.ts';
 import { choosePorts, type NetworkPorts } from './port-block.ts';
 import { startPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
-import { secretFile, seed, seedOperators } from './seed.ts';
+import { secretFile, seed, seedAdminKey, seedOperators } from './seed.ts';
 import type { Part } from './supervisor.ts';
 import { startTemporal } from './temporal.ts';
 
@@ -123,7 +123,7 @@ async function startParts(
   await keeper.allOrNone([...environments.keys()].map(start));
   await nodesMeasured(options, embedded.databaseUrl);
   const gatewayUrl = `http://127.0.0.1:${options.ports.gateway}`;
-  stops.push(await leaveClientFile(options.dataDir, gatewayUrl, embedded.apiKey));
+  stops.push(await leaveClientFile(options.dataDir, gatewayUrl, embedded));
   return {
     gatewayUrl,
     coordinatorUrl: embedded.coordinatorUrl,
@@ -144,6 +144,7 @@ interface Servers {
   readonly temporalUiUrl: string;
   readonly coordinatorUrl: string;
   readonly apiKey: string;
+  readonly adminKey: string;
 }
 
 /** PostgreSQL with its tables and the demo account, and Temporal; the ones given are used as is. */
@@ -153,6 +154,7 @@ async function startServers(
   stops: (() => Promise<void>)[],
 ): Promise<Servers> {
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
+  const adminKey = await secretFile(join(dataDir, 'keys', 'demo-admin-key'), 'plx-admin-');
   const logFile = (name: string) => join(dataDir, 'logs', `${name}.log`);
   const database = async () => {
     let url = process.env['DATABASE_URL'] ?? '';
@@ -169,6 +171,7 @@ async function startServers(
     const client = openDatabase(url, 1);
     const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
     await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
+    await seedAdminKey(client, adminKey);
     await seedOperators(
       client,
       nodes.map(({ operator }) => operator),
@@ -198,6 +201,7 @@ async function startServers(
     temporalUiUrl: uiUrl,
     coordinatorUrl: `http://127.0.0.1:${ports.coordinator}`,
     apiKey,
+    adminKey,
   };
 }
 

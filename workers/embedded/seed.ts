@@ -32,7 +32,7 @@ export async function seed(
       INSERT INTO account (id, name) VALUES (${DEMO_ACCOUNT}, 'Demo') ON CONFLICT DO NOTHING`;
     await transaction.$executeRaw`
       INSERT INTO api_key (key_hash, account_id)
-      VALUES (${createHash('sha256').update(apiKey).digest('hex')}, ${DEMO_ACCOUNT})
+      VALUES (${hashOf(apiKey)}, ${DEMO_ACCOUNT})
       ON CONFLICT DO NOTHING`;
     await openLedgerAccounts(transaction, DEMO_ACCOUNT);
     await deposit(transaction, 'demo', DEMO_ACCOUNT, DEMO_DEPOSIT_WEI);
@@ -42,6 +42,19 @@ export async function seed(
               ${PROMPT_PRICE_WEI.toString()}::numeric, ${COMPLETION_PRICE_WEI.toString()}::numeric)
       ON CONFLICT (id) DO UPDATE SET digest = EXCLUDED.digest`;
   });
+}
+
+/** Lets a key of the demo account decide on nodes, too; safe to repeat. */
+export async function seedAdminKey(database: Database, adminKey: string): Promise<void> {
+  await database.$executeRaw`
+    INSERT INTO api_key (key_hash, account_id, is_admin)
+    VALUES (${hashOf(adminKey)}, ${DEMO_ACCOUNT}, TRUE)
+    ON CONFLICT DO NOTHING`;
+}
+
+/** Keys themselves aren't stored. */
+function hashOf(key: string): string {
+  return createHash('sha256').update(key).digest('hex');
 }
 
 /** Puts operator accounts in place, by their ids, which serve as names too; safe to repeat. */

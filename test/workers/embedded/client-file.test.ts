@@ -27,7 +27,10 @@ describe('workers/embedded/client-file', () => {
     const file = join(directory, 'client.json');
     await writeFile(file, 'left by a killed network');
     await chmod(file, 0o644);
-    const remove = await leaveClientFile(directory, URL, 'plx-key');
+    const remove = await leaveClientFile(directory, URL, {
+      apiKey: 'plx-key',
+      adminKey: 'plx-admin',
+    });
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.deepEqual(await find(), { url: URL, key: 'plx-key' });
     await remove();
@@ -36,7 +39,7 @@ describe('workers/embedded/client-file', () => {
   });
 
   it('gives way to the environment, and that to the options', async () => {
-    await leaveClientFile(directory, URL, 'plx-file');
+    await leaveClientFile(directory, URL, { apiKey: 'plx-file', adminKey: 'plx-admin' });
     const env = { PLX_GATEWAY_URL: 'https://env.example/v1/', PLX_API_KEY: 'plx-env' };
     assert.deepEqual(await find({}, env), { url: 'https://env.example', key: 'plx-env' });
     const options = { url: 'http://option.example/', key: 'plx-option' };
@@ -45,9 +48,29 @@ describe('workers/embedded/client-file', () => {
   });
 
   it('never gives its key to another gateway', async () => {
-    await leaveClientFile(directory, URL, 'plx-file');
+    await leaveClientFile(directory, URL, { apiKey: 'plx-file', adminKey: 'plx-admin' });
     await assert.rejects(find({ url: 'https://elsewhere.example' }), failure('cli.no_api_key', 3));
     assert.deepEqual(await find({ url: `${URL}/` }), { url: URL, key: 'plx-file' });
+  });
+
+  it('has an admin key besides, for what needs one', async () => {
+    const env = { PLX_DATA_DIR: directory };
+    await leaveClientFile(directory, URL, { apiKey: 'plx-file', adminKey: 'plx-admin' });
+    for (const kind of ['admin', 'any'] as const)
+      assert.deepEqual(await findConnection({}, env, kind), { url: URL, key: 'plx-admin' });
+    const given = { ...env, PLX_ADMIN_KEY: 'plx-env-admin', PLX_API_KEY: 'plx-env' };
+    assert.equal((await findConnection({}, given, 'admin')).key, 'plx-env-admin');
+    assert.equal((await findConnection({}, given, 'account')).key, 'plx-env');
+    assert.equal((await findConnection({ key: 'plx-option' }, given, 'admin')).key, 'plx-option');
+    // An account's key is no admin's, but will do for what shows less to an account.
+    const account = { ...env, PLX_API_KEY: 'plx-env' };
+    assert.equal((await findConnection({}, account, 'admin')).key, 'plx-admin');
+    assert.equal((await findConnection({}, account, 'any')).key, 'plx-env');
+    const elsewhere = { url: 'https://elsewhere.example' };
+    await assert.rejects(
+      findConnection(elsewhere, account, 'admin'),
+      failure('cli.no_admin_key', 3),
+    );
   });
 
   it('is named when it can not be read, and a URL when it is none', async () => {
