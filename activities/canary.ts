@@ -113,9 +113,13 @@ export async function prepareCanary(
   const envelope = rewrapRequest(sealed, [nobody], dependencies.wrapRing);
   const wrappedKey = wrapRecipient(envelope);
   const request = { parameters, seed, wrappedKey };
-  const { encryptedKey, kid, ticket } = await dispatch(dependencies, { ...attempt, request });
+  const { encryptedKey, kid, ticket, attemptNumber } = await dispatch(dependencies, {
+    ...attempt,
+    request,
+  });
   return {
     ...attempt,
+    attemptNumber,
     request: { parameters, modelDigest: row.model_digest, seed, payloadBytes: payload.length },
     execute: {
       envelope: withNodeRecipient(envelope, encryptedKey, kid),

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
-import { makeChannelToken } from '../crypto/channel.ts';
+import { attemptNumber, makeChannelToken } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
 import { rsaPublicKeyFromBase64, type Ring, type WrapKey } from '../crypto/keys.ts';
 import { dispatchContentKey } from '../crypto/dispatch.ts';
@@ -14,6 +14,8 @@ export interface DispatchInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
   readonly node: Assignment;
+  /** Whether its result is only compared with another's: then nobody gets what it streams. */
+  readonly isCheck?: boolean;
   readonly request: {
     readonly parameters: RequestParameters;
     readonly seed: number;
@@ -26,6 +28,8 @@ export interface DispatchResult {
   readonly encryptedKey: string;
   readonly kid: string;
   readonly ticket: string;
+  /** What the node was told instead of the dispatch number, and has to name in its return. */
+  readonly attemptNumber: number;
   readonly elapsedMs: number;
 }
 
@@ -36,7 +40,8 @@ export interface DispatchDependencies {
 
 /**
  * Step 4: seals the request's content key, and a ticket, to one node (spec step 04). The payload
- * isn't decrypted. Sealing is randomised, so a rerun gives other bytes for the same content.
+ * isn't decrypted. Sealing is randomised, so a rerun gives other bytes for the same content. To the
+ * node every attempt looks alike, whether it is the first, another one, or a check.
  *
  * @throws ApplicationFailure `coordinator.internal`, final, when the ring lost the wrapping key.
  */
@@ -45,9 +50,10 @@ export async function dispatch(
   input: DispatchInput,
 ): Promise<DispatchResult> {
   const startedAt = performance.now();
-  const { unitId, node, request } = input;
+  const { unitId, node, request, isCheck = false } = input;
   const nodeKey = rsaPublicKeyFromBase64(node.encryptionKey);
-  const attempt = { unitId, dispatch: input.dispatch, nodeId: node.nodeId };
+  const number = attemptNumber(channelSecret, unitId, input.dispatch);
+  const attempt = { unitId, dispatch: number, nodeId: node.nodeId };
   try {
     const encryptedKey = dispatchContentKey(request.wrappedKey, wrapRing, nodeKey);
     const ticket = sealTicket(
@@ -56,11 +62,12 @@ export async function dispatch(
         deadlineSeconds: request.parameters.deadlineSeconds,
         seed: request.seed,
         stream: request.parameters.stream,
-        channelToken: makeChannelToken(channelSecret, attempt),
+        channelToken: makeChannelToken(channelSecret, attempt, isCheck),
       },
       nodeKey,
     );
-    return { encryptedKey, kid: node.nodeId, ticket, elapsedMs: performance.now() - startedAt };
+    const elapsedMs = performance.now() - startedAt;
+    return { encryptedKey, kid: node.nodeId, ticket, attemptNumber: number, elapsedMs };
   } catch (error) {
     if (!(error instanceof EnvelopeError)) throw error;
     throw ApplicationFailure.nonRetryable(error.message, 'coordinator.internal');

@@ -3,10 +3,14 @@ import { closeUptime } from '../prisma/uptime.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { BAD_PROOFS_DAYS, removalReason, type RemovalCode } from '../protocol/removal.ts';
 
+/** How far back what a removed node has served is given back. */
+const REFUND_DAYS = 7;
+
 /**
  * Takes a node out of the active pool for good, until somebody lets it in again: what it registers
- * from now on changes nothing of that. It touches no stake. What it served unchecked since it was
- * last known to be honest is given back (`intake/refunds.ts`), if its results were wrong.
+ * from now on changes nothing of that. It touches no stake. If its results were wrong, what it
+ * served unchecked since it came, but for `REFUND_DAYS` at most, is given back
+ * (`intake/refunds.ts`).
  *
  * @returns false when it was removed before.
  */
@@ -19,7 +23,7 @@ export async function removeNode(
   const removed = await transaction.$executeRaw`
     UPDATE node SET status = 'removed', probe_until = NULL,
       refund_since = CASE WHEN ${isRefunded} THEN greatest(registered_at,
-        (SELECT max(cleared_at) FROM node_trust WHERE node_id = node.id),
+        now() - make_interval(days => ${REFUND_DAYS}::int),
         (SELECT max(created_at) FROM node_review
          WHERE node_id = node.id AND decision = 'reinstated')) END
     WHERE id = ${nodeId} AND status <> 'removed'`;

@@ -31,6 +31,8 @@ const REPLAYED_DAYS = 7;
 export interface CheckInput {
   readonly unitId: UnitId;
   readonly dispatch: number;
+  /** What the node was told: the dispatch number itself in runs that an earlier version began. */
+  readonly attemptNumber: number | undefined;
   readonly node: Assignment;
   /** From an adversary: of any shape. */
   readonly returned: unknown;
@@ -139,7 +141,7 @@ export interface CheckedReturn {
  */
 export async function checkReturn(
   { returnRing, relayed }: CheckDependencies,
-  { unitId, dispatch, node, returned, request }: CheckInput,
+  { unitId, dispatch, attemptNumber = dispatch, node, returned, request }: CheckInput,
   isCancelled = false,
 ): Promise<CheckedReturn> {
   if (returned === undefined || returned === null) throw new CodedError('poe.missing');
@@ -152,7 +154,7 @@ export async function checkReturn(
   // The ids are those that were dispatched; what the envelope claims must be the same.
   if (opened.nodeId !== node.nodeId) throw new CodedError('poe.foreign_node');
   if (opened.unitId !== unitId) throw new CodedError('poe.replayed');
-  if (opened.dispatch !== dispatch) throw new CodedError('poe.malformed');
+  if (opened.dispatch !== attemptNumber) throw new CodedError('poe.malformed');
   const { resultBytes } = opened;
   const proof = checkProof({ scheme, poe, unitId, resultBytes, nodeId: node.nodeId });
   if (!proof.ok) throw new CodedError(proof.code);

@@ -2,7 +2,7 @@ import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { openReturn, readdressReturn } from '../crypto/return.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
-import { comparatorOf, CURRENT_VERSIONS } from '../protocol/compare/comparators.ts';
+import { comparatorOf } from '../protocol/compare/comparators.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeReturn } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
@@ -62,8 +62,8 @@ export interface VoteDependencies {
  */
 export async function vote(dependencies: VoteDependencies, input: VoteInput): Promise<VoteResult> {
   const { unitId, votes, isLast, request } = input;
-  const { comparator: name } = WORKLOAD_CLASSES[request.parameters.workloadClass];
-  const comparator = comparatorOf(name, CURRENT_VERSIONS[name]);
+  const { name, version } = WORKLOAD_CLASSES[request.parameters.workloadClass].comparator;
+  const comparator = comparatorOf(name, version);
   const results = await Promise.all(
     votes.map(({ returned }) => opened(returned, dependencies.returnRing)),
   );

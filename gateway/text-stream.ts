@@ -5,6 +5,7 @@ import { parseNodeId, parseRequestId } from '../protocol/ids.ts';
 
 interface SealedFrame {
   readonly dispatch: number;
+  readonly attemptNumber: number;
   readonly node: string;
   readonly frame: string;
 }
@@ -29,9 +30,10 @@ export class TextStream {
   }
 
   /** @returns the text that a frame adds to what was sent; often none. */
-  next({ dispatch, node, frame }: SealedFrame): string {
+  next(sealed: SealedFrame): string {
+    const { dispatch, frame } = sealed;
     if (dispatch < this.#dispatch) return '';
-    if (dispatch > this.#dispatch) this.#begin(dispatch, node);
+    if (dispatch > this.#dispatch) this.#begin(sealed);
     if (!this.#opener) return '';
     try {
       const opened = this.#opener.open(frame);
@@ -54,12 +56,12 @@ export class TextStream {
     return this.#send(text);
   }
 
-  #begin(dispatch: number, node: string): void {
+  #begin({ dispatch, attemptNumber, node }: SealedFrame): void {
     this.#dispatch = dispatch;
     this.#text = '';
     this.#opener = createStreamOpener(this.#ring, {
       unitId: parseRequestId(this.#requestId),
-      dispatch,
+      dispatch: attemptNumber,
       nodeId: parseNodeId(node),
     });
   }

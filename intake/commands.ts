@@ -1,4 +1,6 @@
+import type { KeyObject } from 'node:crypto';
 import { PassThrough, type Readable } from 'node:stream';
+import { attemptNumber } from '../crypto/channel.ts';
 import type { Cancellation } from '../prisma/cancellations.ts';
 import { COMMAND_PING_MS, type NodeCommand } from '../protocol/commands.ts';
 import type { NodeId } from '../protocol/ids.ts';
@@ -11,7 +13,12 @@ const UNREAD_BYTES_MAX = 64 * 1024;
  * counts: an older one may be a connection whose end nobody has noticed yet.
  */
 export class Commands {
+  readonly #channelSecret: KeyObject;
   readonly #connected = new Map<NodeId, PassThrough>();
+
+  constructor(channelSecret: KeyObject) {
+    this.#channelSecret = channelSecret;
+  }
 
   /** @returns lines of JSON, until it is destroyed or the node connects again. */
   connect(nodeId: NodeId): Readable {
@@ -31,7 +38,9 @@ export class Commands {
   /** @returns whether the node is connected here. */
   cancel({ nodeId, unitId, dispatch }: Cancellation): boolean {
     const lines = this.#connected.get(nodeId);
-    return lines !== undefined && send(lines, { type: 'cancel', unitId, dispatch });
+    if (lines === undefined) return false;
+    const number = attemptNumber(this.#channelSecret, unitId, dispatch);
+    return send(lines, { type: 'cancel', unitId, dispatch: number });
   }
 }
 

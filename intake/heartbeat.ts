@@ -1,7 +1,8 @@
 import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
+import { attemptNumber } from '../crypto/channel.ts';
 import { inTransaction, sql, type Database } from '../prisma/client.ts';
-import { releaseSlots } from '../prisma/pool.ts';
+import { releaseSlots, type AttemptKey } from '../prisma/pool.ts';
 import { closeUptime, openUptime } from '../prisma/uptime.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { shortId, type NodeId } from '../protocol/ids.ts';
@@ -66,10 +67,10 @@ export async function heartbeat(
     RETURNING is_ready AS "isReady", is_online AS "isOnline", ${HAS_SHOWN} AS "hasShown",
       EXISTS (SELECT FROM node_uptime
               WHERE node_id = node.id AND ended_at IS NULL) AS "hasWindow",
-      EXISTS (SELECT ${over(running)} AND slot.machine_id = node.machine_id
+      EXISTS (SELECT ${OVER} AND slot.machine_id = node.machine_id
                 AND attempt.node_id = node.id) AS "holdsOver"`;
   if (!seen) throw new CodedError('node.unknown');
-  const freed = seen.holdsOver ? await freeOver(database, nodeId, running) : 0;
+  const freed = seen.holdsOver ? await freeOver(dependencies, nodeId, running) : 0;
   const isChanged =
     !seen.isOnline || seen.isReady !== ready || seen.hasWindow !== (ready && seen.hasShown);
   const codes = isChanged ? await appear(database, nodeId, ready) : [];
@@ -77,37 +78,35 @@ export async function heartbeat(
   return ready && (freed > 0 || codes.some((code) => RETURNS.includes(code)));
 }
 
-/** Slots of attempts that are over, and that their node doesn't name as running. */
-function over(running: Heartbeat['running']) {
-  const units = running.map(({ unitId }) => unitId);
-  const dispatches = running.map(({ dispatch }) => dispatch);
-  return sql`
-    FROM slot JOIN dispatch AS attempt
-      ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
-    WHERE NOT EXISTS (
-        SELECT FROM unnest(${units}::text[], ${dispatches}::int[]) AS named (unit_id, dispatch)
-        WHERE named.unit_id = slot.unit_id AND named.dispatch = slot.dispatch)
-      AND ((attempt.outcome IS NOT NULL
-            AND attempt.decided_at < now() - make_interval(secs => ${HEARD_SECONDS}::float8))
-           OR EXISTS (
-             SELECT FROM request WHERE request.id = slot.unit_id
-               AND finished_at < now() - make_interval(secs => ${HEARD_SECONDS}::float8)))`;
-}
+/** Slots of attempts that are over: some nodes haven't stopped yet, or haven't said so. */
+const OVER = sql`
+  FROM slot JOIN dispatch AS attempt
+    ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
+  WHERE ((attempt.outcome IS NOT NULL
+          AND attempt.decided_at < now() - make_interval(secs => ${HEARD_SECONDS}::float8))
+         OR EXISTS (
+           SELECT FROM request WHERE request.id = slot.unit_id
+             AND finished_at < now() - make_interval(secs => ${HEARD_SECONDS}::float8)))`;
 
 /**
- * A node that lies about what it runs gets work that it has no room for, which is its own loss.
+ * Frees those that the node doesn't name as running. A node that lies about what it runs gets work
+ * that it has no room for, which is its own loss.
  *
  * @returns how many slots were freed.
  */
 async function freeOver(
-  database: Database,
+  { database, channelSecret }: PresenceDependencies,
   nodeId: NodeId,
   running: Heartbeat['running'],
 ): Promise<number> {
-  const attempts = await database.$queryRaw<RunningAttempt[]>`
-    SELECT slot.unit_id AS "unitId", slot.dispatch ${over(running)}
-      AND attempt.node_id = ${nodeId}`;
-  return (await releaseSlots(database, attempts)).length;
+  const attempts = await database.$queryRaw<AttemptKey[]>`
+    SELECT slot.unit_id AS "unitId", slot.dispatch ${OVER} AND attempt.node_id = ${nodeId}`;
+  const over = attempts.filter(({ unitId, dispatch }) => {
+    // An earlier version has told the dispatch number itself.
+    const numbers = [attemptNumber(channelSecret, unitId, dispatch), dispatch];
+    return !running.some((named) => named.unitId === unitId && numbers.includes(named.dispatch));
+  });
+  return (await releaseSlots(database, over)).length;
 }
 
 /**
@@ -174,11 +173,15 @@ export async function drain(
     INSERT INTO node_transition (node_id, code) SELECT id, ${code} FROM drained`;
   if (drained > 0) logTransition(log, nodeId, code);
   else await assertKnown(database, nodeId);
-  return database.$queryRaw<RunningAttempt[]>`
+  const attempts = await database.$queryRaw<AttemptKey[]>`
     SELECT slot.unit_id AS "unitId", slot.dispatch
     FROM slot JOIN dispatch AS attempt
       ON attempt.unit_id = slot.unit_id AND attempt.dispatch = slot.dispatch
     WHERE attempt.node_id = ${nodeId} AND attempt.outcome IS NULL AND lease_until > now()`;
+  return attempts.map(({ unitId, dispatch }) => ({
+    unitId,
+    dispatch: attemptNumber(channelSecret, unitId, dispatch),
+  }));
 }
 
 /**

@@ -1,6 +1,5 @@
-import { releaseSlots } from '../prisma/pool.ts';
+import { releaseSlots, type AttemptKey } from '../prisma/pool.ts';
 import { shortId } from '../protocol/ids.ts';
-import type { RunningAttempt } from '../protocol/presence.ts';
 import type { BackgroundDependencies } from './background.ts';
 
 /**
@@ -14,7 +13,7 @@ export async function freeLapsed({
   database,
   log,
 }: Pick<BackgroundDependencies, 'database' | 'log'>): Promise<number> {
-  const lapsed = await database.$queryRaw<RunningAttempt[]>`
+  const lapsed = await database.$queryRaw<AttemptKey[]>`
     SELECT slot.unit_id AS "unitId", slot.dispatch FROM slot
     WHERE lease_until < now()
       AND (EXISTS (SELECT FROM dispatch AS attempt

@@ -14,7 +14,7 @@ interface ServedRow {
 
 /**
  * Gives back what was charged for work of nodes that were removed for wrong results: all that they
- * served since they were last known to be honest, and that nobody checked. Nobody knows which of it
+ * served since they came, or in the last days, and that nobody checked. Nobody knows which of it
  * was wrong; so nobody pays for it, and its record says so. Once, however often it runs.
  *
  * @returns the requests that were refunded in this round; the next one goes on.

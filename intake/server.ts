@@ -24,6 +24,7 @@ import type { Commands } from './commands.ts';
 import { drain, heartbeat, leave } from './heartbeat.ts';
 import { assertHeartbeatToken, registerNode } from './nodes.ts';
 import { probeSoon } from './probe.ts';
+import type { IncomingStream } from './relay.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
@@ -119,17 +120,25 @@ function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): voi
   app.post<{ Params: FrameParams; Body: AsyncIterable<Uint8Array> }>(
     '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
     async (request, reply) => {
-      const accept = relay.open(attemptOf(request.params), bearer(request));
-      const lines = new LineSplitter();
-      const decoder = new TextDecoder();
-      for await (const bytes of request.body) {
-        for (const line of lines.push(decoder.decode(bytes, { stream: true }))) accept(line);
-        if (lines.pendingCharacters > STREAM_FRAME_CHARACTERS_MAX)
-          throw new CodedError('relay.bad_frame', 'It is too long.');
+      const stream = relay.open(attemptOf(request.params), bearer(request));
+      try {
+        await takeFrames(stream, request.body);
+      } finally {
+        stream.close();
       }
       return reply.code(204).send();
     },
   );
+}
+
+async function takeFrames(stream: IncomingStream, body: AsyncIterable<Uint8Array>): Promise<void> {
+  const lines = new LineSplitter();
+  const decoder = new TextDecoder();
+  for await (const bytes of body) {
+    for (const line of lines.push(decoder.decode(bytes, { stream: true }))) stream.accept(line);
+    if (lines.pendingCharacters > STREAM_FRAME_CHARACTERS_MAX)
+      throw new CodedError('relay.bad_frame', 'It is too long.');
+  }
 }
 
 interface NodeParams {

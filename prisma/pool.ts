@@ -1,5 +1,5 @@
 import type { AttemptRow, PoolNode, QueuePlace, TransitionRow } from '../protocol/explanation.ts';
-import type { RunningAttempt } from '../protocol/presence.ts';
+import type { UnitId } from '../protocol/ids.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
 
@@ -63,6 +63,12 @@ export function readNodesBefore(
     ORDER BY tier, tokens_per_second, node.id LIMIT ${limit}`;
 }
 
+/** An attempt as the coordination plane names it; nodes are told another number. */
+export interface AttemptKey {
+  readonly unitId: UnitId;
+  readonly dispatch: number;
+}
+
 /**
  * Frees the slots of attempts that are over, and so never get one again. One after the other: each
  * statement locks its slot before its nodes, as everywhere, so that two which free or take can't
@@ -72,9 +78,9 @@ export function readNodesBefore(
  */
 export async function releaseSlots(
   database: Reader,
-  attempts: readonly RunningAttempt[],
-): Promise<readonly RunningAttempt[]> {
-  const released: RunningAttempt[] = [];
+  attempts: readonly AttemptKey[],
+): Promise<readonly AttemptKey[]> {
+  const released: AttemptKey[] = [];
   for (const attempt of attempts) {
     const [row] = await database.$queryRaw<{ freed: boolean }[]>`
       SELECT release_slot(${attempt.unitId}, ${attempt.dispatch}::int) AS freed`;

@@ -10,6 +10,9 @@ export const DISPATCH_BUDGET = {
   dispatchesMax: 5,
 } as const;
 
+/** Attempts at one unit, checks of its result included: none has a higher number. */
+export const DISPATCH_NUMBER_MAX = 12;
+
 /** What a node says when the request itself can't be run; the payload is sealed, so it knows. */
 const REFUSALS: readonly ErrorCode[] = [
   'dispatch.envelope_rejected',

@@ -118,6 +118,7 @@ export const streamBodySchema = z.union([
 /** What a node is told beside the request. The limits are those of the protocol. */
 export const ticketSchema = z.strictObject({
   unitId: unit,
+  /** The opaque number of the attempt, not its place among them: see `crypto/channel.ts`. */
   dispatch,
   nodeId: node,
   /** From decrypt. */
@@ -125,7 +126,7 @@ export const ticketSchema = z.strictObject({
   seed: z.int().min(0).max(0xffff_ffff),
   /** Whether frames are wanted while it generates. */
   stream: z.boolean(),
-  /** Authorises frames for this dispatch: see `crypto/channel.ts`. */
+  /** Authorises frames for this attempt: see `crypto/channel.ts`. */
   channelToken: binary(32),
 });
 

@@ -126,7 +126,7 @@ export const ERRORS = {
   'node.removed_wrong_results': removal('It lost too many votes on its results.'),
   'node.removed_bad_proofs': removal('It returned too many bad proofs.'),
   'relay.forbidden': channel(403, 'The token is not that of this attempt.'),
-  'relay.superseded': channel(410, 'The attempt is over or was replaced: nobody takes its frames.'),
+  'relay.too_many': channel(429, 'The node has more streams open than it can have attempts.'),
   'relay.bad_frame': channel(400, 'A stream frame is malformed, out of order or not authentic.'),
   'node.registration_invalid': channel(400, 'The registration of the node is malformed.'),
   'node.registration_refused': channel(403, 'The registration of the node is not authentic.'),

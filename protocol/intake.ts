@@ -11,6 +11,8 @@ export type IntakeEvent =
   | {
       readonly type: 'frame';
       readonly dispatch: number;
+      /** What the node was told instead: the frame is bound to it. */
+      readonly attemptNumber: number;
       readonly node: string;
       readonly frame: string;
     }

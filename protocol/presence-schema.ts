@@ -9,7 +9,7 @@ export const heartbeatSchema: z.ZodType<Heartbeat> = z.strictObject({
     .array(
       z.strictObject({
         unitId: z.custom<UnitId>(isUnitId, 'not a unit id'),
-        dispatch: z.int().min(1).max(0x7fff_ffff),
+        dispatch: z.int().min(1).max(0xffff_ffff),
       }),
     )
     .max(RUNNING_MAX),

@@ -41,6 +41,7 @@ export const RUNNING_MAX = 256;
 /** An attempt as its node names it. */
 export interface RunningAttempt {
   readonly unitId: UnitId;
+  /** What the node was told instead of the dispatch number: see `crypto/channel.ts`. */
   readonly dispatch: number;
 }
 

@@ -1,3 +1,4 @@
+import type { ComparatorName } from './compare/comparator.ts';
 import type { Path } from './lifecycle.ts';
 
 /** What kind of work a unit is: it decides path, comparison of results and how size is measured. */
@@ -5,8 +6,8 @@ export interface WorkloadClass {
   readonly path: Path;
   /** What a node needs to run it. */
   readonly runtime: 'model';
-  /** How two results are compared when a unit is checked (spec step 07). */
-  readonly comparator: 'llm';
+  /** How two results are compared when a unit is checked (spec step 07): `comparatorOf` has it. */
+  readonly comparator: { readonly name: ComparatorName; readonly version: number };
   /** Whether only results of one equivalence class can be compared, or others too if need be. */
   readonly equivalence: 'required' | 'preferred';
   /** How often honest nodes disagree, as measured: below 0.1 % counts as that (design §7). */
@@ -22,7 +23,7 @@ export const WORKLOAD_CLASSES = {
   'ai.inference': {
     path: 'inference',
     runtime: 'model',
-    comparator: 'llm',
+    comparator: { name: 'llm', version: 1 },
     equivalence: 'required',
     honestErrorRate: 0.001,
     samplingRate: 0.05,

@@ -198,8 +198,8 @@ describe('failure table', function () {
       let returned = false;
       const { database } = network;
       const late: Behaviour = async (honest, input, keys) => {
-        const { unitId, dispatch } = await openTicket(input.ticket, keys.encryption.privateKey);
-        const where = { unitId, dispatch, outcome: { not: null } };
+        const { unitId } = await openTicket(input.ticket, keys.encryption.privateKey);
+        const where = { unitId, nodeId: keys.nodeId, outcome: { not: null } };
         await until(async () => (await database.dispatch.count({ where })) === 1, 'given up');
         // A whole answer, whatever it was told meanwhile.
         return honest({ attempts: new Attempts() }).finally(() => (returned = true));

@@ -45,7 +45,7 @@ async function startCoordinator(): Promise<RunningRole> {
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
-  const commands = new Commands();
+  const commands = new Commands(channelSecret);
   const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
   const background = await startBackground(
     { database, client, log },

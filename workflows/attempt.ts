@@ -57,6 +57,7 @@ export async function dispatched(
     { unitId, dispatch, node, request: sealable(request), ...asCheck },
   ]);
   progress.done('dispatch', sealed.elapsedMs, at);
+  const { attemptNumber } = sealed;
   // 5 Execute and 6 Proof-of-Execution, on the node
   progress.running('execute', at);
   const execution = execute(dispatch, node, request, sealed);
@@ -64,7 +65,10 @@ export async function dispatched(
   if (ended.kind === 'cancelled') {
     progress.stopped('execute.cancelled');
     const take = (returned: NodeReturn) =>
-      steps.takeCancelled({ unitId, dispatch, node, returned, request: checkable(request) });
+      steps.takeCancelled({
+        ...{ unitId, dispatch, attemptNumber, node, returned },
+        request: checkable(request),
+      });
     return CancellationScope.nonCancellable(() => cancelled(execution, take));
   }
   if (ended.kind === 'failed') {
@@ -79,7 +83,10 @@ export async function dispatched(
   progress.running('validate', at);
   const verdict = await CancellationScope.nonCancellable(() =>
     steps.validate.executeWithOptions({ summary: '7 Validate' }, [
-      { unitId, dispatch, node, returned, request: checkable(request), ...asCheck },
+      {
+        ...{ unitId, dispatch, attemptNumber, node, returned, ...asCheck },
+        request: checkable(request),
+      },
     ]),
   );
   if (verdict.kind === 'rejected') {

@@ -14,20 +14,20 @@ export interface ImageData {
 
 export const IMAGE_MADE = {
   'single and double': 'one side in single precision, the other in double',
-  'another order': "each pixel's samples added up from the last one, in single precision",
-  'both at once': 'double precision and the other order',
+  'another order': "each pixel's samples added up from the last one, in double precision",
+  'bytes cut off': 'channels cut to whole numbers, not rounded, in single precision',
   'object missing': 'the nearest sphere left out, which may be a small one or half hidden',
   'next frame': 'all spheres moved by a fiftieth of the view',
   'no shadows': 'the rays to the light left out',
   'fewer samples': '4 for each pixel in place of 9',
   'one sample': '1 for each pixel in place of 9',
-  'small region replaced': 'a square of 5 pixels painted in the mean of the image',
-  noise: 'up to 12 of 255 added to each channel or taken away',
-  darker: 'a tenth darker',
+  'small region replaced': 'a square of 1 to 6 pixels painted in the mean of the image',
+  noise: 'up to 1 to 16 of 255 added to each channel or taken away',
+  darker: 'darker by 1 to 16 of 100',
 } as const;
 
 type Kind = keyof typeof IMAGE_MADE;
-const HONEST_KINDS: readonly Kind[] = ['single and double', 'another order', 'both at once'];
+const HONEST_KINDS: readonly Kind[] = ['single and double', 'another order', 'bytes cut off'];
 const DOUBLE = (value: number): number => value;
 
 /** The second image of a pair; the first one is `render(scene, HONEST)`. */
@@ -35,8 +35,8 @@ const MAKE: Readonly<
   Record<Kind, (scene: Scene, honest: ImageResult, seed: number) => ImageResult>
 > = {
   'single and double': (scene) => render(scene, { ...HONEST, round: DOUBLE }),
-  'another order': (scene) => render(scene, { ...HONEST, isReversed: true }),
-  'both at once': (scene) => render(scene, { ...HONEST, round: DOUBLE, isReversed: true }),
+  'another order': (scene) => render(scene, { ...HONEST, round: DOUBLE, isReversed: true }),
+  'bytes cut off': (scene) => render(scene, { ...HONEST, toByte: Math.floor }),
   'object missing': (scene) => render(withoutNearest(scene), HONEST),
   'next frame': (scene) => render(moved(scene), HONEST),
   'no shadows': (scene) => render(scene, { ...HONEST, hasShadows: false }),
@@ -44,23 +44,29 @@ const MAKE: Readonly<
   'one sample': (scene) => render(scene, { ...HONEST, grid: 1 }),
   'small region replaced': (_, honest, seed) => withRegion(honest, seed),
   noise: (_, honest, seed) => withNoise(honest, seed),
-  darker: (_, honest) => changed(honest, (value) => Math.round(value * 0.9)),
+  darker: (_, honest, seed) => changed(honest, (v) => Math.round(v * (1 - graded(seed, 16) / 100))),
 };
 
-/** Every kind of pair for each scene. */
-export function renderPairs(seeds: readonly number[]): Pair<ImageResult>[] {
+/** Every honest kind for each scene, and the wrong ones for every other one. */
+function renderPairs(seeds: readonly number[]): Pair<ImageResult>[] {
   const kinds = Object.keys(MAKE) as Kind[];
-  return seeds.flatMap((seed) => {
+  return seeds.flatMap((seed, index) => {
     const scene = drawScene(seed);
     const a = render(scene, HONEST);
-    return kinds.map((kind) => {
+    const some = index % 2 === 0 ? kinds : HONEST_KINDS;
+    return some.map((kind) => {
       const isHonest = HONEST_KINDS.includes(kind);
       return { kind, isHonest, a, b: MAKE[kind](scene, a, seed) };
     });
   });
 }
 
-export function digestPairs(pairs: readonly Pair<ImageResult>[]): string {
+/** From 1 to `most`, each as often as any other over the scenes. */
+function graded(seed: number, most: number): number {
+  return 1 + (Math.floor(seed / 2) % most);
+}
+
+function digestPairs(pairs: readonly Pair<ImageResult>[]): string {
   const hash = createHash('sha256');
   for (const { a, b } of pairs) hash.update(a.rgba).update(b.rgba);
   return hash.digest('hex');
@@ -73,7 +79,7 @@ export function imagePairs({ seeds, digest }: ImageData): Pair<ImageResult>[] {
   return pairs;
 }
 
-const SCENES = 100;
+const SCENES = 70;
 
 export function makeImageData(): ImageData {
   const seeds = Array.from({ length: SCENES }, (_, index) => index + 1);
@@ -110,22 +116,22 @@ function changed(
 
 function withNoise(image: ImageResult, seed: number): ImageResult {
   const random = new Random(seed);
-  return changed(image, (value) => value + Math.round(random.between(-12, 12)));
+  const most = graded(seed, 16);
+  return changed(image, (value) => value + Math.round(random.between(-most, most)));
 }
 
 function withRegion(image: ImageResult, seed: number): ImageResult {
   const random = new Random(seed);
-  const [left, top] = [0, 0].map(() => Math.floor(random.between(0, SIDE - REGION)));
+  const side = graded(seed, 6);
+  const [left, top] = [0, 0].map(() => Math.floor(random.between(0, SIDE - side)));
   const means = [0, 1, 2].map((channel) => {
     const values = image.rgba.filter((_, place) => place % 4 === channel);
     return Math.round(values.reduce((sum, value) => sum + value, 0) / values.length);
   });
-  const isWithin = (value: number, start = 0) => value >= start && value < start + REGION;
+  const isWithin = (value: number, start = 0) => value >= start && value < start + side;
   return changed(image, (value, place) => {
     const pixel = Math.floor(place / 4);
     const isInside = isWithin(pixel % SIDE, left) && isWithin(Math.floor(pixel / SIDE), top);
     return isInside ? (means[place % 4] ?? 0) : value;
   });
 }
-
-const REGION = 5;

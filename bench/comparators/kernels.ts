@@ -17,11 +17,7 @@ export function bfloat16(value: number): number {
 const LANES = 8;
 
 /** The sum of `term(0)` to `term(count - 1)`. */
-export function sum(
-  count: number,
-  term: (index: number) => number,
-  { round, order }: Arithmetic,
-): number {
+function sum(count: number, term: (index: number) => number, { round, order }: Arithmetic): number {
   const add = (a: number, b: number): number => round(a + b);
   if (order === 'pairwise') {
     const within = (start: number, end: number): number => {

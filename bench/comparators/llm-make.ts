@@ -5,107 +5,97 @@ import type { GenerateRequest } from '../../nodes/backends/backend.ts';
 import { Random } from '../sim/random.ts';
 import { writeCoarseModel } from './coarse-model.ts';
 import { LlmPairs, type Answer, type LlmData } from './llm.ts';
-import { answerAll, type Answers } from './llm-node.ts';
+import { answerAll } from './llm-node.ts';
 import { LLM_REQUESTS } from './llm-requests.ts';
 
-export const LLM_MADE = {
-  'beside others':
-    'the request alone in one process, of one slot and 1,024 tokens of context, and in another ' +
-    'process, of four slots and 2,048 tokens, beside three others',
-  'another prompt': 'the answer to another request, under the id of this one',
-  greedy: 'the likeliest token each time where a temperature of 0.7 or more was asked for',
-  'coarser weights': 'the lowest of the four bits of each weight taken away',
-  'half of the prompt': 'only the first half of the last message was read',
-  'cut short': 'a third of the answer left out at its end',
-  'one token changed': 'one token id replaced, the text as it was',
-  'one character changed': 'one character of the text replaced, the token ids as they were',
-  'usage inflated': 'one prompt token more was counted for each ten',
-} as const;
-
-/** How many of the requests each kind of cheat is shown at, evenly spread. */
+/** At how many of the requests, evenly spread, each cheat that runs a model is shown. */
 const CHEATED = 40;
+/** At how many each forgery is shown, which any comparison of tokens, text and usage finds. */
+const FORGED = 20;
 const SLOTS = 4;
 /** Tokens that the bundled model knows. */
 const VOCABULARY = 49_152;
 
-/** Runs the model at `modelPath`: some minutes on one core, and the same on any of its class. */
-export async function makeLlmData(modelPath: string): Promise<LlmData> {
-  const alone = { modelPath, slots: 1, contextTokens: 1024 };
-  const beside = { modelPath, slots: SLOTS, contextTokens: 2048 };
-  const [one, other] = await Promise.all([
-    answerAll(alone, LLM_REQUESTS),
-    answerAll(beside, LLM_REQUESTS.toReversed()),
-  ]);
-  if (one.engine !== other.engine) throw new Error('the two nodes are not of one class');
-  const pairs = new LlmPairs();
-  const [honest, again] = [one.answers, other.answers.toReversed()];
-  for (const [request, a] of honest.entries())
-    pairs.add('beside others', true, request, [a, at(again, request)]);
-  await addModelCheats(pairs, honest, modelPath);
-  addForgeries(pairs, honest);
-  return pairs.data(one);
+/** All that was answered, in the order of the requests or of the ones that were spread. */
+export interface Answered {
+  readonly model: Pick<LlmData, 'engine' | 'modelDigest'>;
+  readonly alone: readonly Answer[];
+  readonly beside: readonly Answer[];
+  readonly greedy: readonly Answer[];
+  readonly half: readonly Answer[];
+  readonly coarse: readonly Answer[];
 }
 
-/** What cheats really answer that run something cheaper. */
-async function addModelCheats(
-  pairs: LlmPairs,
-  honest: readonly Answer[],
-  modelPath: string,
-): Promise<void> {
-  const sampled = spread((request) => request.temperature > 0);
-  const any = spread(() => true);
+const SAMPLED = spread(CHEATED, (request) => request.temperature > 0);
+const ANY = spread(CHEATED, () => true);
+
+/** Runs the model at `modelPath`: some minutes on two cores, and the same on any of its class. */
+export async function askModel(modelPath: string): Promise<Answered> {
+  const [one, other] = await Promise.all([
+    answerAll({ modelPath, slots: 1, contextTokens: 1024 }, LLM_REQUESTS),
+    answerAll({ modelPath, slots: SLOTS, contextTokens: 2048 }, LLM_REQUESTS.toReversed()),
+  ]);
+  if (one.engine !== other.engine) throw new Error('the two nodes are not of one class');
   const work = await mkdtemp(join(tmpdir(), 'parallelix-comparators-'));
   try {
     const coarsePath = join(work, 'coarse.gguf');
     await writeCoarseModel(modelPath, coarsePath);
     const node = { slots: SLOTS, contextTokens: 1024 };
-    const ask = (requests: readonly number[], change: (r: GenerateRequest) => GenerateRequest) =>
-      requests.map((index) => change(at(LLM_REQUESTS, index)));
-    const [greedyAndHalf, coarse] = await Promise.all([
-      answerAll({ ...node, modelPath }, [
-        ...ask(sampled, (request) => ({ ...request, temperature: 0 })),
-        ...ask(any, halfPrompt),
-      ]),
-      answerAll(
-        { ...node, modelPath: coarsePath },
-        ask(any, (request) => request),
-      ),
+    const ask = (requests: readonly number[]) => requests.map((index) => at(LLM_REQUESTS, index));
+    const greedy = ask(SAMPLED).map((request) => ({ ...request, temperature: 0 }));
+    const [cheap, coarse] = await Promise.all([
+      answerAll({ ...node, modelPath }, [...greedy, ...ask(ANY).map(halfPrompt)]),
+      answerAll({ ...node, modelPath: coarsePath }, ask(ANY)),
     ]);
-    const add = (kind: string, requests: readonly number[], answers: Answers['answers']) => {
-      for (const [place, request] of requests.entries()) {
-        const a = at(honest, request);
-        // Counting a prompt costs nothing, so nobody is found out by it.
-        pairs.add(kind, false, request, [
-          a,
-          { ...at(answers, place), promptTokens: a.promptTokens },
-        ]);
-      }
+    return {
+      model: { engine: one.engine, modelDigest: one.modelDigest },
+      alone: one.answers,
+      beside: other.answers.toReversed(),
+      greedy: cheap.answers.slice(0, greedy.length),
+      half: cheap.answers.slice(greedy.length),
+      coarse: coarse.answers,
     };
-    add('greedy', sampled, greedyAndHalf.answers.slice(0, sampled.length));
-    add('half of the prompt', any, greedyAndHalf.answers.slice(sampled.length));
-    add('coarser weights', any, coarse.answers);
   } finally {
     await rm(work, { recursive: true });
   }
 }
 
-/** What cheats make of an answer, their own or another's. */
+/** The fixture's pairs, of what was answered and of what cheats would make of it. */
+export function pairAnswers(answered: Answered): LlmData {
+  const pairs = new LlmPairs();
+  const { alone, beside } = answered;
+  for (const [request, a] of alone.entries())
+    pairs.add('beside others', true, request, [a, at(beside, request)]);
+  const add = (kind: string, requests: readonly number[], answers: readonly Answer[]) => {
+    for (const [place, request] of requests.entries()) {
+      const a = at(alone, request);
+      // Counting a prompt costs nothing, so nobody is found out by it.
+      const b = { ...at(answers, place), promptTokens: a.promptTokens };
+      pairs.add(kind, false, request, [a, b]);
+    }
+  };
+  add('greedy', SAMPLED, answered.greedy);
+  add('half of the prompt', ANY, answered.half);
+  add('coarser weights', ANY, answered.coarse);
+  const others = ANY.map((request) => at(alone, (request + 1) % alone.length));
+  add('another prompt', ANY, others);
+  addForgeries(pairs, alone);
+  return pairs.data(answered.model);
+}
+
+/** What cheats make of an answer that they have. */
 function addForgeries(pairs: LlmPairs, honest: readonly Answer[]): void {
   const random = new Random(1);
   const below = (count: number) => Math.floor(random.between(0, count));
   const add = (kind: string, forge: (answer: Answer) => Answer) => {
-    for (const request of spread((_, index) => at(honest, index).text.length > 2)) {
+    for (const request of spread(FORGED, (_, index) => at(honest, index).text.length > 2)) {
       const a = at(honest, request);
       pairs.add(kind, false, request, [a, forge(a)]);
     }
   };
-  for (const request of spread(() => true)) {
-    const [a, b] = [at(honest, request), at(honest, (request + 1) % honest.length)];
-    pairs.add('another prompt', false, request, [a, { ...b, promptTokens: a.promptTokens }]);
-  }
   add('cut short', (answer) => ({
     ...answer,
-    text: twoThirds([...answer.text]).join(''),
+    text: twoThirds(Array.from(answer.text)).join(''),
     tokenIds: twoThirds(answer.tokenIds),
     finishReason: 'stop',
   }));
@@ -115,7 +105,7 @@ function addForgeries(pairs: LlmPairs, honest: readonly Answer[]): void {
     return { ...answer, tokenIds: answer.tokenIds.with(place, id) };
   });
   add('one character changed', (answer) => {
-    const characters = [...answer.text];
+    const characters = Array.from(answer.text);
     const place = below(characters.length);
     const text = characters.with(place, characters[place] === 'x' ? 'y' : 'x').join('');
     return { ...answer, text };
@@ -127,9 +117,12 @@ function addForgeries(pairs: LlmPairs, honest: readonly Answer[]): void {
 }
 
 /** Some of the requests that suit, by their index. */
-function spread(suits: (request: GenerateRequest, index: number) => boolean): number[] {
+function spread(
+  most: number,
+  suits: (request: GenerateRequest, index: number) => boolean,
+): number[] {
   const all = LLM_REQUESTS.flatMap((request, index) => (suits(request, index) ? [index] : []));
-  const count = Math.min(CHEATED, all.length);
+  const count = Math.min(most, all.length);
   return Array.from({ length: count }, (_, place) =>
     at(all, Math.floor((place * all.length) / count)),
   );

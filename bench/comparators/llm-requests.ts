@@ -41,3 +41,18 @@ function request(question: string, index: number): GenerateRequest {
     stop: index % 13 === 6 ? ['.'] : [],
   };
 }
+
+/** How the second result of each kind of pair came about. */
+export const LLM_MADE = {
+  'beside others':
+    'the request alone in one process, of one slot and 1,024 tokens of context, and in another ' +
+    'process, of four slots and 2,048 tokens, beside three others',
+  'another prompt': 'the answer to another request, under the id of this one',
+  greedy: 'the likeliest token each time where a temperature of 0.7 or more was asked for',
+  'coarser weights': 'the lowest of the four bits of each weight taken away',
+  'half of the prompt': 'only the first half of the last message was read',
+  'cut short': 'a third of the answer left out at its end',
+  'one token changed': 'one token id replaced, the text as it was',
+  'one character changed': 'one character of the text replaced, the token ids as they were',
+  'usage inflated': 'one prompt token more was counted for each ten',
+} as const;

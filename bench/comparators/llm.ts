@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Generation } from '../../nodes/backends/backend.ts';
 import {
   emptyStreamDigest,
@@ -13,7 +14,7 @@ export type Answer = Pick<InferenceResult['choices'][number], 'text' | 'finishRe
   readonly promptTokens: number;
 };
 
-/** The same answer twice is stored once. */
+/** The same answer twice is stored once. A digest stands for each text, to keep it small. */
 export interface LlmData {
   readonly engine: string;
   readonly modelDigest: string;
@@ -59,12 +60,16 @@ export class LlmPairs {
   }
 
   #place({ text, tokenIds, finishReason, promptTokens }: Answer): number {
-    const key = JSON.stringify({ text, finishReason, promptTokens, tokenIds });
+    const digest = createHash('sha256').update(text).digest('hex').slice(0, DIGEST_DIGITS);
+    const key = JSON.stringify({ text: digest, finishReason, promptTokens, tokenIds });
     const place = this.#places.get(key) ?? this.#places.size;
     this.#places.set(key, place);
     return place;
   }
 }
+
+/** Enough to tell some hundred texts apart. */
+const DIGEST_DIGITS = 12;
 
 /** @throws Error for what only an engine of another kind returns. */
 export function answerOf({ text, tokenIds, finishReason, promptTokens }: Generation): Answer {
@@ -73,7 +78,7 @@ export function answerOf({ text, tokenIds, finishReason, promptTokens }: Generat
 }
 
 function streamDigest(text: string, frames: number): string {
-  const characters = [...text];
+  const characters = Array.from(text);
   const size = Math.ceil(characters.length / frames);
   let digest = emptyStreamDigest;
   for (let start = 0; start < characters.length; start += size)

@@ -2,7 +2,7 @@ import type { ImageResult } from '../../protocol/compare/image.ts';
 import { Random } from '../sim/random.ts';
 
 /** Pixels on each side: small, so that hundreds can be rendered in a test. */
-export const SIDE = 40;
+export const SIDE = 24;
 
 type Vector = readonly [number, number, number];
 export interface Sphere {
@@ -21,7 +21,7 @@ export interface Scene {
 /** What each result of arithmetic is rounded to. */
 type Round = (value: number) => number;
 
-/** How a machine renders. Honest ones differ in nothing but `round` and `isReversed`. */
+/** How a machine renders. Honest ones differ in nothing but `round`, `isReversed`, `toByte`. */
 export interface Rendering {
   readonly round: Round;
   /** Whether a pixel's samples are added up from the last one. */
@@ -29,6 +29,8 @@ export interface Rendering {
   /** Samples on each side of a pixel's grid. */
   readonly grid: number;
   readonly hasShadows: boolean;
+  /** From 0 to 255 with a fraction, to a whole number. */
+  readonly toByte: Round;
 }
 
 export const HONEST: Rendering = {
@@ -36,6 +38,7 @@ export const HONEST: Rendering = {
   isReversed: false,
   grid: 3,
   hasShadows: true,
+  toByte: Math.round,
 };
 
 export function drawScene(seed: number): Scene {
@@ -45,9 +48,9 @@ export function drawScene(seed: number): Scene {
     random.between(low, high),
     random.between(low, high),
   ];
-  const spheres = Array.from({ length: 5 }, () => {
+  const spheres = Array.from({ length: 3 }, () => {
     const [x, y, z] = vector(-1, 1);
-    const radius = random.between(0.2, 0.45);
+    const radius = random.between(0.25, 0.55);
     return { centre: [x, 0.7 * y, 4 + z] as const, radius, colour: vector(0.2, 1) };
   });
   const ground: Sphere = { centre: [0, 21, 4], radius: 20, colour: [0.7, 0.7, 0.6] };
@@ -60,22 +63,23 @@ export function drawScene(seed: number): Scene {
  * those are the same to the last bit wherever JavaScript runs.
  */
 export function render(scene: Scene, rendering: Rendering): ImageResult {
-  const { grid, isReversed, round } = rendering;
+  const { grid, isReversed, round, toByte } = rendering;
   const rgba = new Uint8Array(4 * SIDE * SIDE);
   const samples = grid * grid;
   for (let pixel = 0; pixel < SIDE * SIDE; pixel++) {
-    const total = [0, 0, 0];
+    let [red, green, blue] = [0, 0, 0];
     for (let step = 0; step < samples; step++) {
       const sample = isReversed ? samples - 1 - step : step;
       const x = (pixel % SIDE) + ((sample % grid) + 0.5) / grid;
       const y = Math.floor(pixel / SIDE) + (Math.floor(sample / grid) + 0.5) / grid;
-      const across = (value: number) => round(round(value / SIDE) * 2 - 1);
-      const ray = unit([across(x), across(y), 2.5], round);
-      for (const [channel, value] of colourAlong(scene, ray, rendering).entries())
-        total[channel] = round((total[channel] ?? 0) + value);
+      const ray = unit([round((2 * x) / SIDE - 1), round((2 * y) / SIDE - 1), 2.5], round);
+      const colour = colourAlong(scene, ray, rendering);
+      red = round(red + colour[0]);
+      green = round(green + colour[1]);
+      blue = round(blue + colour[2]);
     }
-    for (const [channel, value] of total.entries())
-      rgba[4 * pixel + channel] = Math.round(255 * Math.min(1, round(value / samples)));
+    for (const [channel, total] of [red, green, blue].entries())
+      rgba[4 * pixel + channel] = toByte(255 * Math.min(1, round(total / samples)));
     rgba[4 * pixel + 3] = 255;
   }
   return { width: SIDE, height: SIDE, rgba };

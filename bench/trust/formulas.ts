@@ -21,7 +21,7 @@ export interface Cheating {
 }
 
 /** Chance that one unit is found to be wrong: p · c · d · (1 − κ). */
-export function caughtPerUnit(cheating: Cheating): number {
+function caughtPerUnit(cheating: Cheating): number {
   const { rate, wrongShare, sensitivity = 1, collusion = 0 } = cheating;
   return rate * wrongShare * sensitivity * (1 - collusion);
 }
@@ -31,7 +31,7 @@ export function detectionProbability(cheating: Cheating, units: number): number 
   return atLeastOnce(caughtPerUnit(cheating), units);
 }
 
-/** Units after which one is found to be wrong with a probability: ⌈ln(1 − P) / ln(1 − pcd(1 − κ))⌉. */
+/** Units until one is found to be wrong with probability P: ⌈ln(1 − P) / ln(1 − pcd(1 − κ))⌉. */
 export function unitsUntilDetected(cheating: Cheating, probability: number): number {
   // One is needed even if it is caught for sure.
   return Math.max(1, Math.ceil(Math.log1p(-probability) / Math.log1p(-caughtPerUnit(cheating))));

@@ -71,12 +71,13 @@ function oneTest(random: Random, plan: SprtPlan, runs: number): Comparison[] {
   ];
 }
 
+/** Until one of the tests removes it; whether another begins is for `observe` to decide. */
 function checksToRemoval(random: Random, errorRate: number, plan: SprtPlan): number {
-  let checks = 0;
-  for (;;) {
-    const end = test(random, errorRate, plan);
-    checks += end.checks;
-    if (end.verdict === 'remove') return checks;
+  let logRatio = 0;
+  for (let checks = 1; ; checks++) {
+    const observed = observe(logRatio, !random.chance(errorRate), plan);
+    if (observed.verdict === 'remove') return checks;
+    logRatio = observed.logRatio;
   }
 }
 

@@ -45,7 +45,7 @@ function hundredUnitsTable(): string {
     ['sampled', 'always wrong', 'wrong in 10 %', 'wrong in 1 %'],
     RATES.map((rate) => [
       percent(rate),
-      ...WRONG_SHARES.map((wrongShare) => percent(detectionProbability({ rate, wrongShare }, 100))),
+      ...WRONG_SHARES.map((wrongShare) => chance(detectionProbability({ rate, wrongShare }, 100))),
     ]),
   );
 }
@@ -53,7 +53,7 @@ function hundredUnitsTable(): string {
 function batchTable(): string {
   return table(
     ['wrong, of 142', 'found by 14 checks'],
-    [1, 5, 14, 28].map((bad) => [whole(bad), percent(batchDetectionProbability(142, bad, 14))]),
+    [1, 5, 14, 28].map((bad) => [whole(bad), chance(batchDetectionProbability(142, bad, 14))]),
   );
 }
 
@@ -71,8 +71,8 @@ function removalTable(): string {
         percent(lost),
         rounded(checksToRemoval),
         median === null ? '–' : whole(median),
-        percent(removed[1_000] ?? 0),
-        percent(removed[CHECKS_MAX] ?? 0),
+        chance(removed[1_000] ?? NaN),
+        chance(removed[CHECKS_MAX] ?? NaN),
         rounded(units),
         lost < 0.01 ? '–' : rounded(units * lost),
       ];
@@ -88,7 +88,7 @@ function calibrationTable(): string {
       return [
         percent(e0),
         ...[1, 2, 5].map((times) =>
-          percent(removedWithin(e0 * times, plan, CHECKS_MAX)[CHECKS_MAX] ?? 0),
+          chance(removedWithin(e0 * times, plan, CHECKS_MAX)[CHECKS_MAX] ?? NaN),
         ),
         ...[0.1, 1].map((lost) => whole(medianChecksToRemoval(lost, plan, CHECKS_MAX) ?? NaN)),
       ];
@@ -109,7 +109,7 @@ function collusionTable(): string {
     ['operators', 'colluders', 'silent', 'wins', 'caught', 'framed'],
     pools.map(([operators, colluders]) => {
       const { silent, wins, caught, framed } = voteChances(operators, colluders);
-      return [whole(operators), whole(colluders), ...[silent, wins, caught, framed].map(percent)];
+      return [whole(operators), whole(colluders), ...[silent, wins, caught, framed].map(chance)];
     }),
   );
 }
@@ -131,8 +131,12 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
 }
 
+/** A probability, of what may be as good as certain. */
+function chance(probability: number): string {
+  return probability > 0.9995 ? '> 99.9 %' : percent(probability);
+}
+
 function percent(share: number): string {
-  if (share > 0.9995) return '> 99.9 %';
   return `${Number((share * 100).toPrecision(share < 0.001 ? 1 : share < 0.1 ? 2 : 3))} %`;
 }
 

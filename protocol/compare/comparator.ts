@@ -1,3 +1,6 @@
+/** The ways in which results can be compared; the comparators are in comparators.ts. */
+export type ComparatorName = 'exact' | 'numeric' | 'image' | 'llm';
+
 /** What comparing two results of one unit found. */
 export interface Comparison {
   readonly agrees: boolean;
@@ -16,7 +19,7 @@ export interface Comparison {
  * fixture with its measured rates (docs/comparators.md).
  */
 export interface Comparator<Result> {
-  readonly name: string;
+  readonly name: ComparatorName;
   readonly version: number;
   /**
    * `required`: only results of one equivalence class can be compared. `preferred`: a node of that

@@ -1,19 +1,17 @@
 import type { InferenceResult } from '../result.ts';
-import type { Comparator } from './comparator.ts';
+import type { Comparator, ComparatorName } from './comparator.ts';
 import { exactV1 } from './exact.ts';
 import { imageV1, type ImageResult } from './image.ts';
 import { llmV1 } from './llm.ts';
 import { numericV1, type NumericResult } from './numeric.ts';
 
 /** What each comparator compares. */
-export interface ComparedResult {
+export interface ComparedResult extends Record<ComparatorName, unknown> {
   readonly exact: Uint8Array;
   readonly numeric: NumericResult;
   readonly image: ImageResult;
   readonly llm: InferenceResult;
 }
-
-export type ComparatorName = keyof ComparedResult;
 
 /** Every version there was, since a recorded vote names the one that it was decided by. */
 const COMPARATORS: {

@@ -29,7 +29,7 @@ export interface ImageTolerance {
 export const IMAGE_V1: ImageTolerance = {
   colour: 0.02,
   window: 8,
-  pixelsPerWindow: 4,
+  pixelsPerWindow: 3,
   share: 0.01,
 };
 

@@ -24,7 +24,7 @@ export interface Tolerance {
  * For work in single precision, whose order of operations is each machine's own. The absolute
  * tolerance is for sums that nearly cancel; a class of much smaller numbers needs another version.
  */
-export const NUMERIC_V1: Tolerance = {
+const NUMERIC_V1: Tolerance = {
   absolute: 3e-5,
   relative: 3e-5,
   ulps: 4,

@@ -7,7 +7,17 @@ import { processIdentity } from '../../workers/embedded/os-process.ts';
 import { until } from '../support/until.ts';
 import { Project, outcome, temporalScript, type Outcome } from './project.ts';
 
-const ENTRIES = ['start', 'check', 'test', 'test-deep', 'bench', 'sim-schedule', 'sim-trust'];
+const ENTRIES = [
+  'start',
+  'check',
+  'test',
+  'test-deep',
+  'bench',
+  'bench-comparators',
+  'sim-schedule',
+  'sim-trust',
+  'trial-liars',
+];
 
 describe('bootstrap: commands', () => {
   let project: Project;

@@ -1,11 +1,8 @@
 import assert from 'node:assert/strict';
-import { createHmac, createSecretKey } from 'node:crypto';
-import * as fc from 'fast-check';
 import { CompactEncrypt } from 'jose';
-import { checkChannelToken, makeChannelToken } from '../../crypto/channel.ts';
+import { makeChannelToken } from '../../crypto/channel.ts';
 import { openTicket, sealTicket } from '../../crypto/ticket.ts';
 import type { Ticket } from '../../protocol/envelope-schema.ts';
-import { formatNodeId, formatRequestId, formatSubTaskId } from '../../protocol/ids.ts';
 import vector from '../../protocol/vectors/request-envelope.json' with { type: 'json' };
 import {
   context,
@@ -88,55 +85,5 @@ describe('crypto/ticket', () => {
         failsAs('envelope.malformed'),
       );
     }
-  });
-});
-
-describe('crypto/channel', () => {
-  it('agrees with the vector, and with the formula', () => {
-    const { unitId, dispatch, nodeId } = context;
-    const number = Buffer.from(dispatch.toString(16).padStart(8, '0'), 'hex');
-    const message = Buffer.concat([
-      Buffer.from(unitId.slice(4), 'hex'),
-      number,
-      Buffer.from(nodeId.slice(3), 'hex'),
-    ]);
-    const key = Buffer.from(vector.channelSecret, 'base64url');
-    const expected = createHmac('sha256', key).update(message).digest('base64url');
-    assert.equal(makeChannelToken(secret, context), expected);
-    assert.equal(vector.ticket.channelToken, expected);
-  });
-
-  it('authorises exactly one attempt by one node', () => {
-    const raw = fc.uint8Array({ minLength: 32, maxLength: 32 });
-    const dispatches = fc.integer({ min: 1, max: 0xffff_fffe });
-    fc.assert(
-      fc.property(raw, dispatches, raw, raw, (unit, dispatch, node, other) => {
-        fc.pre(!Buffer.from(other).equals(unit) && !Buffer.from(other).equals(node));
-        const mine = { unitId: formatRequestId(unit), dispatch, nodeId: formatNodeId(node) };
-        const token = makeChannelToken(secret, mine);
-        assert.ok(checkChannelToken(secret, mine, token));
-        for (const change of [
-          { unitId: formatSubTaskId(other) },
-          { dispatch: dispatch + 1 },
-          { nodeId: formatNodeId(other) },
-        ])
-          assert.ok(!checkChannelToken(secret, { ...mine, ...change }, token));
-        assert.ok(!checkChannelToken(createSecretKey(other), mine, token));
-      }),
-    );
-  });
-
-  it('takes anything for a token', () => {
-    const token = makeChannelToken(secret, context);
-    for (const value of [
-      '',
-      token.slice(1),
-      `${token}=`,
-      `${token.slice(0, -1)}é`,
-      undefined,
-      {},
-      7,
-    ])
-      assert.equal(checkChannelToken(secret, context, value), false);
   });
 });

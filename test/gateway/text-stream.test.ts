@@ -9,6 +9,7 @@ const unitId = formatRequestId(new Uint8Array(32).fill(9));
 
 interface Frame {
   readonly dispatch: number;
+  readonly attemptNumber: number;
   readonly node: string;
   readonly frame: string;
 }
@@ -16,15 +17,21 @@ interface Frame {
 /** The frames of one attempt as its node seals them: key, one per text, end. */
 async function attempt(dispatch: number, texts: readonly string[]): Promise<Frame[]> {
   const nodeId = formatNodeId(new Uint8Array(32).fill(dispatch));
+  const attemptNumber = numberOf(dispatch);
   const sealer = await createStreamSealer({
     unitId,
-    dispatch,
+    dispatch: attemptNumber,
     nodeId,
     requesterKey: requesterKey.publicJwk,
     returnKey: returnKey.publicJwk,
   });
   const frames = [sealer.keyFrame, ...texts.map((text) => sealer.delta(text)), sealer.end()];
-  return frames.map((frame) => ({ dispatch, node: nodeId, frame }));
+  return frames.map((frame) => ({ dispatch, attemptNumber, node: nodeId, frame }));
+}
+
+/** In no order. */
+function numberOf(dispatch: number): number {
+  return [3_000_000_000, 1_000_000_000, 2_000_000_000][dispatch - 1] ?? assert.fail();
 }
 
 function textStream(): TextStream {
@@ -106,7 +113,8 @@ describe('gateway/text-stream', () => {
   it('takes no frame for that of another attempt, node or request', async () => {
     const frames = await attempt(1, ['Hello']);
     const other = formatNodeId(new Uint8Array(32).fill(7));
-    const later = frames.map((frame) => ({ ...frame, dispatch: 2 }));
+    const attemptNumber = numberOf(2);
+    const later = frames.map((frame) => ({ ...frame, dispatch: 2, attemptNumber }));
     const elsewhere = frames.map((frame) => ({ ...frame, node: other }));
     for (const forged of [later, elsewhere])
       assert.deepEqual(added(textStream(), forged), ['', '', '']);

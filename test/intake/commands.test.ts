@@ -7,6 +7,7 @@ import pino from 'pino';
 import { abandon, receive } from '../../activities/receive.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule } from '../../activities/schedule.ts';
+import { attemptNumber } from '../../crypto/channel.ts';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { Commands } from '../../intake/commands.ts';
 import { Relay } from '../../intake/relay.ts';
@@ -31,7 +32,8 @@ describe('intake/commands', () => {
   let outcomes: OutcomeListener;
   let app: FastifyInstance;
   let url: string;
-  const commands = new Commands();
+  const channelSecret = createSecretKey(randomBytes(32));
+  const commands = new Commands(channelSecret);
   const announced: Cancellation[] = [];
 
   before(async () => {
@@ -43,7 +45,6 @@ describe('intake/commands', () => {
       commands.cancel(cancellation);
     });
     outcomes = await listenForOutcomes(db.url, () => {}, [handler]);
-    const channelSecret = createSecretKey(randomBytes(32));
     app = createIntakeServer({
       database: db.database,
       keys: receiveKeys,
@@ -118,7 +119,8 @@ describe('intake/commands', () => {
     assert.equal(commands.cancel({ nodeId: stranger, unitId, dispatch: 1 }), false);
     assert.equal(commands.cancel({ nodeId: keys.nodeId, unitId, dispatch: 2 }), true);
     await until(() => heard[1]?.length === 2, 'the command');
-    assert.deepEqual(heard[1]?.[1], { type: 'cancel', unitId, dispatch: 2 });
+    const number = attemptNumber(channelSecret, unitId, 2);
+    assert.deepEqual(heard[1]?.[1], { type: 'cancel', unitId, dispatch: number });
     assert.deepEqual(heard[0], [{ type: 'ping' }]);
     stop.abort();
     await second;

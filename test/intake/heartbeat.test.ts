@@ -4,6 +4,7 @@ import pino from 'pino';
 import { abandon, receive } from '../../activities/receive.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule } from '../../activities/schedule.ts';
+import { attemptNumber } from '../../crypto/channel.ts';
 import { drain, heartbeat, leave } from '../../intake/heartbeat.ts';
 import { heartbeatToken } from '../../intake/nodes.ts';
 import { markOffline } from '../../intake/online.ts';
@@ -53,6 +54,12 @@ describe('intake/heartbeat', () => {
     assert.equal(kind, 'assigned');
     return { unitId, dispatch: 1 };
   }
+
+  /** An attempt as its node knows it. */
+  const told = ({ unitId, dispatch }: RunningAttempt) => ({
+    unitId,
+    dispatch: attemptNumber(secret, unitId, dispatch),
+  });
 
   /** So that it was decided long enough ago for the node to know. */
   async function decideEarlier() {
@@ -211,9 +218,14 @@ describe('intake/heartbeat', () => {
     await beat(true, []);
     assert.equal(await freeSlots(), 1);
     await decideEarlier();
-    assert.equal(await beat(true, [attempt]), false);
-    assert.equal(await freeSlots(), 1);
-    const answers = await Promise.all([beat(), beat(), beat()]);
+    // Also by the number that an earlier version has told.
+    for (const named of [told(attempt), attempt]) {
+      assert.equal(await beat(true, [named]), false);
+      assert.equal(await freeSlots(), 1);
+    }
+    const another = told({ ...attempt, dispatch: 2 });
+    assert.notEqual(another.dispatch, told(attempt).dispatch);
+    const answers = await Promise.all([1, 2, 3].map(() => beat(true, [another])));
     assert.deepEqual(answers.filter(Boolean), [true], 'freed once');
     assert.equal(await freeSlots(), 2);
     assert.equal(await beat(), false);
@@ -237,7 +249,8 @@ describe('intake/heartbeat', () => {
   it('drains once, tells what is undecided, and registering again would end it', async () => {
     await beat();
     const attempt = await assigned();
-    for (const _ of [1, 2]) assert.deepEqual(await drain(dependencies(), nodeId, token), [attempt]);
+    for (const _ of [1, 2])
+      assert.deepEqual(await drain(dependencies(), nodeId, token), [told(attempt)]);
     assert.equal((await row()).status, 'draining');
     // It goes on telling that it is there, and stays in its window.
     assert.equal(await beat(), false);

@@ -100,11 +100,11 @@ describe('intake/refunds', () => {
     assert.deepEqual(await refund(scene.dependencies), [unitId]);
   });
 
-  it('leaves alone what came before the node was last cleared', async () => {
+  it('leaves alone what came before the node was last let in', async () => {
     await served();
     await paid();
-    await scene.database.nodeTrust.create({
-      data: { nodeId, workloadClass: 'ai.inference', clearedAt: new Date(Date.now() + 1_000) },
+    await scene.database.nodeReview.create({
+      data: { nodeId, decision: 'reinstated', reviewer: 'acct_demo', reason: 'a new board' },
     });
     await remove();
     assert.deepEqual(await refund(scene.dependencies), []);

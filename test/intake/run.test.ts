@@ -51,7 +51,7 @@ describe('intake/run', () => {
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
-      commands: new Commands(),
+      commands: new Commands(channelSecret),
     });
   });
   after(async () => {

@@ -120,7 +120,8 @@ describe('protocol/sprt: operating characteristic, exactly', () => {
 
   it("keeps Wald's bounds on both errors", () => {
     fc.assert(
-      fc.property(plan, (plan) => {
+      // The closer e0 and e1 are, the longer a test takes, and the chain.
+      fc.property(fc.double({ min: 0, max: 0.02, noNaN: true }).map(sprtPlan), (plan) => {
         const { alpha, beta, e0, e1 } = plan;
         assert.ok(sprtChain(e0, plan).removeProbability <= alpha / (1 - beta));
         assert.ok(1 - sprtChain(e1, plan).removeProbability <= beta / (1 - alpha));
@@ -174,11 +175,12 @@ describe('protocol/sprt: operating characteristic, simulated', () => {
     return checksMax + 1;
   }
 
-  it('removed no honest node in 1,500 runs of 10,000 checks', () => {
+  it('removes about no honest node in 1,500 runs of 10,000 checks', () => {
     const random = new Random(7);
     const runs = Array.from({ length: 1_500 }, () => checksToRemoval(random, 0.001, 10_000));
-    // 0.5 are to be expected, so this seed is one of the six in ten that have none.
-    assert.equal(runs.filter((checks) => checks <= 10_000).length, 0);
+    const removed = runs.filter((checks) => checks <= 10_000).length;
+    // 0.5 are to be expected; five or more come once in 5,000 seeds.
+    assert.ok(removed < 5, `${removed}`);
   });
 
   for (const [errorRate, within] of [
@@ -187,7 +189,7 @@ describe('protocol/sprt: operating characteristic, simulated', () => {
     [0.1, 36],
     [0.1, 100],
   ] as const)
-    it(`removes who loses ${errorRate * 100} % within ${within} checks as often as computed`, () => {
+    it(`removes who loses ${errorRate * 100} % within ${within} checks, as computed`, () => {
       const [random, runs] = [new Random(11), 1_000];
       const removed = Array.from({ length: runs }, () =>
         checksToRemoval(random, errorRate, within),

@@ -7,7 +7,7 @@ describe('protocol/workload', () => {
       'ai.inference': {
         path: 'inference',
         runtime: 'model',
-        comparator: 'llm',
+        comparator: { name: 'llm', version: 1 },
         complexityMeasure: 'tokens',
       },
     });

@@ -1,10 +1,8 @@
-import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
-import { Sampling } from '../../activities/sampling.ts';
-import { loadOrCreateWrapRing } from '../../crypto/key-files.ts';
+import { commitPolicy, UNCHECKED } from '../../bench/commit-policy.ts';
 import type { SamplingPolicy } from '../../protocol/sampling.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import type { Database } from '../../prisma/client.ts';
@@ -57,13 +55,9 @@ export interface LogLine extends Readonly<Record<string, unknown>> {
 const ENDED_MS_MAX = 30_000;
 export const INTAKE_TOKEN = 'test-intake-token-0123456789';
 
-/** What is checked: nothing, unless a test is about checks. */
-const UNCHECKED: SamplingPolicy = { v: 1, ratesPpm: {}, floorPpm: 0, probationUnits: 0 };
-const EPOCH_SECONDS = 3_600;
-
 /**
  * @param coordinators how many; each has a gateway of its own, and all share one key ring.
- * @param policy of sampling, from the beginning. The product's own has no such low rates.
+ * @param policy of sampling: by default nothing is checked, unlike in the product.
  */
 export async function startCoordination(
   coordinators = 1,
@@ -76,7 +70,7 @@ export async function startCoordination(
   while (places.length < coordinators) places.push(await place());
   const [first] = places as [Place];
   const keys = join(directory, `keys-${first.coordinatorPort}`);
-  await commitTo(policy, db.database, join(keys, 'coordinator'));
+  await commitPolicy(policy, db.database, join(keys, 'coordinator'));
   const logFile = (name: string, { coordinatorPort }: Place) =>
     join(directory, `${name}-${coordinatorPort}.log`);
   const spawn = (name: 'coordinator' | 'gateway', at: Place, env: Record<string, string>) =>
@@ -160,14 +154,6 @@ export async function startCoordination(
       await db.close();
     },
   };
-}
-
-/** Publishes epochs by that policy, before any coordinator publishes some by the product's. */
-async function commitTo(policy: SamplingPolicy, database: Database, keys: string): Promise<void> {
-  const ring = await loadOrCreateWrapRing(keys, 'sampling');
-  const onSecretLost = () => assert.fail('the secret is here');
-  const options = { database, ring, policy, epochSeconds: EPOCH_SECONDS, onSecretLost };
-  await new Sampling(options).refresh();
 }
 
 /** Where a coordinator and its gateway listen. */

@@ -35,10 +35,9 @@ const FAULTY_NODES = {
 
   /** It decrypts, or so it says, once it was given up; and then it is quick. */
   'lies about decrypt time': async (honest, input, keys) => {
-    const { unitId, dispatch } = await openTicket(input.ticket, keys.encryption.privateKey);
-    const where = { unitId_dispatch: { unitId, dispatch } };
-    const outcome = async () =>
-      (await database.dispatch.findUniqueOrThrow({ where, select: { outcome: true } })).outcome;
+    const { unitId } = await openTicket(input.ticket, keys.encryption.privateKey);
+    const where = { unitId, nodeId: keys.nodeId };
+    const outcome = async () => (await database.dispatch.findFirstOrThrow({ where })).outcome;
     await until(async () => (await outcome()) !== null, 'it is given up');
     // Whatever it was told meanwhile.
     return honest({ attempts: new Attempts() });

@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { NativeConnection, Worker, type WorkerInterceptors } from '@temporalio/worker';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { openTicket } from '../../crypto/ticket.ts';
 import { Attempts } from '../../nodes/attempts.ts';
@@ -54,6 +54,8 @@ export interface TestNodeOptions {
   readonly claimedTokensPerSecond?: number;
   /** A converter that encodes what it returns to units; the SDK's own by default. */
   readonly payloadConverterPath?: string;
+  /** What sees each activity before the node does. */
+  readonly interceptors?: WorkerInterceptors;
   /** Whether it takes the coordinator's commands; it does unless told not to. */
   readonly takesCommands?: boolean;
 }
@@ -83,6 +85,7 @@ export interface TestNode {
  */
 export async function startTestNode(options: TestNodeOptions): Promise<TestNode> {
   const { backend, database, isTrueToItself = false, payloadConverterPath } = options;
+  const { interceptors = {} } = options;
   const { operatorId = `operator-${options.name}` } = options;
   await seedOperators(database, [operatorId]);
   const keys = await generateNodeKeys();
@@ -99,6 +102,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       taskQueue: nodeQueue(keys.nodeId),
       ...(converter ? { dataConverter: { payloadConverterPath: converter } } : {}),
       activities: { execute },
+      interceptors,
       maxConcurrentActivityTaskExecutions: backend.slots,
       maxConcurrentActivityTaskPolls: 1,
     });

@@ -57,6 +57,8 @@ describe('the llama backend', () => {
       backend.engine,
       /^node-llama-cpp\/3\.22\.1 r1 llama\.cpp\/\S+ prebuilt \S+ cpu CPU:/,
     );
+    // Another instruction set gives other tokens, so two of them must not have one name.
+    assert.match(backend.engine, / CPU:\S*\b(SSE3|NEON)\b/);
     assert.ok(backend.engine.length <= 200);
   });
 
