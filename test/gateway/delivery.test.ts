@@ -33,7 +33,10 @@ describe('gateway: delivery', () => {
   async function streamed(body: object): Promise<{ id: string; chunks: Chunk[] }> {
     const message = { role: 'user', content: ASKED };
     const response = await scene.network.chat({
-      ...{ model: 'instant', messages: [message], max_tokens: 16, stream: true },
+      model: 'instant',
+      messages: [message],
+      max_tokens: 16,
+      stream: true,
       ...body,
     });
     const text = await response.text();
