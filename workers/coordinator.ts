@@ -56,14 +56,9 @@ async function startCoordinator(): Promise<RunningRole> {
   const coordinatorUrl = urlOf(config);
 
   const worker = await Worker.create({
+    ...(await workerOptions(log)),
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
-    taskQueue: COORDINATOR_QUEUE,
-    workflowBundle: await workflowBundle({ log }),
-    dataConverter: {
-      payloadConverterPath: moduleFile('../workflows/payload-converter', import.meta.url),
-    },
-    maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     activities: createSteps({
       database,
       returnRing,
@@ -107,6 +102,18 @@ async function startCoordinator(): Promise<RunningRole> {
       await connection.close();
       await database.$disconnect();
     },
+  };
+}
+
+/** What the workflow worker is, wherever it runs. */
+async function workerOptions(log: Logger) {
+  return {
+    taskQueue: COORDINATOR_QUEUE,
+    workflowBundle: await workflowBundle({ log }),
+    dataConverter: {
+      payloadConverterPath: moduleFile('../workflows/payload-converter', import.meta.url),
+    },
+    maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
   };
 }
 
