@@ -69,7 +69,7 @@ describe('cli: nodes review, nodes reinstate, audit sampling', function () {
     assert.equal(mismatches.length, 2);
   });
 
-  it('nodes review lists who was removed and why, and all that is written down of one', async () => {
+  it('nodes review lists who was removed and why, and all that is known of one', async () => {
     const { code, stdout } = await admin('nodes', 'review');
     assert.equal(code, 0);
     const [head, row] = stdout.trimEnd().split('\n');

@@ -71,7 +71,7 @@ describe('gateway: delivery', () => {
     assert.deepEqual([delivery, (parameters as { stream: boolean }).stream], ['validated', false]);
   });
 
-  it('strict: a stream gets the text that won the vote, and nothing of the one that lost', async () => {
+  it('strict: a stream gets the text that won the vote, and nothing of what lost', async () => {
     await scene.add('liar', { behaviour: lies() });
     await scene.add('second');
     await scene.add('third');

@@ -12,6 +12,7 @@ import {
   OTHER_ACCOUNT,
   OTHER_KEY,
   startLoneGateway,
+  type LoneAnswer,
   type LoneGateway,
 } from '../support/lone-gateway.ts';
 
@@ -36,14 +37,13 @@ describe('gateway/sampling', () => {
   });
   after(() => gateway.stop());
 
-  const unitsOf = ({ body }: { body: { data: { unit_id: string }[] } }) =>
-    body.data.map(({ unit_id: id }) => id);
+  const unitsOf = ({ body }: LoneAnswer) => body.data.map(({ unit_id: id }) => id);
 
   it('shows everybody what was committed to, latest first, page by page', async () => {
     const { status, body } = await gateway.call('GET', '/v1/sampling/epochs', { key: null });
     assert.equal(status, 200);
     assert.deepEqual(
-      body.data.map((each: { epoch: number; secret: string | null }) => [each.epoch, each.secret]),
+      body.data.map((each) => [each.epoch, each.secret]),
       [
         [5, null],
         [4, null],
@@ -52,11 +52,11 @@ describe('gateway/sampling', () => {
         [1, testSecret(1)],
       ],
     );
-    assert.deepEqual(JSON.parse(body.data[0].policy), POLICY);
-    assert.match(body.data[0].secret_hash, /^[0-9a-f]{64}$/);
+    assert.deepEqual(JSON.parse(body.data[0]?.policy ?? ''), POLICY);
+    assert.match(body.data[0]?.secret_hash ?? '', /^[0-9a-f]{64}$/);
     assert.equal(body.has_more, false);
     const page = await gateway.call('GET', '/v1/sampling/epochs?before=4&limit=2', { key: null });
-    const numbers = page.body.data.map(({ epoch }: { epoch: number }) => epoch);
+    const numbers = page.body.data.map(({ epoch }) => epoch);
     assert.deepEqual([numbers, page.body.has_more], [[3, 2], true]);
   });
 
@@ -68,11 +68,11 @@ describe('gateway/sampling', () => {
     const all = await gateway.call('GET', '/v1/sampling/draws?epoch=1', { key: ADMIN_KEY });
     assert.equal(all.body.scope, 'all');
     assert.deepEqual(unitsOf(all), [...mine, others].toSorted());
-    const agreed = own.body.data.filter((row: { outcome: string }) => row.outcome === 'agreed');
+    const agreed = own.body.data.filter((row) => row.outcome === 'agreed');
     assert.equal(agreed.length, 1);
     const [first] = own.body.data;
     assert.deepEqual(
-      [first.dispatch, first.rate_ppm, first.is_sampled, first.workload_class],
+      [first?.dispatch, first?.rate_ppm, first?.is_sampled, first?.workload_class],
       [1, 1_000_000, true, 'ai.inference'],
     );
   });
@@ -93,9 +93,9 @@ describe('gateway/sampling', () => {
   it('shows no draw before its secret is revealed, and says when that is', async () => {
     const early = await gateway.call('GET', '/v1/sampling/draws?epoch=3', { key: ADMIN_KEY });
     assert.deepEqual([early.status, early.code], [409, 'gateway.epoch_not_revealed']);
-    assert.match(early.body.error.message, /once epoch 5 has begun, which is at 20\d\d-/);
+    assert.match(early.body.error?.message ?? '', /once epoch 5 has begun, which is at 20\d\d-/);
     const last = await gateway.call('GET', '/v1/sampling/draws?epoch=5');
-    assert.match(last.body.error.message, /once epoch 7 has begun\.$/);
+    assert.match(last.body.error?.message ?? '', /once epoch 7 has begun\.$/);
     const none = await gateway.call('GET', '/v1/sampling/draws?epoch=6');
     assert.deepEqual([none.status, none.code], [404, 'gateway.epoch_not_found']);
   });
@@ -112,7 +112,7 @@ describe('gateway/sampling', () => {
       ['epoch=1&account=x', 'account'],
     ] as const) {
       const { body, code } = await gateway.call('GET', `/v1/sampling/draws?${query}`);
-      assert.deepEqual([code, body.error.param], ['receive.malformed_request', param], query);
+      assert.deepEqual([code, body.error?.param], ['receive.malformed_request', param], query);
     }
   });
 });

@@ -28,13 +28,72 @@ interface CallOptions {
 
 export interface LoneAnswer {
   readonly status: number;
-  // What is in it is for each test to say.
-  readonly body: any;
+  readonly body: Body;
   readonly code: string | undefined;
 }
 
+interface Coded {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Fields of the objects that tests look at; each object has some of them. */
+interface Item {
+  readonly id: string;
+  readonly name: string;
+  readonly status: string;
+  readonly why: Coded | null;
+  readonly flags: Readonly<Record<string, number>>;
+  readonly trust: readonly object[];
+  readonly events: readonly (Coded & {
+    readonly unit: string;
+    readonly dispatch: number;
+    readonly created_at: string;
+  })[];
+  readonly reviews: readonly {
+    readonly decision: string;
+    readonly why: Coded | null;
+    readonly reviewer: string | null;
+    readonly reason: string | null;
+  }[];
+  readonly votes: readonly { readonly unit: string; side: string; outcome: string }[];
+  readonly epoch: number;
+  readonly policy: string;
+  readonly secret: string | null;
+  readonly secret_hash: string;
+  readonly unit_id: string;
+  readonly dispatch: number;
+  readonly rate_ppm: number;
+  readonly is_sampled: boolean;
+  readonly workload_class: string;
+  readonly outcome: string | null;
+  readonly delivery: string;
+  readonly charged_wei: string;
+  readonly refunded_wei: string;
+  readonly refund: Coded | null;
+  readonly verification: {
+    readonly sampled: boolean | null;
+    readonly outcome: string | null;
+    readonly rate: number | null;
+    readonly epoch: number | null;
+    readonly votes: readonly { readonly side: string }[];
+    readonly message: string;
+  };
+}
+
+interface Body extends Item {
+  readonly data: readonly Item[];
+  readonly has_more: boolean;
+  readonly last_id: string;
+  readonly scope: string;
+  readonly next: string | null;
+  /** Of a refusal, or of a request that failed. */
+  readonly error?: Coded & { readonly param: string | null; readonly type: string };
+}
+
 export async function startLoneGateway(): Promise<LoneGateway> {
-  const { database, close } = await freshDatabase();
+  const fresh = await freshDatabase();
+  const { database } = fresh;
   await seedInstant(database);
   await seedAdminKey(database, ADMIN_KEY);
   const keyHash = createHash('sha256').update(OTHER_KEY).digest('hex');
@@ -68,12 +127,12 @@ export async function startLoneGateway(): Promise<LoneGateway> {
         },
         ...(body ? { body: JSON.stringify(body) } : {}),
       });
-      const answer = (await response.json()) as { error?: { code: string } };
+      const answer = (await response.json()) as Body;
       return { status: response.status, body: answer, code: answer.error?.code };
     },
     async stop() {
       await app.close();
-      await close();
+      await fresh.close();
     },
   };
 }

@@ -33,7 +33,7 @@ export async function seedInstant(database: Database): Promise<void> {
   await seedOperators(database, [OPERATOR]);
 }
 
-/** An intake call as a gateway makes it, sealed to a key of `receiveKeys` unless another is named. */
+/** An intake call as a gateway makes it, sealed to a key of `receiveKeys` unless told another. */
 export async function intakeCall(
   changed: Partial<RequestParameters> = {},
   sealedTo: RequesterKey = intakeKey.publicJwk,
