@@ -55,20 +55,6 @@ export function createSteps(dependencies: StepDependencies) {
       return result;
     },
 
-    async vote(input: VoteInput) {
-      const result = await vote(dependencies, input);
-      const { unitId, votes } = input;
-      const of = (node: NodeId) => shortId(node);
-      const at = { unit: shortId(unitId), nodes: votes.map(({ node }) => of(node.nodeId)) };
-      if (result.kind === 'undecided') log.warn(at, 'coordinator // check: one more is asked');
-      else {
-        const { outcome, removed } = result;
-        log[outcome === 'agreed' ? 'info' : 'warn'](at, `coordinator // check: ${outcome}`);
-        for (const nodeId of removed) logRemoval(log, nodeId, 'node.removed_wrong_results');
-      }
-      return result;
-    },
-
     async takeCancelled(input: ValidateInput) {
       const result = await takeCancelled(dependencies, input);
       const at = { unit: shortId(input.unitId), dispatch: input.dispatch };
@@ -99,10 +85,31 @@ export function createSteps(dependencies: StepDependencies) {
       log.info(at, 'coordinator // settle');
       return result;
     },
+    ...voteSteps(dependencies),
     ...canarySteps(dependencies),
 
     explainUnit: (unitId: string) => explainUnit(database, unitId),
     explainNode: (nodeId: string) => explainNode(database, nodeId),
+  };
+}
+
+/** Check 2 of step 7. */
+function voteSteps(dependencies: StepDependencies) {
+  const { log } = dependencies;
+  return {
+    async vote(input: VoteInput) {
+      const result = await vote(dependencies, input);
+      const { unitId, votes } = input;
+      const of = (node: NodeId) => shortId(node);
+      const at = { unit: shortId(unitId), nodes: votes.map(({ node }) => of(node.nodeId)) };
+      if (result.kind === 'undecided') log.warn(at, 'coordinator // check: one more is asked');
+      else {
+        const { outcome, removed } = result;
+        log[outcome === 'agreed' ? 'info' : 'warn'](at, `coordinator // check: ${outcome}`);
+        for (const nodeId of removed) logRemoval(log, nodeId, 'node.removed_wrong_results');
+      }
+      return result;
+    },
   };
 }
 

@@ -1,5 +1,5 @@
 import { Context } from '@temporalio/activity';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker, type NativeConnection } from '@temporalio/worker';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { Attempts } from '../nodes/attempts.ts';
 import type { Backend } from '../nodes/backends/backend.ts';

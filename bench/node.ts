@@ -35,7 +35,10 @@ async function startBenchNode(): Promise<RunningRole> {
     maxConcurrentActivityTaskPolls: 1,
   });
   const node = await startInstantNode({
-    ...{ connection, keys, backend, name: 'bench' },
+    connection,
+    keys,
+    backend,
+    name: 'bench',
     coordinatorUrl: config.PLX_COORDINATOR_URL,
     operatorId: config.PLX_OPERATOR,
     tier: config.BENCH_TIER,

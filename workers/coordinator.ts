@@ -38,10 +38,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
   const database = openDatabase(config.DATABASE_URL);
-  const { intakeRing, returnRing, wrapRing, channelSecret, samplingRing } = await loadKeys(
-    config.PLX_COORDINATOR_KEYS,
-  );
-  const sampling = await startSampling(database, samplingRing, config, log);
+  const { channelSecret, returnRing, ...rings } = await loadKeys(config.PLX_COORDINATOR_KEYS);
+  const sampling = await startSampling(database, rings.samplingRing, config, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
@@ -56,18 +54,13 @@ async function startCoordinator(): Promise<RunningRole> {
   const coordinatorUrl = urlOf(config);
 
   const worker = await Worker.create({
+    ...(await workerOptions(log)),
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
-    taskQueue: COORDINATOR_QUEUE,
-    workflowBundle: await workflowBundle({ log }),
-    dataConverter: {
-      payloadConverterPath: moduleFile('../workflows/payload-converter', import.meta.url),
-    },
-    maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
     activities: createSteps({
       database,
       returnRing,
-      wrapRing,
+      wrapRing: rings.wrapRing,
       channelSecret,
       sampling,
       coordinatorUrl,
@@ -81,14 +74,14 @@ async function startCoordinator(): Promise<RunningRole> {
 
   const server = createIntakeServer({
     database,
-    keys: { intakeRing, wrapRing },
+    keys: rings,
     client,
     outcomes,
     relay,
     log,
     intakeToken: config.PLX_INTAKE_TOKEN,
     channelSecret,
-    intakeKey: intakeRing[0].publicJwk,
+    intakeKey: rings.intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
     onNodeSeen: hint,
     commands,
@@ -107,6 +100,18 @@ async function startCoordinator(): Promise<RunningRole> {
       await connection.close();
       await database.$disconnect();
     },
+  };
+}
+
+/** What the workflow worker is, wherever it runs. */
+async function workerOptions(log: Logger) {
+  return {
+    taskQueue: COORDINATOR_QUEUE,
+    workflowBundle: await workflowBundle({ log }),
+    dataConverter: {
+      payloadConverterPath: moduleFile('../workflows/payload-converter', import.meta.url),
+    },
+    maxCachedWorkflows: CACHED_WORKFLOWS_MAX,
   };
 }
 

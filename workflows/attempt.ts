@@ -66,7 +66,11 @@ export async function dispatched(
     progress.stopped('execute.cancelled');
     const take = (returned: NodeReturn) =>
       steps.takeCancelled({
-        ...{ unitId, dispatch, attemptNumber, node, returned },
+        unitId,
+        dispatch,
+        attemptNumber,
+        node,
+        returned,
         request: checkable(request),
       });
     return CancellationScope.nonCancellable(() => cancelled(execution, take));
@@ -84,7 +88,12 @@ export async function dispatched(
   const verdict = await CancellationScope.nonCancellable(() =>
     steps.validate.executeWithOptions({ summary: '7 Validate' }, [
       {
-        ...{ unitId, dispatch, attemptNumber, node, returned, ...asCheck },
+        unitId,
+        dispatch,
+        attemptNumber,
+        node,
+        returned,
+        ...asCheck,
         request: checkable(request),
       },
     ]),
@@ -176,7 +185,13 @@ function checkable(request: AcceptedInference) {
   const { parameters, modelDigest, seed, payloadBytes, requesterKey, price, reservedWei } = request;
   const { delivery } = request;
   return {
-    ...{ parameters, modelDigest, seed, payloadBytes, requesterKey, price, reservedWei },
+    parameters,
+    modelDigest,
+    seed,
+    payloadBytes,
+    requesterKey,
+    price,
+    reservedWei,
     ...(delivery ? { delivery } : {}),
   };
 }

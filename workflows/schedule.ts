@@ -38,7 +38,10 @@ export async function scheduled(
     progress.running('schedule', { dispatch });
     const answer = await steps.schedule.executeWithOptions({ summary: '3 Schedule' }, [
       {
-        ...{ unitId, dispatch, usedNodes, ...asCheck },
+        unitId,
+        dispatch,
+        usedNodes,
+        ...asCheck,
         request: { ...schedulable(request), deadlineAtMs },
       },
     ]);

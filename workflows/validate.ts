@@ -110,7 +110,11 @@ async function asked(unit: UnitRun, ask: Ask): Promise<Answer> {
     const { parameters, modelDigest } = request;
     await CancellationScope.nonCancellable(() =>
       steps.reportFailure({
-        ...{ unitId, dispatch, nodeId: node.nodeId, code, usedNodes: used },
+        unitId,
+        dispatch,
+        nodeId: node.nodeId,
+        code,
+        usedNodes: used,
         request: { parameters, modelDigest },
       }),
     );
@@ -149,7 +153,10 @@ function counted(
   return CancellationScope.nonCancellable(() =>
     steps.vote.executeWithOptions({ summary: '7 Validate: vote' }, [
       {
-        ...{ unitId, votes, isLast, isDelivered },
+        unitId,
+        votes,
+        isLast,
+        isDelivered,
         request: { parameters, requesterKey, price, reservedWei },
       },
     ]),

@@ -83,10 +83,10 @@ async function findNode(
     database.node.findUniqueOrThrow({ where: { id: nodeId } }),
     database.nodeReview.findFirst({ where: { nodeId, decision: 'removed' } }),
     database.dispatch.count({ where: { nodeId } }),
-    database.vote.groupBy({ by: ['side'], where: { nodeId }, _count: true }),
+    database.vote.findMany({ where: { nodeId } }),
     database.nodeEvent.count({ where: { nodeId, code: { startsWith: 'poe.' } } }),
   ]);
-  const on = (side: string) => votes.find((each) => each.side === side)?._count ?? 0;
+  const on = (side: string) => votes.filter((each) => each.side === side).length;
   const before = removal && {
     nodeId,
     reservedAt: { lte: removal.createdAt },

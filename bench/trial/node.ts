@@ -27,7 +27,10 @@ async function startTrialNode(): Promise<RunningRole> {
   // It answers canaries honestly: liars would, since they can tell them from work today.
   let isProbed = false;
   const node = await startInstantNode({
-    ...{ connection, keys, name: config.TRIAL_NAME, tier: 1 },
+    connection,
+    keys,
+    name: config.TRIAL_NAME,
+    tier: 1,
     backend: backendOf(will, keys, SLOTS),
     coordinatorUrl: config.PLX_COORDINATOR_URL,
     operatorId: config.TRIAL_OPERATOR,

@@ -22,7 +22,10 @@ describe('activities/sampling', () => {
 
   const sampling = (policy: SamplingPolicy = samplingPolicy(), keys = ring) =>
     new Sampling({
-      ...{ database: db.database, ring: keys, policy, epochSeconds: EPOCH_SECONDS },
+      database: db.database,
+      ring: keys,
+      policy,
+      epochSeconds: EPOCH_SECONDS,
       onSecretLost: (epoch) => lost.push(epoch),
     });
   const rows = () => db.database.samplingEpoch.findMany({ orderBy: { epoch: 'asc' } });

@@ -28,7 +28,10 @@ describe('activities/store-return', () => {
   const key = generateWrapKey();
   const sampling = (policy = HALF, epochSeconds = 600) =>
     new Sampling({
-      ...{ database: db.database, ring: [key], policy, epochSeconds },
+      database: db.database,
+      ring: [key],
+      policy,
+      epochSeconds,
       onSecretLost: (epoch) => assert.fail(`secret ${epoch}`),
     });
   beforeEach(async () => {
@@ -50,7 +53,11 @@ describe('activities/store-return', () => {
     assert.ok(scheduled.kind === 'assigned');
     const request = { ...accepted, ...(delivery ? { delivery } : {}) };
     const input: ValidateInput = {
-      ...{ unitId, dispatch: 1, attemptNumber: 7, node: scheduled.node, request },
+      unitId,
+      dispatch: 1,
+      attemptNumber: 7,
+      node: scheduled.node,
+      request,
       returned: null,
     };
     const checked = {

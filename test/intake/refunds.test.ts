@@ -26,7 +26,10 @@ describe('intake/refunds', () => {
     const { database, accepted } = scene;
     const { requestId: unitId } = accepted;
     await schedule(database, 'http://127.0.0.1:1', {
-      ...{ unitId, dispatch: 1, usedNodes: [], request: accepted },
+      unitId,
+      dispatch: 1,
+      usedNodes: [],
+      request: accepted,
     });
     const where = { unitId_dispatch: { unitId, dispatch: 1 } };
     await database.dispatch.update({ where, data: { outcome: 'accepted', decidedAt: new Date() } });
@@ -42,8 +45,14 @@ describe('intake/refunds', () => {
     const { requestId, accountId, price, reservedWei } = scene.accepted;
     const usage = { promptTokens: 10, completionTokens: 4 };
     return settle(scene.database, {
-      ...{ requestId, accountId, state: 'completed', code: null, usage },
-      ...{ price, reservedWei, timeline: [] },
+      requestId,
+      accountId,
+      state: 'completed',
+      code: null,
+      usage,
+      price,
+      reservedWei,
+      timeline: [],
     });
   };
 

@@ -43,7 +43,7 @@ describe('protocol/presence', () => {
       { ...good, running: named(RUNNING_MAX + 1) },
       { ...good, running: [{ ...attempt, unitId: 'req_1' }] },
       { ...good, running: [{ ...attempt, dispatch: 0 }] },
-      { ...good, running: [{ ...attempt, dispatch: 2 ** 31 }] },
+      { ...good, running: [{ ...attempt, dispatch: 2 ** 32 }] },
       { ...good, running: [{ ...attempt, more: 1 }] },
     ];
     for (const body of bad) assert.ok(!heartbeatSchema.safeParse(body).success);

@@ -5,7 +5,7 @@ import { startCoordination, type Coordination, type RequestView } from './coordi
 import { startTestNode, type Behaviour, type TestNode, type TestNodeOptions } from './test-node.ts';
 
 /** Every unit is checked. */
-export const CHECKED: SamplingPolicy = {
+const CHECKED: SamplingPolicy = {
   v: 1,
   ratesPpm: {},
   floorPpm: 1_000_000,
@@ -62,7 +62,10 @@ export async function startCheckScene(): Promise<CheckScene> {
     network,
     async add(name, options = {}) {
       const node = await startTestNode({
-        ...{ database, temporalAddress, coordinatorUrl, name },
+        database,
+        temporalAddress,
+        coordinatorUrl,
+        name,
         tier: nodes.length + 1,
         backend: instantBackend(),
         ...options,
@@ -74,7 +77,10 @@ export async function startCheckScene(): Promise<CheckScene> {
     async ask(body = {}) {
       const message = { role: 'user', content: ASKED };
       const response = await network.chat({
-        ...{ model: 'instant', messages: [message], max_tokens: 16, ...body },
+        model: 'instant',
+        messages: [message],
+        max_tokens: 16,
+        ...body,
       });
       const said = await response.text();
       assert.ok(response.headers.has('x-request-id'), said);
@@ -88,7 +94,9 @@ export async function startCheckScene(): Promise<CheckScene> {
         database.failureEvent.findMany({ where, orderBy: { id: 'asc' } }),
       ]);
       return {
-        ...{ httpStatus: response.status, view, outcome: verification?.outcome ?? null },
+        httpStatus: response.status,
+        view,
+        outcome: verification?.outcome ?? null,
         attempts: attempts.map(({ nodeId, outcome }) => [nameOf(nodeId), outcome] as const),
         votes: votes.map(({ nodeId, side }) => [nameOf(nodeId), side] as const),
         flags: flags.map(({ nodeId, code }) => [nameOf(nodeId), code] as const),
