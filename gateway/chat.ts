@@ -115,8 +115,15 @@ async function intakeCall(
     intakeKey: await intakeKey(),
   });
   const key = randomBytes(24).toString('base64url');
-  const untilEnd = request.stream_options?.include_verification ?? false;
-  return { intakeKey: key, accountId, parameters, delivery, untilEnd, requesterKey, envelope };
+  return {
+    intakeKey: key,
+    accountId,
+    parameters,
+    delivery,
+    ...(request.stream_options?.include_verification ? { untilEnd: true } : {}),
+    requesterKey,
+    envelope,
+  };
 }
 
 function payloadBytes(request: ChatRequest): Uint8Array {

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { serveChat, type ChatEvent } from './chat.ts';
 import { nextEvent } from './chat-routes.ts';
 import { authenticate, codedError, type GatewayDependencies } from './context.ts';
-import { MalformedRequestError, parseChatRequest } from './openai.ts';
+import { deliveryOf, MalformedRequestError, parseChatRequest } from './openai.ts';
 import { noParameters } from './request-routes.ts';
 import { parseQuery } from './query.ts';
 import { temporalUrl } from './request-view.ts';
@@ -30,6 +30,7 @@ export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependen
       hardware_tier: chat.hardware_tier,
       priority: chat.priority,
       deadline_seconds: chat.deadline_seconds,
+      delivery: deliveryOf(chat),
       temporal_url: temporalUrl(id, dependencies),
     };
   });
