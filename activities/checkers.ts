@@ -13,7 +13,7 @@ export interface CheckRequirements {
   readonly order: CheckerOrder;
 }
 
-/** Part of a statement: another operator's, and of the equivalence class; for what is no check, any. */
+/** Part of a statement: another operator's, of the equivalence class; for what is no check, any. */
 export function independent(check: CheckRequirements | undefined) {
   if (!check) return sql``;
   return sql`AND NOT (operator_id = ANY (${[...check.usedOperators]}::text[]))

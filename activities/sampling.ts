@@ -50,7 +50,7 @@ interface Epoch {
 
 /**
  * The committed secrets by which units are sampled (design §7). Their hashes and policies are rows
- * that were there before their epoch began; the secrets are in memory only, until they are revealed.
+ * that were there before their epoch began; until they are revealed secrets are in memory only.
  */
 export class Sampling {
   readonly #options: SamplingOptions;

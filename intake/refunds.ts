@@ -1,10 +1,15 @@
-import { inTransaction, type Database } from '../prisma/client.ts';
+import { inTransaction, sql, type Database } from '../prisma/client.ts';
 import { errorDefinition } from '../protocol/errors.ts';
 import { shortId, type NodeId, type RequestId } from '../protocol/ids.ts';
 import type { BackgroundDependencies } from './background.ts';
 
 const ROUND_MAX = 100;
 const CODE = 'node.removed_wrong_results';
+
+/** Up to its removal: what it serves once it was let in again is another matter. */
+const OWED = sql`reserved_at BETWEEN refund_since AND (
+  SELECT max(created_at) FROM node_review
+  WHERE node_review.node_id = node.id AND decision = 'removed')`;
 
 interface ServedRow {
   id: RequestId;
@@ -29,7 +34,7 @@ export async function refund({
       transaction.$queryRaw<ServedRow[]>`
       WITH served AS (
         SELECT request.id, account_id, charged_wei, node.id AS node_id
-        FROM node JOIN dispatch ON dispatch.node_id = node.id AND reserved_at >= refund_since
+        FROM node JOIN dispatch ON dispatch.node_id = node.id AND ${OWED}
           JOIN proof USING (unit_id, dispatch) JOIN request ON request.id = unit_id
           LEFT JOIN verification USING (unit_id)
         WHERE refund_since IS NOT NULL AND dispatch.outcome = 'accepted' AND NOT is_check
@@ -59,6 +64,6 @@ async function finish(database: Database): Promise<void> {
     UPDATE node SET refund_since = NULL
     WHERE refund_since IS NOT NULL AND NOT EXISTS (
       SELECT FROM dispatch JOIN request ON request.id = unit_id
-      WHERE dispatch.node_id = node.id AND reserved_at >= refund_since
+      WHERE dispatch.node_id = node.id AND ${OWED}
         AND request.finished_at IS NULL)`;
 }

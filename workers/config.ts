@@ -48,7 +48,7 @@ export const coordinatorEnv = z.object({
   PLX_INTAKE_TOKEN: secret,
   /** Directory of the key rings, mode 0700. Losing it makes running requests unreadable. */
   PLX_COORDINATOR_KEYS: z.string().min(1),
-  /** Shares of units that are checked, such as `ai.inference=0.1`; for what isn't named, defaults. */
+  /** Shares of units that are checked, such as `ai.inference=0.1`; others have defaults. */
   PLX_SAMPLING_RATES: samplingRates,
   /** How long a sampling secret is used. The same for all coordinators. */
   PLX_SAMPLING_EPOCH_SECONDS: z.coerce.number().int().min(10).max(86_400).default(600),
@@ -125,6 +125,11 @@ const openaiNodeEnv = commonNodeEnv
       .optional(),
     /** The weights file that the server loaded, if it is on this machine: its digest is taken. */
     MODEL_PATH: z.string().min(1).optional(),
+    /** What the server computes on and how, if that decides every token: see the guide. */
+    PLX_EQUIVALENCE: z
+      .string()
+      .regex(/^[\w.:/+-]{1,79}$/, 'must be 1 to 79 letters, digits or any of _.:/+-')
+      .optional(),
     PLX_CONTEXT_TOKENS: z
       .string()
       .regex(/^[1-9]\d{0,8}$/, 'must be a whole number of tokens')

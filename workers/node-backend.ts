@@ -45,6 +45,7 @@ export async function startBackend(config: NodeConfig, log: Log): Promise<ReadyB
       digest,
       serverId: config.PLX_OPENAI_MODEL ?? config.PLX_MODEL_ID,
       contextTokens: config.PLX_CONTEXT_TOKENS,
+      equivalence: config.PLX_EQUIVALENCE,
     },
   };
   return waitForBackend(async () => tried(await createOpenAiBackend(options)), log);

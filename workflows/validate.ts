@@ -4,6 +4,7 @@ import type { AcceptedVote } from '../activities/vote.ts';
 import { redispatchDeadlineMs } from '../protocol/dispatch.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
+import { isComparable } from '../protocol/compare/equivalence.ts';
 import { mayAskAgain } from '../protocol/vote.ts';
 import { workloadClass } from '../protocol/workload.ts';
 import { dispatched, type UnitRun } from './attempt.ts';
@@ -47,7 +48,7 @@ async function decided(
 ): Promise<UnitOutcome> {
   const at = { dispatch: first.dispatch, node: first.node.nodeId };
   const beganAtMs = Date.now();
-  progress.running('validate', { ...at, note: 'randomly checked: under way' });
+  progress.running('validate', { ...at, note: 'random check: under way' });
   const votes = [first];
   const failures: ErrorCode[] = [];
   const used = [...usedNodes];
@@ -68,7 +69,7 @@ async function decided(
     const result = await counted(unit, votes, isLast, isDelivered);
     if (result.kind === 'undecided') continue;
     const { outcome, winner, usage } = result;
-    const note = `randomly checked: ${outcome}`;
+    const note = `random check: ${outcome}`;
     progress.done('validate', Date.now() - beganAtMs, { ...at, note });
     if (outcome === 'no_majority')
       return { state: 'failed', code: 'validate.no_majority', ...soFar };
@@ -137,9 +138,9 @@ async function checker(unit: UnitRun, { dispatch, used, votes, order }: Ask) {
       { dispatch, usedNodes: used, deadlineAtMs, check: { usedOperators, engine, order } },
       UNSEEN,
     );
-  const engine = votes[0]?.node.engine ?? null;
+  const engine = votes[0]?.node.engine;
   const { equivalence } = workloadClass(request.parameters.workloadClass);
-  const same = await ask(engine);
+  const same = isComparable(engine) ? await ask(engine) : null;
   return same ?? (equivalence === 'preferred' ? ask(null) : null);
 }
 

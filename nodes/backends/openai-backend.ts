@@ -1,4 +1,5 @@
 import { assertGenerateRequest, BackendFailedError, ContextExceededError } from './backend.ts';
+import { UNDECLARED_HARDWARE } from '../../protocol/compare/equivalence.ts';
 import type { Backend, GenerateRequest, Generation, ModelDescription } from './backend.ts';
 import { OpenAiAnswer } from './openai-answer.ts';
 import type { OpenAiHttp } from './openai-http.ts';
@@ -16,6 +17,8 @@ export interface DeclaredModel {
   readonly serverId: string;
   /** Tokens; lowers what the server says, or stands for what it doesn't say. */
   readonly contextTokens?: number | undefined;
+  /** Of what the server computes on; undefined if that doesn't decide every token. */
+  readonly equivalence?: string | undefined;
 }
 
 /** What a stream may take per token, for JSON and the engine's additions, and on top. */
@@ -46,7 +49,8 @@ export class OpenAiBackend implements Backend {
   }
 
   get engine(): string {
-    return this.#served.engine;
+    const { equivalence = UNDECLARED_HARDWARE } = this.#declared;
+    return `${this.#served.engine} ${equivalence}`;
   }
 
   get model(): ModelDescription {

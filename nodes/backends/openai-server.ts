@@ -17,6 +17,8 @@ export interface ServedModel {
   readonly samplingOff: Readonly<Record<string, number | boolean>>;
 }
 
+/** Leaves room for what the operator declares of the hardware. */
+const ENGINE_NAME_MAX = ENGINE_LENGTH_MAX - 80;
 /** The engine of a server that doesn't name one. */
 const ENGINE_UNKNOWN = 'openai-compatible';
 
@@ -139,7 +141,7 @@ async function probeRoute<Schema extends z.ZodType>(
 
 function engineName(name: string, version?: string): string {
   const full = version === undefined ? name : `${name}/${version}`;
-  return printable(full).slice(0, ENGINE_LENGTH_MAX) || ENGINE_UNKNOWN;
+  return printable(full).slice(0, ENGINE_NAME_MAX) || ENGINE_UNKNOWN;
 }
 
 function printable(name: string): string {

@@ -41,7 +41,7 @@ describe('activities/sampling', () => {
     await db.database.$executeRaw`ALTER TABLE sampling_epoch ENABLE TRIGGER USER`;
   }
 
-  it('publishes the present epoch and the next one, hashes only, once for all coordinators', async () => {
+  it('publishes the present epoch and the next, by hashes, once for all coordinators', async () => {
     const coordinators = [sampling(), sampling(), sampling()];
     await Promise.all(coordinators.map((each) => each.refresh()));
     const [first, next, ...more] = await rows();
@@ -62,7 +62,7 @@ describe('activities/sampling', () => {
     );
   });
 
-  it('reveals a secret when two other epochs have begun, and it is the one of the hash', async () => {
+  it('reveals a secret when two other epochs have begun: that of the hash', async () => {
     const one = sampling();
     await one.refresh();
     const [draw] = one.draws(unitId, poe, 'ai.inference');
@@ -79,7 +79,7 @@ describe('activities/sampling', () => {
     assert.equal(drawOf(first?.secret ?? '', unitId, poe), draw?.draw);
   });
 
-  it('goes on by the last epoch after a long pause: none begins that was not published', async () => {
+  it('goes on by the last epoch after a pause: none begins that was not published', async () => {
     const one = sampling();
     await one.refresh();
     await pass(100 * EPOCH_SECONDS);

@@ -7,7 +7,7 @@ import { lies, startCheckScene } from '../support/check-scene.ts';
 const MINUTES = 60_000;
 
 describe('a network with liars in it', () => {
-  it('removes every liar and no honest node; whoever got a wrong answer pays nothing', async function () {
+  it('removes every liar, no honest node; nobody pays for a wrong answer', async function () {
     this.timeout(20 * MINUTES);
     const findings = await runTrial(PLAN, () => {});
     const report = renderTrial(findings);

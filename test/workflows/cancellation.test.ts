@@ -72,7 +72,7 @@ describe('workflows: a cancellation that meets a step', function () {
     let id = '';
     await whileLocked('slot', async () => {
       execute?.();
-      await until(isBlocked('validated_at'), 'Validate is about to store');
+      await until(isBlocked('is_sampled, epoch FROM proof'), 'Validate is about to store');
       id = await cancelRunning();
     });
     assert.equal((await answer).status, 200);

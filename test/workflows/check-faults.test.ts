@@ -101,7 +101,7 @@ describe('workflows: faults during checks', () => {
     assert.deepEqual([view.status, outcome], ['completed', 'agreed']);
   });
 
-  it('a run that is terminated after delivery is paid for, and its check is hash_only', async () => {
+  it('a run that is terminated after delivery is paid for: hash_only', async () => {
     await scene.add('first');
     const checker = await scene.add('second', { behaviour: holds });
     const asked = asking();

@@ -119,7 +119,7 @@ describe('workflows: sampled checks', () => {
     await recorded(view.id, 'check-faulty-checker');
   });
 
-  it('two against one, of whom one checker was rejected: the majority of accepted votes', async () => {
+  it('two against one, beside a rejected checker: the majority of accepted votes', async () => {
     await scene.add('first');
     await scene.add('bad-proof', { behaviour: WRONG_HASH });
     await scene.add('liar', { behaviour: lies() });

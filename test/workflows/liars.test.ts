@@ -68,7 +68,7 @@ describe('workflows: liars', () => {
     assert.ok(attempts.every(([who]) => who !== 'liar'));
   });
 
-  it("replays its own earlier PoE: poe.replayed; sends another node's: poe.foreign_node", async () => {
+  it('replays its own earlier PoE: poe.replayed, and another one is asked', async () => {
     await scene.add('replayer', { behaviour: replayer() });
     const other = await scene.add('other');
     await scene.add('third');

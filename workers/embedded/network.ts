@@ -230,6 +230,7 @@ async function roleEnvironments(
     DATABASE_URL: servers.databaseUrl,
     PLX_COORDINATOR_PORT: String(ports.coordinator),
     PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
+    ...passedOn('PLX_SAMPLING_RATES', 'PLX_SAMPLING_EPOCH_SECONDS'),
     PLX_INTAKE_TOKEN: intakeToken,
   });
   environments.set('gateway', {
@@ -274,4 +275,14 @@ function startRole(
     onExit,
     signal,
   });
+}
+
+/** Settings that mean the same here as for the role itself. */
+function passedOn(...names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
 }

@@ -96,7 +96,7 @@ describe('what the openai backend learns of its server', () => {
       server.routes = routes;
       const backend = await connect();
       const { digest } = INSTANT_MODEL;
-      assert.equal(backend.engine, engine);
+      assert.equal(backend.engine, `${engine} undeclared-hardware`);
       const model = { id: 'asked-for', digest, quantisation, contextTokens: 4096 };
       assert.deepEqual(backend.model, model);
       assert.equal((await run(backend, ask('a b'))).text, 'a b');
@@ -111,7 +111,10 @@ describe('what the openai backend learns of its server', () => {
     };
     await assert.rejects(connect(), failure(/context has.*PLX_CONTEXT_TOKENS.*OLLAMA/));
     const backend = await connect({ contextTokens: 4096 });
-    assert.deepEqual([backend.engine, backend.model.contextTokens], ['ollama/0.12.3', 4096]);
+    assert.deepEqual(
+      [backend.engine, backend.model.contextTokens],
+      ['ollama/0.12.3 undeclared-hardware', 4096],
+    );
   });
 
   it('lets the operator lower the context, and not raise it', async () => {
@@ -174,11 +177,14 @@ describe('what the openai backend learns of its server', () => {
     const data = [{ id: 'instant', owned_by: 'vllm', max_model_len: 100 }];
     server.routes = { '/v1/models': [200, { data }], '/version': [200, { version: '0.11.0' }] };
     await backend.health();
-    assert.deepEqual([backend.engine, backend.model.contextTokens], ['vllm/0.11.0', 100]);
+    assert.deepEqual(
+      [backend.engine, backend.model.contextTokens],
+      ['vllm/0.11.0 undeclared-hardware', 100],
+    );
     // While it is healthy nothing is asked anew.
     server.routes = routes;
     await backend.health();
-    assert.equal(backend.engine, 'vllm/0.11.0');
+    assert.equal(backend.engine, 'vllm/0.11.0 undeclared-hardware');
   });
 
   it('refuses slots that make no sense', async () => {
