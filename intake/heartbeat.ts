@@ -15,6 +15,7 @@ import {
   type TransitionCode,
 } from '../protocol/presence.ts';
 import { heartbeatSchema } from '../protocol/presence-schema.ts';
+import type { RemovalCode } from '../protocol/removal.ts';
 import type { NodeStatus } from '../protocol/schedule.ts';
 import { assertHeartbeatToken } from './nodes.ts';
 
@@ -30,7 +31,16 @@ export interface PresenceDependencies {
   readonly log: Logger;
 }
 
+/** What follows from a heartbeat. */
+export interface Noted {
+  /** Whether units that wait may find capacity now that wasn't there before. */
+  readonly bringsCapacity: boolean;
+  /** Why the node is no longer in the pool; null while it is. */
+  readonly removedFor: RemovalCode | null;
+}
+
 interface Seen {
+  readonly removedFor: RemovalCode | null;
   readonly isReady: boolean;
   readonly isOnline: boolean;
   readonly hasShown: boolean;
@@ -46,7 +56,7 @@ const HAS_SHOWN = sql`(status = 'active' OR (status = 'draining' AND probe_until
  * nothing changes.
  *
  * @param body a `Heartbeat`.
- * @returns whether units that wait may find capacity now that wasn't there before.
+ * @returns what follows from it.
  * @throws CodedError `node.registration_refused` for a wrong token, `node.heartbeat_invalid`, or
  * `node.unknown` when it has to register (again).
  */
@@ -55,7 +65,7 @@ export async function heartbeat(
   nodeId: NodeId,
   token: string,
   body: unknown,
-): Promise<boolean> {
+): Promise<Noted> {
   const { database, channelSecret, log } = dependencies;
   assertHeartbeatToken(channelSecret, nodeId, token);
   const parsed = heartbeatSchema.safeParse(body);
@@ -67,6 +77,9 @@ export async function heartbeat(
     RETURNING is_ready AS "isReady", is_online AS "isOnline", ${HAS_SHOWN} AS "hasShown",
       EXISTS (SELECT FROM node_uptime
               WHERE node_id = node.id AND ended_at IS NULL) AS "hasWindow",
+      CASE WHEN status = 'removed' THEN
+        (SELECT code FROM node_review WHERE node_id = node.id AND decision = 'removed'
+         ORDER BY id DESC LIMIT 1) END AS "removedFor",
       EXISTS (SELECT ${OVER} AND slot.machine_id = node.machine_id
                 AND attempt.node_id = node.id) AS "holdsOver"`;
   if (!seen) throw new CodedError('node.unknown');
@@ -75,7 +88,8 @@ export async function heartbeat(
     !seen.isOnline || seen.isReady !== ready || seen.hasWindow !== (ready && seen.hasShown);
   const codes = isChanged ? await appear(database, nodeId, ready) : [];
   for (const code of codes) logTransition(log, nodeId, code);
-  return ready && (freed > 0 || codes.some((code) => RETURNS.includes(code)));
+  const bringsCapacity = ready && (freed > 0 || codes.some((code) => RETURNS.includes(code)));
+  return { bringsCapacity, removedFor: seen.removedFor };
 }
 
 /** Slots of attempts that are over: some nodes haven't stopped yet, or haven't said so. */

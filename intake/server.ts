@@ -149,11 +149,14 @@ interface NodeParams {
 function presenceRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
   app.post<NodeParams>('/v1/nodes/:nodeId/heartbeat', async (request, reply) => {
     const nodeId = nodeIdOf(request.params.nodeId);
-    if (await heartbeat(dependencies, nodeId, bearer(request), request.body)) {
+    const noted = await heartbeat(dependencies, nodeId, bearer(request), request.body);
+    if (noted.bringsCapacity) {
       dependencies.onNodeSeen();
       probeSoon(dependencies);
     }
-    return reply.code(204).send();
+    const code = noted.removedFor;
+    if (code === null) return reply.code(204).send();
+    return { removed: { code, message: errorDefinition(code).message } };
   });
   app.post<NodeParams>('/v1/nodes/:nodeId/drain', async (request) => {
     const nodeId = nodeIdOf(request.params.nodeId);

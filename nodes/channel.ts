@@ -37,6 +37,14 @@ export interface Registration {
   readonly returnKey: RequesterKey;
 }
 
+/** What the coordinator answers to a heartbeat. */
+export interface HeartbeatAnswer {
+  /** If not, the node has to register again. */
+  readonly isKnown: boolean;
+  /** Why the node gets no more work, if it was removed from the pool. */
+  readonly removed?: { readonly code: string; readonly message: string };
+}
+
 /** A node's stream to the requester, by way of the coordinator. Losing it loses no result. */
 export interface FrameStream {
   send(frame: string): void;
@@ -82,16 +90,16 @@ export class Channel {
     return (await response.json()) as Registration;
   }
 
-  /**
-   * @returns false when the coordinator doesn't know the node any more: register again.
-   * @throws Error when it can't be reached or is in trouble.
-   */
-  async heartbeat(token: string, state: Heartbeat): Promise<boolean> {
+  /** @throws Error when the coordinator can't be reached or is in trouble. */
+  async heartbeat(token: string, state: Heartbeat): Promise<HeartbeatAnswer> {
     const response = await this.#presence('heartbeat', token, state);
-    await response.arrayBuffer();
-    if (response.ok) return true;
+    const text = await response.text();
+    if (response.ok) {
+      const { removed } = (text === '' ? {} : JSON.parse(text)) as Omit<HeartbeatAnswer, 'isKnown'>;
+      return { isKnown: true, ...(removed ? { removed } : {}) };
+    }
     // The token or the node is unknown there now; anything else is an outage, to be waited out.
-    if (response.status === 403 || response.status === 404) return false;
+    if (response.status === 403 || response.status === 404) return { isKnown: false };
     throw new Error(`the heartbeat was answered with ${response.status}`);
   }
 

@@ -2,10 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
-import type { Channel, NodeClaims } from './channel.ts';
+import type { Channel, HeartbeatAnswer, NodeClaims } from './channel.ts';
 
 const HEARTBEAT_MS = 2_000;
 const RETRY_MS = 1_000;
+
+const REVIEW =
+  'It gets no more work. Look for failing memory, another build, other weights or settings; then ' +
+  'ask the network for a review: docs/verification.md. Its stake is not touched.';
 
 /** What a node's loops log to. */
 export interface Log {
@@ -42,6 +46,7 @@ export async function joinNetwork(
 ): Promise<Membership> {
   const left = new AbortController();
   let draining = false;
+  let removedFor: string | undefined;
   let claimed = claims();
   let current = await register();
 
@@ -69,7 +74,9 @@ export async function joinNetwork(
         // The backend may have come back as another version: what is claimed has to stay true.
         const changed = !draining && !isDeepStrictEqual(claims(), claimed);
         if (changed) current = await register();
-        if (!(await channel.heartbeat(current.heartbeatToken, state()))) current = await register();
+        const answer = await channel.heartbeat(current.heartbeatToken, state());
+        if (!answer.isKnown) current = await register();
+        tellRemoval(answer);
         if (away) log.info('node // the coordinator is back');
         away = false;
       } catch (error) {
@@ -79,6 +86,14 @@ export async function joinNetwork(
         away = true;
       }
     }
+  }
+
+  /** Said once, and again when it is over: the operator has to hear it, and can do something. */
+  function tellRemoval({ removed }: HeartbeatAnswer): void {
+    if (removed?.code === removedFor) return;
+    removedFor = removed?.code;
+    if (removed) log.warn({ ...removed, advice: REVIEW }, 'node // was removed from the pool');
+    else log.info('node // was let into the pool again');
   }
 
   const beating = beat().catch((error: unknown) => {

@@ -5,7 +5,9 @@ import { abandon, receive } from '../../activities/receive.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule } from '../../activities/schedule.ts';
 import { attemptNumber } from '../../crypto/channel.ts';
+import { removeNode } from '../../activities/removal.ts';
 import { drain, heartbeat, leave } from '../../intake/heartbeat.ts';
+import { inTransaction } from '../../prisma/client.ts';
 import { heartbeatToken } from '../../intake/nodes.ts';
 import { markOffline } from '../../intake/online.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
@@ -40,8 +42,8 @@ describe('intake/heartbeat', () => {
   afterEach(() => db.close());
 
   const dependencies = () => ({ database: db.database, channelSecret: secret, log });
-  const beat = (ready = true, running: readonly RunningAttempt[] = []) =>
-    heartbeat(dependencies(), nodeId, token, { ready, running });
+  const beat = async (ready = true, running: readonly RunningAttempt[] = []) =>
+    (await heartbeat(dependencies(), nodeId, token, { ready, running })).bringsCapacity;
   const row = () => db.database.node.findUniqueOrThrow({ where: { id: nodeId } });
   const freeSlots = () => db.database.slot.count({ where: { unitId: null } });
 
@@ -284,5 +286,18 @@ describe('intake/heartbeat', () => {
     await age(db.database, nodeId, 60);
     assert.deepEqual(await markOffline({ database: db.database, log }), []);
     assert.deepEqual(await transitions(db.database, nodeId), ['node.online', 'node.left']);
+  });
+
+  it('tells a node that was removed why, for as long as it is', async () => {
+    const noted = async () =>
+      (await heartbeat(dependencies(), nodeId, token, { ready: true, running: [] })).removedFor;
+    assert.equal(await noted(), null);
+    await inTransaction(db.database, (transaction) =>
+      removeNode(transaction, nodeId, 'node.removed_bad_proofs'),
+    );
+    assert.equal(await noted(), 'node.removed_bad_proofs');
+    assert.equal(await noted(), 'node.removed_bad_proofs');
+    await db.database.node.update({ where: { id: nodeId }, data: { status: 'probing' } });
+    assert.equal(await noted(), null);
   });
 });

@@ -23,6 +23,7 @@ describe('nodes/membership', () => {
   let engines: string[];
   /** What it answers instead of 204. */
   let refusal: number | undefined;
+  let removed: { code: string; message: string } | undefined;
   let lines: string[];
   let engine: string;
   let state: Heartbeat;
@@ -39,6 +40,7 @@ describe('nodes/membership', () => {
       return;
     }
     if (refusal !== undefined) response.writeHead(refusal).end();
+    else if (removed && what === 'heartbeat') response.end(JSON.stringify({ removed }));
     else if (what === 'drain') response.end(JSON.stringify({ attempts: [attempt] }));
     else response.writeHead(204).end();
   }
@@ -57,7 +59,7 @@ describe('nodes/membership', () => {
   });
   beforeEach(async () => {
     [told, heartbeats, engines, lines] = [[], [], [], []];
-    refusal = undefined;
+    [refusal, removed] = [undefined, undefined];
     engine = 'engine/1';
     state = { ready: true, running: [] };
     const claims = (): NodeClaims => ({
@@ -87,6 +89,19 @@ describe('nodes/membership', () => {
     state = { ready: false, running: [attempt] };
     await until(() => heartbeats.length > 1, 'a heartbeat without a backend');
     assert.deepEqual(heartbeats, [first, state]);
+    await membership.leave();
+    assert.deepEqual(told, ['register', 'leave']);
+  });
+
+  it('says once that it was removed from the pool, and when it is let in again', async () => {
+    removed = { code: 'node.removed_bad_proofs', message: 'It returned too many bad proofs.' };
+    const count = (line: string) => lines.filter((each) => each === line).length;
+    await until(() => count('node // was removed from the pool') > 0, 'it says so');
+    const heard = heartbeats.length;
+    await until(() => heartbeats.length > heard, 'another heartbeat');
+    removed = undefined;
+    await until(() => count('node // was let into the pool again') > 0, 'it says that it is over');
+    assert.equal(count('node // was removed from the pool'), 1);
     await membership.leave();
     assert.deepEqual(told, ['register', 'leave']);
   });

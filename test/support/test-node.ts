@@ -21,8 +21,8 @@ import './quiet-temporal.ts';
 class LossyChannel extends Channel {
   isMute = false;
 
-  override async heartbeat(...said: Parameters<Channel['heartbeat']>): Promise<boolean> {
-    return this.isMute || super.heartbeat(...said);
+  override async heartbeat(...said: Parameters<Channel['heartbeat']>) {
+    return this.isMute ? { isKnown: true } : super.heartbeat(...said);
   }
 }
 

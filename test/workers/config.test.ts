@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
+import { samplingPolicy } from '../../protocol/sampling.ts';
 import {
   ConfigError,
   coordinatorEnv,
@@ -54,6 +55,22 @@ function complaint(role: (typeof roles)[number], changed: NodeJS.ProcessEnv): st
 }
 
 describe('workers/config readConfig', () => {
+  it('takes shares of units to check, from the floor to all, and says what is wrong', () => {
+    const rates = (PLX_SAMPLING_RATES: string) =>
+      readConfig('coordinator', coordinatorEnv, { ...coordinator, PLX_SAMPLING_RATES })
+        .PLX_SAMPLING_RATES;
+    assert.deepEqual(rates(''), samplingPolicy());
+    assert.deepEqual(rates('ai.inference=0.1'), samplingPolicy({ 'ai.inference': 0.1 }));
+    for (const [wrong, reason] of [
+      ['ai.inference', /must be like ai.inference=0.1/],
+      ['ai.inference=0.1;', /must be like/],
+      ['ai.inference=0.01', /from 0.02 to 1/],
+      ['ai.inference=2', /from 0.02 to 1/],
+      ['ai.training=0.1', /ai.training is no workload class/],
+    ] as const)
+      assert.throws(() => rates(wrong), reason, wrong);
+  });
+
   it('fills in defaults', () => {
     const config = readConfig('coordinator', coordinatorEnv, coordinator);
     assert.deepEqual(config, {
@@ -61,6 +78,8 @@ describe('workers/config readConfig', () => {
       TEMPORAL_NAMESPACE: 'default',
       PLX_COORDINATOR_HOST: '127.0.0.1',
       PLX_COORDINATOR_PORT: 8_421,
+      PLX_SAMPLING_RATES: samplingPolicy(),
+      PLX_SAMPLING_EPOCH_SECONDS: 600,
       PLX_LOG_LEVEL: 'info',
     });
     assert.equal(readConfig('gateway', gatewayEnv, gateway).PLX_GATEWAY_PORT, 8_420);

@@ -92,7 +92,7 @@ describe('workers/node with the openai backend', () => {
 
   it('waited for its server, and names its engine', () => {
     assert.match(log(), /"error":"The connection to \S+ failed \(ECONNREFUSED\)/);
-    assert.equal(node.ready['engine'], 'vllm/0.10.1');
+    assert.equal(node.ready['engine'], 'vllm/0.10.1 undeclared-hardware');
   });
 
   it('serves requests whose PoE is accepted, whole and streamed', async () => {
