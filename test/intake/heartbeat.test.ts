@@ -292,10 +292,7 @@ describe('intake/heartbeat', () => {
     const noted = async () =>
       (await heartbeat(dependencies(), nodeId, token, { ready: true, running: [] })).removedFor;
     assert.equal(await noted(), null);
-    await inTransaction(db.database, (transaction) =>
-      removeNode(transaction, nodeId, 'node.removed_bad_proofs'),
-    );
-    assert.equal(await noted(), 'node.removed_bad_proofs');
+    await inTransaction(db.database, (it) => removeNode(it, nodeId, 'node.removed_bad_proofs'));
     assert.equal(await noted(), 'node.removed_bad_proofs');
     await db.database.node.update({ where: { id: nodeId }, data: { status: 'probing' } });
     assert.equal(await noted(), null);

@@ -5,7 +5,7 @@ import { startCoordination, type Coordination, type RequestView } from './coordi
 import { startTestNode, type Behaviour, type TestNode, type TestNodeOptions } from './test-node.ts';
 
 /** Every unit is checked. */
-const CHECKED: SamplingPolicy = {
+export const CHECKED: SamplingPolicy = {
   v: 1,
   ratesPpm: {},
   floorPpm: 1_000_000,
