@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -26,6 +27,12 @@ describe('recovery of an ordinary user', function () {
       if (this.test) this.test.title += ` (${reason})`;
       this.skip();
     }
+    // Compiled beforehand, since this user may write nothing into the checkout.
+    const compiled = spawnSync(process.execPath, ['bootstrap/sim-trust.mjs', '--help'], {
+      cwd: join(import.meta.dirname, '../..'),
+      encoding: 'utf8',
+    });
+    assert.equal(compiled.status, 0, compiled.stderr);
     directory = await mkdtemp(join(tmpdir(), 'plx-recovery-user-'));
     const home = join(directory, 'home');
     await mkdir(home);
