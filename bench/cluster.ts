@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import { openDatabase, inTransaction } from '../prisma/client.ts';
@@ -15,6 +13,7 @@ import { spawnRole } from '../workers/embedded/process.ts';
 import { moduleFile } from '../workers/module-file.ts';
 import { commitPolicy, UNCHECKED } from './commit-policy.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
+import { inOwnDirectory, type Stops } from './own-directory.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
@@ -41,24 +40,14 @@ export interface Cluster {
 
 /** @param profileDir where Node processes leave CPU profiles when they stop; none by default. */
 export async function startCluster(profileDir?: string): Promise<Cluster> {
-  const directory = await mkdtemp(join(tmpdir(), 'plx-bench-'));
-  // Private by default; PostgreSQL's account must be able to pass through.
-  await chmod(directory, 0o755);
-  const stops: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
-  const stop = async () => {
-    for (const each of stops.splice(0).toReversed()) await each();
-  };
-  try {
-    return { ...(await startParts(directory, stops, profileDir)), stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  return inOwnDirectory('plx-bench-', (directory, stops) =>
+    startParts(directory, stops, profileDir),
+  );
 }
 
 async function startParts(
   directory: string,
-  stops: (() => Promise<unknown>)[],
+  stops: Stops,
   profileDir: string | undefined,
 ): Promise<Omit<Cluster, 'stop'>> {
   const servers = await startServers(directory, stops);
@@ -136,7 +125,7 @@ async function nodesMeasured(url: string): Promise<void> {
 }
 
 /** Both servers, stopped by what is added to `stops`. */
-export async function startServers(directory: string, stops: (() => Promise<unknown>)[]) {
+export async function startServers(directory: string, stops: Stops) {
   const [port = 0, uiPort = 0, postgresPort = 0] = await freePorts(3);
   const temporal = await startTemporal({
     cliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',

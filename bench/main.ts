@@ -1,12 +1,12 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { format, resolveConfig } from 'prettier';
 import { measureFootprint, type Footprint } from './footprint.ts';
 import { historyEventsOf } from './history.ts';
 import { startCluster } from './cluster.ts';
+import { writeBetween } from './marked-report.ts';
 import { measureAll, measureStatements, type Plan } from './measure.ts';
 import { plotRuns } from './plot.ts';
 import { measureReservations } from './reservation.ts';
@@ -117,14 +117,7 @@ async function environment(postgresVersion: string): Promise<[string, string][]>
 }
 
 async function write(report: string, plot: string): Promise<void> {
-  const text = await readFile(REPORT, 'utf8');
-  const [before, rest] = text.split(MARKS.begin);
-  const after = rest?.split(MARKS.end)[1];
-  if (before === undefined || after === undefined)
-    throw new Error(`${REPORT} lacks the lines ${MARKS.begin} and ${MARKS.end}`);
-  const marked = `${before}${MARKS.begin}\n\n${report}\n\n${MARKS.end}${after}`;
-  const options = await resolveConfig(REPORT);
-  await writeFile(REPORT, await format(marked, { ...options, filepath: REPORT }));
+  await writeBetween(REPORT, MARKS, report);
   await mkdir(join(dirname(REPORT), 'images'), { recursive: true });
   await writeFile(join(dirname(REPORT), PLOT), `${plot}\n`);
   say(`Written to ${REPORT}.`);

@@ -1,10 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { format, resolveConfig } from 'prettier';
 import type { ComparatorName } from '../../protocol/compare/comparator.ts';
 import { fixturePath, MAKE_DATA, makeFixture, type Fixture } from './fixtures.ts';
 import { askModel, pairAnswers } from './llm-make.ts';
 import { beNode, NODE_ROLE } from './llm-node.ts';
+import { writeBetween } from '../marked-report.ts';
 import { MARKS, renderRates } from './report.ts';
 
 const HELP = `Usage: npm run bench:comparators -- [options]
@@ -68,14 +68,7 @@ async function write(fixtures: readonly Fixture<unknown>[], report: string): Pro
     const path = fixturePath(fixture.comparator as ComparatorName);
     await writeFile(path, `${JSON.stringify(fixture)}\n`);
   }
-  const text = await readFile(REPORT, 'utf8');
-  const [before, rest] = text.split(MARKS.begin);
-  const after = rest?.split(MARKS.end)[1];
-  if (before === undefined || after === undefined)
-    throw new Error(`${REPORT} lacks the lines ${MARKS.begin} and ${MARKS.end}`);
-  const marked = `${before}${MARKS.begin}\n\n${report}\n\n${MARKS.end}${after}`;
-  const options = await resolveConfig(REPORT);
-  await writeFile(REPORT, await format(marked, { ...options, filepath: REPORT }));
+  await writeBetween(REPORT, MARKS, report);
   say(`Written to test/fixtures/comparators and ${REPORT}.`);
 }
 

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { runWithOptions } from '../run-with-options.ts';
 import { Fragmentation } from './fragmentation.ts';
 import { Overtaking } from './overtaking.ts';
 import { renderResults, whole } from './report.ts';
@@ -65,22 +66,6 @@ function readOptions(): Options | null {
   };
 }
 
-function main(): number {
-  let options: Options | null;
-  try {
-    options = readOptions();
-  } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    say('See `npm run sim:schedule -- --help`');
-    return 2;
-  }
-  if (options === null) {
-    say(HELP);
-    return 0;
-  }
-  return simulate(options);
-}
-
 function simulate(options: Options): number {
   const nodes = makeNodes(options);
   const waits = new Waits();
@@ -126,4 +111,9 @@ ${renderResults(results)}`);
   return overtaking.starved > 0 ? 1 : 0;
 }
 
-process.exitCode = main();
+process.exitCode = await runWithOptions({
+  script: 'sim:schedule',
+  help: HELP,
+  readOptions,
+  run: simulate,
+});

@@ -1,6 +1,4 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openDatabase, type Database } from '../../prisma/client.ts';
 import { whenNodesActive } from '../../workers/embedded/active-nodes.ts';
@@ -8,6 +6,7 @@ import { freePorts } from '../../workers/embedded/ports.ts';
 import { spawnRole } from '../../workers/embedded/process.ts';
 import { moduleFile } from '../../workers/module-file.ts';
 import { prepareDatabase, startServers } from '../cluster.ts';
+import { inOwnDirectory, type Stops } from '../own-directory.ts';
 import type { Will } from './wills.ts';
 
 const ACTIVE_SECONDS_MAX = 60;
@@ -37,24 +36,14 @@ export async function startTrialNetwork(
   wills: readonly Will[],
   samplingRate: number,
 ): Promise<TrialNetwork> {
-  const directory = await mkdtemp(join(tmpdir(), 'plx-trial-'));
-  // Private by default; PostgreSQL's account must be able to pass through.
-  await chmod(directory, 0o755);
-  const stops: (() => Promise<unknown>)[] = [() => rm(directory, { recursive: true, force: true })];
-  const stop = async () => {
-    for (const each of stops.splice(0).toReversed()) await each();
-  };
-  try {
-    return { ...(await startParts(directory, stops, wills, samplingRate)), stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  return inOwnDirectory('plx-trial-', (directory, stops) =>
+    startParts(directory, stops, wills, samplingRate),
+  );
 }
 
 async function startParts(
   directory: string,
-  stops: (() => Promise<unknown>)[],
+  stops: Stops,
   wills: readonly Will[],
   samplingRate: number,
 ): Promise<Omit<TrialNetwork, 'stop'>> {

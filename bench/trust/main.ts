@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { runWithOptions } from '../run-with-options.ts';
 import { isReproduced } from './comparison.ts';
 import { experiments } from './experiments.ts';
 import { renderComparisons } from './report.ts';
@@ -42,22 +43,10 @@ function readOptions(): Options | null {
   return { runs, seed };
 }
 
-function main(): number {
-  let options: Options | null;
-  try {
-    options = readOptions();
-  } catch (error) {
-    say(error instanceof Error ? error.message : String(error));
-    say('See `npm run sim:trust -- --help`');
-    return 2;
-  }
-  if (options === null) {
-    say(HELP);
-    return 0;
-  }
-  const comparisons = experiments(options.runs, options.seed);
+function run({ runs, seed }: Options): number {
+  const comparisons = experiments(runs, seed);
   say(renderComparisons(comparisons));
   return comparisons.every(isReproduced) ? 0 : 1;
 }
 
-process.exitCode = main();
+process.exitCode = await runWithOptions({ script: 'sim:trust', help: HELP, readOptions, run });
