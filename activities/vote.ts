@@ -1,3 +1,5 @@
+import { ApplicationFailure } from '@temporalio/activity';
+import { EnvelopeError } from '../crypto/errors.ts';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { openReturn, readdressReturn } from '../crypto/return.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
@@ -93,9 +95,15 @@ export async function vote(dependencies: VoteDependencies, input: VoteInput): Pr
   return { kind: 'decided', outcome, winner: standing?.dispatch ?? null, usage, removed };
 }
 
+/** @throws ApplicationFailure `coordinator.internal`, final, when the ring lost the return key. */
 async function opened(returned: NodeReturn, ring: Ring<X25519Key>): Promise<InferenceResult> {
-  const { resultBytes } = await openReturn(returned.sealedResult, ring);
-  return parseResult(resultBytes);
+  try {
+    const { resultBytes } = await openReturn(returned.sealedResult, ring);
+    return parseResult(resultBytes);
+  } catch (error) {
+    if (!(error instanceof EnvelopeError)) throw error;
+    throw ApplicationFailure.nonRetryable(error.message, 'coordinator.internal');
+  }
 }
 
 /** @returns the nodes that were removed. */

@@ -42,7 +42,7 @@ function explainRequest(explanation: RequestExplanation, out: Terminal): void {
       short(attempt.node),
       attempt.node_name ?? '',
       attempt.outcome ?? 'under way',
-      attempt.message,
+      attempt.is_check ? `A random check. ${attempt.message}` : attempt.message,
     ]);
     lines.push('', ...titled(['attempt', 'node', 'name', 'outcome', 'meaning'], rows, out));
   }

@@ -102,6 +102,7 @@ export interface RequestExplanation {
     readonly node: string;
     readonly node_name: string | null;
     readonly outcome: string | null;
+    readonly is_check: boolean;
     readonly message: string;
   }[];
   readonly nodes: readonly {

@@ -93,7 +93,7 @@ export async function releaseSlots(
 export function readAttempts(database: Reader, unitId: string): Promise<AttemptRow[]> {
   return database.$queryRaw<AttemptRow[]>`
     SELECT dispatch, node_id AS "nodeId", node.name AS "nodeName", reserved_at AS "reservedAt",
-           decided_at AS "decidedAt", outcome
+           decided_at AS "decidedAt", outcome, is_check AS "isCheck"
     FROM dispatch LEFT JOIN node ON node.id = node_id WHERE unit_id = ${unitId} ORDER BY dispatch`;
 }
 

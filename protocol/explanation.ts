@@ -47,6 +47,8 @@ export interface AttemptRow {
   readonly decidedAt: Date | null;
   /** `accepted`, or the code that ended it; null while it is undecided. */
   readonly outcome: string | null;
+  /** Whether it checks an earlier attempt. */
+  readonly isCheck: boolean;
 }
 
 /** A waiting unit's place in the queue: 1 for the one that is woken first. */
@@ -153,6 +155,7 @@ function attemptView(attempt: AttemptRow, record: ExplainedRequest) {
     reserved_at: attempt.reservedAt.toISOString(),
     decided_at: attempt.decidedAt?.toISOString() ?? null,
     outcome: attempt.outcome,
+    is_check: attempt.isCheck,
     message: outcomeMessage(attempt.outcome, record.finishedAt !== null),
   };
 }
