@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
+import { samplingPolicy } from '../../protocol/sampling.ts';
 import {
   ConfigError,
   coordinatorEnv,
@@ -61,6 +62,8 @@ describe('workers/config readConfig', () => {
       TEMPORAL_NAMESPACE: 'default',
       PLX_COORDINATOR_HOST: '127.0.0.1',
       PLX_COORDINATOR_PORT: 8_421,
+      PLX_SAMPLING_RATES: samplingPolicy(),
+      PLX_SAMPLING_EPOCH_SECONDS: 600,
       PLX_LOG_LEVEL: 'info',
     });
     assert.equal(readConfig('gateway', gatewayEnv, gateway).PLX_GATEWAY_PORT, 8_420);
@@ -164,6 +167,11 @@ describe('workers/config readConfig', () => {
   const wrong: [number, string, string][] = [
     [0, 'PLX_LOG_LEVEL', 'loud'],
     [0, 'TEMPORAL_NAMESPACE', ''],
+    [0, 'PLX_SAMPLING_RATES', 'often'],
+    [0, 'PLX_SAMPLING_RATES', 'ai.inference=0.01'],
+    [0, 'PLX_SAMPLING_RATES', 'ai.training=0.1'],
+    [0, 'PLX_SAMPLING_RATES', 'ai.inference=0.1,ai.inference=0.2'],
+    [0, 'PLX_SAMPLING_EPOCH_SECONDS', '9'],
     [1, 'PLX_COORDINATOR_URL', 'ftp://127.0.0.1'],
     [1, 'PLX_TEMPORAL_UI_URL', 'not a url'],
     [2, 'PLX_NODE_TIER', '6'],
