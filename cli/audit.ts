@@ -132,7 +132,7 @@ function report({ out, notes }: Context, audit: Audit): void {
   }
   if (mismatches.length > 0) {
     for (const line of mismatches) out.write(`${out.style('red', safeText(line))}\n`);
-    out.write(`\n${mismatches.length} mismatches.\n`);
+    out.write(`\n${mismatches.length} ${mismatches.length === 1 ? 'mismatch' : 'mismatches'}.\n`);
     return;
   }
   const draws = epochs.reduce((sum, each) => sum + each.draws, 0);

@@ -74,7 +74,7 @@ function headline({ status, waiting, error, deadline_at, attempts }: RequestExpl
   if (status === 'running') return `is running: attempt ${attempts.at(-1)?.dispatch ?? 1}.`;
   if (status === 'accepted') return 'is accepted, and its run is just being started.';
   if (status === 'validated')
-    return 'is validated: its result can be had, and it is being settled.';
+    return 'is validated: its result can be had, and it is being randomly checked or settled.';
   return `is ${status}.`;
 }
 

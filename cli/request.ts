@@ -95,6 +95,14 @@ export function checkWord({ outcome }: VerificationView): string {
   return outcome === 'not_sampled' ? 'not drawn' : outcome.replaceAll('_', ' ');
 }
 
+/** Of a request that was drawn: `hash_only` isn't called checked, since nothing was compared. */
+function checkNote(verification: VerificationView): string {
+  const compared = ['agreed', 'overruled', 'no_majority'].includes(verification.outcome ?? '');
+  const word = checkWord(verification);
+  if (compared) return `randomly checked: ${word}`;
+  return word ? `drawn to be checked: ${word}` : 'drawn to be checked';
+}
+
 /** One line after an answer. */
 export function footnote(request: RequestView, elapsedMs: number): string {
   const { id, proof_of_execution: proof, result, error, verification } = request;
@@ -103,7 +111,7 @@ export function footnote(request: RequestView, elapsedMs: number): string {
     short(id),
     proof ? `node ${short(proof.node)}` : (error?.code ?? request.status),
     ...(usage ? [`${usage.prompt_tokens} + ${usage.completion_tokens} tokens`] : []),
-    ...(verification.sampled ? [`randomly checked: ${checkWord(verification)}`] : []),
+    ...(verification.sampled ? [checkNote(verification)] : []),
     prlx(request.charged_wei),
     span(elapsedMs),
   ]

@@ -92,6 +92,6 @@ function listRow(request: RequestSummaryView): string[] {
     finished ? span(Date.parse(finished) - Date.parse(accepted)) : '',
     request.proof_of_execution ? short(request.proof_of_execution.node) : '',
     checkWord(request.verification),
-    prlx(request.charged_wei),
+    prlx(request.charged_wei) + (request.refund ? ', refunded' : ''),
   ];
 }

@@ -11,6 +11,10 @@ const FORMATS: Partial<Record<StepView['state'], Format>> = {
   waiting: 'yellow',
 };
 
+const RESULT_WIDTH = 34;
+
+type Cells = [number: string, title: string, plane: string, result: string, ms: string];
+
 /** A line before it is styled, so that it can be cut to a width. */
 export interface Line {
   readonly text: string;
@@ -19,6 +23,8 @@ export interface Line {
 
 /** The nine steps, in canonical order; attempts that were lost come before their step's last. */
 export function stepLines({ steps }: Pick<RequestView, 'steps'>): Line[] {
+  const width = Math.max(RESULT_WIDTH, ...(steps ?? []).map((step) => stepResult(step).length));
+  const row = (...cells: Cells) => textRow(cells, width);
   const head: Line = { text: row('#', 'step', 'plane', 'result', 'ms'), format: 'bold' };
   const lines = STEPS.flatMap(({ number, name, title, plane }): Line[] => {
     const records = steps?.filter(({ step }) => step === name) ?? [];
@@ -34,11 +40,14 @@ export function stepLines({ steps }: Pick<RequestView, 'steps'>): Line[] {
   return [head, ...lines];
 }
 
-/** What became of a step: `done on nd_a3f10b77 (attempt 2)`. */
+/** What became of a step: `done on nd_a3f10b77 (attempt 2), random check: agreed`. */
 export function stepResult({ state, note, node, dispatch }: StepView): string {
   const where = node ? ` on ${short(node)}` : '';
   const again = (dispatch ?? 1) > 1 ? ` (attempt ${dispatch})` : '';
-  return safeText(`${state}${note ? `: ${note}` : ''}${where}${again}`);
+  const at = `${where}${again}`;
+  // A failure is the note; what was done or runs on a node is only annotated by it.
+  const said = state === 'failed' || !at ? `${state}${note ? `: ${note}` : ''}${at}` : null;
+  return safeText(said ?? `${state}${at}${note ? `, ${note}` : ''}`);
 }
 
 /** Lines as text, each in its style. */
@@ -46,12 +55,12 @@ export function render(lines: readonly Line[], out: Terminal): string {
   return lines.map(({ text, format }) => (format ? out.style(format, text) : text)).join('\n');
 }
 
-function row(number: string, title: string, plane: string, result: string, ms: string): string {
+function textRow([number, title, plane, result, ms]: Cells, width: number): string {
   return [
     number.padStart(2),
     title.padEnd(19),
     plane.padEnd(13),
-    result.padEnd(34),
+    result.padEnd(width),
     ms.padStart(9),
   ].join('  ');
 }

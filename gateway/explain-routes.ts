@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { readNodeSituation, readRequestSituation } from '../prisma/situation.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { explainPoolNode, explainRequest } from '../protocol/explanation.ts';
+import { isNodeId } from '../protocol/ids.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { parseQuery } from './query.ts';
@@ -17,7 +18,8 @@ export function explainRoutes(app: FastifyInstance, dependencies: GatewayDepende
   app.get<IdParams>('/v1/nodes/:id/explain', async (request) => {
     await authenticate(database, request);
     parseQuery(noParameters, request.query);
-    const situation = await readNodeSituation(database, request.params.id, ONLINE_SECONDS);
+    const { id } = request.params;
+    const situation = isNodeId(id) && (await readNodeSituation(database, id, ONLINE_SECONDS));
     if (!situation) throw new CodedError('gateway.node_not_found');
     return explainPoolNode(situation);
   });

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { readNode, readPool } from '../prisma/pool.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { describeNode } from '../protocol/explanation.ts';
+import { isNodeId } from '../protocol/ids.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { parseQuery } from './query.ts';
 import { noParameters, type IdParams } from './request-routes.ts';
@@ -19,7 +20,8 @@ export function nodeRoutes(app: FastifyInstance, { database }: GatewayDependenci
   app.get<IdParams>('/v1/nodes/:id', async (request) => {
     await authenticate(database, request);
     parseQuery(noParameters, request.query);
-    const node = await readNode(database, request.params.id);
+    const { id } = request.params;
+    const node = isNodeId(id) ? await readNode(database, id) : null;
     if (!node) throw new CodedError('gateway.node_not_found');
     return describeNode(node);
   });

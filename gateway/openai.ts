@@ -34,8 +34,9 @@ const chatFields = z.strictObject({
   messages: z.array(message).min(1),
   stream: z.boolean().nullish(),
   stream_options: z
-    .object({
+    .strictObject({
       include_usage: z.boolean().optional(),
+      include_obfuscation: z.boolean().optional(),
       include_verification: z.boolean().optional(),
     })
     .nullish(),

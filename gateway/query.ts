@@ -23,7 +23,7 @@ export function parseQuery<Schema extends z.ZodType>(
 export function wholeNumber(least: number, most: number) {
   return z
     .string()
-    .regex(/^\d{1,10}$/, 'is not a whole number')
+    .regex(/^\d{1,10}$/, 'is not a whole number of up to 10 digits')
     .transform(Number)
     .pipe(z.int().min(least).max(most));
 }

@@ -17,7 +17,14 @@ const listQuery = z.strictObject({
   after: z.string().refine(isNodeId, 'is not a node id').optional(),
 });
 
-const decision = z.strictObject({ reason: z.string().trim().min(1).max(REASON_MAX) });
+/** PostgreSQL's text has no NUL. */
+const reason = z
+  .string()
+  .trim()
+  .min(1, 'is missing')
+  .max(REASON_MAX)
+  .regex(/^[^\0]*$/, 'has a NUL');
+const decision = z.strictObject({ reason });
 
 /**
  * Who was removed from the pool or flagged, and why, and letting a node in again. For admins alone:
@@ -41,7 +48,7 @@ export function reviewRoutes(app: FastifyInstance, dependencies: GatewayDependen
     };
   });
   const reviewed = async (id: string) => {
-    const node = await readReview(database, id);
+    const node = isNodeId(id) ? await readReview(database, id) : null;
     if (!node) throw new CodedError('gateway.node_not_found');
     const history = await readHistory(database, id, HISTORY_MAX + 1);
     return { ...describeReview(node), ...describeHistory(history, HISTORY_MAX) };
@@ -56,8 +63,7 @@ export function reviewRoutes(app: FastifyInstance, dependencies: GatewayDependen
     parseQuery(noParameters, request.query);
     const { reason } = parseQuery(decision, request.body ?? {});
     const { id } = request.params;
-    if (!isNodeId(id)) throw new CodedError('gateway.node_not_found');
-    if (!(await reinstate(database, id, reviewer, reason))) {
+    if (!isNodeId(id) || !(await reinstate(database, id, reviewer, reason))) {
       // Unknown is another answer.
       const { status } = await reviewed(id);
       throw new CodedError('gateway.node_not_removed', `It is ${status}.`);

@@ -22,6 +22,8 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
     bodyLimit: BODY_BYTES_MAX,
     forceCloseConnections: true,
     genReqId: () => randomUUID(),
+    // A path that can't be decoded never gets as far as a route.
+    frameworkErrors: (error, _request, reply) => void sendError(reply, codedError(error)),
   });
   app.addHook('onRequest', async (request, reply) => {
     // Until a request is accepted it has no id of its own; this one ties a refusal to the log.

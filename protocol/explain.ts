@@ -211,7 +211,10 @@ function statusMessage(status: Exclude<NodeStatus, 'active'>, node: ExplainedNod
     case 'removed':
       break;
   }
-  return 'It was removed from the pool.';
+  return (
+    'It was removed from the pool, for lost votes or bad proofs: whoever runs the network sees ' +
+    'which (`prlx nodes review`), and can let it in again.'
+  );
 }
 
 function probingMessage({ probeCode, probeInSeconds }: ExplainedNode): string {

@@ -27,6 +27,8 @@ const samplingRates = z
   .transform((text, context) => {
     const named = text.split(',').filter(Boolean);
     const rates = named.map((each) => each.split('=') as [string, string]);
+    if (new Set(rates.map(([name]) => name)).size < rates.length)
+      context.addIssue('names a workload class twice');
     try {
       return samplingPolicy(Object.fromEntries(rates.map(([name, rate]) => [name, Number(rate)])));
     } catch (error) {

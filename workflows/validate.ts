@@ -59,8 +59,10 @@ async function decided(
     const isLast = answer.kind === 'nobody';
     if (!isLast) dispatch += 1;
     const soFar = { dispatches: dispatch, isSampled: true } as const;
-    if (answer.kind === 'cancelled')
+    if (answer.kind === 'cancelled') {
+      progress.stopped('execute.cancelled');
       return { state: 'cancelled', code: 'execute.cancelled', ...soFar };
+    }
     if (answer.kind === 'failed') {
       failures.push(answer.code);
       continue;

@@ -7,6 +7,8 @@ const HELP = `Usage: npm run trial:liars -- [options]
 
 Sends requests through a network of real processes in which a fourth of the nodes lie, and shows
 who was removed and what became of wrong answers. Half of the units are checked. Some minutes.
+Exits with 1 if a liar is still in the pool, an honest node isn't, or a wrong answer was paid for;
+fewer requests than ${PLAN.requests} may be too few to find all liars.
 
 Options
   --requests N   how many (${PLAN.requests})

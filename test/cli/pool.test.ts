@@ -61,7 +61,10 @@ describe('cli: nodes, explain', function () {
     await set('removed');
     try {
       assert.match((await run('nodes', nodeId)).stdout, /State {4}removed, last heartbeat/);
-      assert.match((await run('explain', nodeId)).stdout, /removed from the pool\. \(removed\)/);
+      assert.match(
+        (await run('explain', nodeId)).stdout,
+        /removed from the pool, .*`prlx nodes review`.*\(removed\)/,
+      );
       assert.equal((await run('nodes', 'machine-1')).code, 4);
       assert.equal((await run('nodes')).stdout, '');
     } finally {

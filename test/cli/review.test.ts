@@ -74,12 +74,15 @@ describe('cli: nodes review, nodes reinstate, audit sampling', function () {
     assert.equal(code, 0);
     const [head, row] = stdout.trimEnd().split('\n');
     assert.equal(head?.split(/ {2,}/).join(), 'node,name,operator,status,flags,trust,why');
-    assert.match(row ?? '', /liar +op +removed +1 validate\.minority +12 checked, ratio 13\.5 +It/);
+    assert.match(
+      row ?? '',
+      /liar +op +removed +1 validate\.minority +12 checked, ratio 13\.5 +The node/,
+    );
     for (const name of ['liar', liar.slice(0, 11), liar]) {
       const page = await admin('nodes', 'review', name);
       assert.equal(page.code, 0, page.stderr);
       assert.ok(page.stdout.startsWith(`Node     ${liar}\nName     liar, of op\n`));
-      assert.match(page.stdout, /removed +the network +It lost too many votes/);
+      assert.match(page.stdout, /removed +the network +The node lost too many votes/);
       assert.match(page.stdout, /minority +req_[0-9a-f]{8} +1 +overruled\n/);
     }
     assert.equal((await admin('nodes', 'review', 'honest')).code, 4);

@@ -74,6 +74,8 @@ describe('workflows: faults during checks', () => {
     assert.equal((await cancel((await newest()).id)).status, 200);
     const { view, outcome } = await asked;
     assert.deepEqual([view.status, view.charged_wei, outcome], ['cancelled', '0', null]);
+    const validate = view.steps?.find(({ step }) => step === 'validate');
+    assert.deepEqual([validate?.state, validate?.note], ['failed', 'execute.cancelled']);
     assert.equal(view.result, null);
     assert.deepEqual(await balances(scene.network.database), initial);
     await record(await historyOf(scene.network.client, view.id), 'check-strict-cancelled');

@@ -113,6 +113,12 @@ describe('gateway/openai parseChatRequest', () => {
     assert.equal(error.param, 'stream_options.include_verification');
   });
 
+  it('refuses an option of a stream that it would ignore', () => {
+    const error = malformed({ stream: true, stream_options: { include_verificatio: true } });
+    assert.equal(error.param, 'stream_options');
+    assert.match(error.message, /unsupported: include_verificatio$/);
+  });
+
   it('delivers early on a stream, and otherwise once the proof was checked', () => {
     const delivery = (fields: object) => deliveryOf(parseChatRequest({ ...body, ...fields }));
     assert.deepEqual(

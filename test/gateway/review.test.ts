@@ -94,12 +94,17 @@ describe('gateway/review', () => {
       [body.votes[0]?.unit, body.votes[0]?.side, body.votes[0]?.outcome, body.has_more],
       [unitId, 'minority', 'overruled', false],
     );
-    const none = await gateway.call('GET', `/v1/nodes/nd_${'0'.repeat(64)}/review`, admin);
-    assert.deepEqual([none.status, none.code], [404, 'gateway.node_not_found']);
+    for (const id of [`nd_${'0'.repeat(64)}`, 'liar', '%00'])
+      for (const page of ['', '/explain', '/review']) {
+        const none = await gateway.call('GET', `/v1/nodes/${id}${page}`, admin);
+        assert.deepEqual([none.status, none.code], [404, 'gateway.node_not_found'], id + page);
+      }
+    const undecodable = await gateway.call('GET', '/v1/nodes/%ff/review', admin);
+    assert.deepEqual([undecodable.status, undecodable.code], [400, 'receive.malformed_request']);
   });
 
   it('wants a reason', async () => {
-    for (const body of [{}, { reason: ' ' }, { reason: 7 }]) {
+    for (const body of [{}, { reason: ' ' }, { reason: 7 }, { reason: 'a\0b' }]) {
       const { status, body: answer } = await reinstated(removed, body);
       assert.deepEqual([status, answer.error?.param], [400, 'reason']);
     }

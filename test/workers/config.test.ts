@@ -183,6 +183,11 @@ describe('workers/config readConfig', () => {
   const wrong: [number, string, string][] = [
     [0, 'PLX_LOG_LEVEL', 'loud'],
     [0, 'TEMPORAL_NAMESPACE', ''],
+    [0, 'PLX_SAMPLING_RATES', 'often'],
+    [0, 'PLX_SAMPLING_RATES', 'ai.inference=0.01'],
+    [0, 'PLX_SAMPLING_RATES', 'ai.training=0.1'],
+    [0, 'PLX_SAMPLING_RATES', 'ai.inference=0.1,ai.inference=0.2'],
+    [0, 'PLX_SAMPLING_EPOCH_SECONDS', '9'],
     [1, 'PLX_COORDINATOR_URL', 'ftp://127.0.0.1'],
     [1, 'PLX_TEMPORAL_UI_URL', 'not a url'],
     [2, 'PLX_NODE_TIER', '6'],
