@@ -99,6 +99,9 @@ export function auditDraw(draw: DrawView, { secret, policy, period }: Committed)
   const storedMs = Date.parse(draw.stored_at);
   if (!(storedMs >= period[0] - ROUNDING_MS && storedMs < period[1] + ROUNDING_MS))
     faults.push('its proof was stored in another epoch');
+  // Others may end first: cancelled, or failed by what has nothing to do with the check.
+  if (isSampled && draw.outcome === null && draw.request_status === 'completed')
+    faults.push('it was sampled, and its request completed without a check');
   if (!isSampled && draw.outcome !== null) faults.push('it was checked without being drawn');
   return faults;
 }

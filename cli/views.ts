@@ -187,6 +187,7 @@ export interface DrawView {
   readonly stored_at: string;
   readonly workload_class: string;
   readonly outcome: string | null;
+  readonly request_status: string;
 }
 
 export interface DrawsView {

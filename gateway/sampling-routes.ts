@@ -103,5 +103,6 @@ function drawView(row: DrawRow) {
     stored_at: row.storedAt.toISOString(),
     workload_class: row.workloadClass,
     outcome: row.outcome,
+    request_status: row.status,
   };
 }

@@ -1,5 +1,6 @@
 import type { VerificationOutcome } from '../protocol/vote.ts';
 import type { Transaction } from './client.ts';
+import type { RequestStatus } from './requests.ts';
 
 type Reader = Pick<Transaction, '$queryRaw'>;
 
@@ -47,6 +48,8 @@ export interface DrawRow {
   readonly storedAt: Date;
   readonly workloadClass: string;
   readonly outcome: VerificationOutcome | null;
+  /** Where its request is. */
+  readonly status: RequestStatus;
 }
 
 /** Which draws of an epoch to list. */
@@ -67,7 +70,7 @@ export function listDraws(
   return database.$queryRaw<DrawRow[]>`
     SELECT proof.unit_id AS "unitId", dispatch, poe, rate_ppm AS "ratePpm", draw,
            is_sampled AS "isSampled", stored_at AS "storedAt",
-           workload_class AS "workloadClass", outcome
+           workload_class AS "workloadClass", outcome, status
     FROM proof JOIN request ON request.id = proof.unit_id
       LEFT JOIN verification ON verification.unit_id = proof.unit_id
     WHERE epoch = ${epoch}::int

@@ -59,6 +59,7 @@ function drawView(unit: number, change: Partial<DrawView> = {}): DrawView {
     stored_at: iso(START_MS + 1.5 * EPOCH_MS),
     workload_class: 'ai.inference',
     outcome: null,
+    request_status: 'cancelled',
     ...change,
   };
 }
@@ -134,6 +135,17 @@ describe('cli/audit-checks auditDraw', () => {
     const unit = [...Array(256).keys()].find((each) => !drawView(each).is_sampled) ?? 0;
     const faults = auditDraw(drawView(unit, { outcome: 'agreed' }), committed);
     assert.deepEqual(faults, ['it was checked without being drawn']);
+  });
+
+  it('finds a request that was drawn, and completed without a check', () => {
+    const unit = [...Array(256).keys()].find((each) => drawView(each).is_sampled) ?? 0;
+    const completed = (outcome: string | null) =>
+      auditDraw(drawView(unit, { outcome, request_status: 'completed' }), committed);
+    assert.deepEqual(completed('hash_only'), []);
+    assert.deepEqual(completed(null), [
+      'it was sampled, and its request completed without a check',
+    ]);
+    assert.deepEqual(auditDraw(drawView(unit), committed), []);
   });
 
   it('takes an epoch to last until a later one began, whatever the order of their rows', () => {
