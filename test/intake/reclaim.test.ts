@@ -121,8 +121,14 @@ describe('intake/reclaim', () => {
     });
     await database.proof.create({
       data: {
-        ...{ unitId, dispatch: 1, nodeId: 'nd', poe: 'p' },
-        ...{ epoch: 1, ratePpm: 5, draw: 'd', isSampled: true },
+        unitId,
+        dispatch: 1,
+        nodeId: 'nd',
+        poe: 'p',
+        epoch: 1,
+        ratePpm: 5,
+        draw: 'd',
+        isSampled: true,
       },
     });
     let settling: Promise<boolean> | undefined;
