@@ -11,11 +11,15 @@ const OWED = sql`reserved_at BETWEEN refund_since AND (
   SELECT max(created_at) FROM node_review
   WHERE node_review.node_id = node.id AND decision = 'removed' AND code = ${CODE})`;
 
-/** A request that was charged for what nobody checked, and wasn't given back yet. */
+/**
+ * A request that was charged for what nobody checked, and wasn't given back yet. What was streamed
+ * before a cancellation is charged, and is never checked.
+ */
 const REFUNDABLE = sql`
-  dispatch.outcome = 'accepted' AND NOT is_check
-  AND (NOT is_sampled OR verification.outcome = 'hash_only')
-  AND request.status = 'completed' AND charged_wei > 0 AND refund_code IS NULL`;
+  NOT is_check AND charged_wei > 0 AND refund_code IS NULL
+  AND ((request.status = 'completed' AND dispatch.outcome = 'accepted'
+        AND (NOT is_sampled OR verification.outcome = 'hash_only'))
+       OR (request.status = 'cancelled' AND dispatch.outcome = 'execute.cancelled'))`;
 
 interface ServedRow {
   id: RequestId;
@@ -58,8 +62,8 @@ function lockServed(transaction: Transaction): Promise<ServedRow[]> {
   return transaction.$queryRaw<ServedRow[]>`
     SELECT request.id, account_id, node.id AS node_id
     FROM node JOIN dispatch ON dispatch.node_id = node.id AND ${OWED}
-      JOIN proof USING (unit_id, dispatch) JOIN request ON request.id = unit_id
-      LEFT JOIN verification USING (unit_id)
+      JOIN request ON request.id = unit_id
+      LEFT JOIN proof USING (unit_id, dispatch) LEFT JOIN verification USING (unit_id)
     WHERE refund_since IS NOT NULL AND ${REFUNDABLE}
     ORDER BY request.id LIMIT ${ROUND_MAX} FOR UPDATE OF request`;
 }

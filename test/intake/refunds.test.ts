@@ -44,14 +44,14 @@ describe('intake/refunds', () => {
     });
   }
 
-  const paid = () => {
+  const paid = (state: 'completed' | 'cancelled' = 'completed') => {
     const { requestId, accountId, price, reservedWei } = scene.accepted;
     const usage = { promptTokens: 10, completionTokens: 4 };
     return settle(scene.database, {
       requestId,
       accountId,
-      state: 'completed',
-      code: null,
+      state,
+      code: state === 'completed' ? null : 'execute.cancelled',
       usage,
       price,
       reservedWei,
@@ -121,6 +121,17 @@ describe('intake/refunds', () => {
     await remove();
     assert.deepEqual(await refund(scene.dependencies), []);
     assert.equal((await request()).refundCode, null);
+  });
+
+  it('gives back what was charged for a cancelled one', async () => {
+    await served();
+    const where = { unitId: scene.accepted.requestId };
+    await scene.database.dispatch.updateMany({ where, data: { outcome: 'execute.cancelled' } });
+    assert.notEqual((await paid('cancelled')).chargedWei, '0');
+    await remove();
+    assert.deepEqual(await refund(scene.dependencies), [scene.accepted.requestId]);
+    assert.equal((await request()).status, 'cancelled');
+    assert.deepEqual(await balances(scene.database), scene.initial);
   });
 
   it('refunds nothing for a node that was removed for bad proofs', async () => {
