@@ -22,10 +22,11 @@ export async function removeNode(
   const isRefunded = code === 'node.removed_wrong_results';
   const removed = await transaction.$executeRaw`
     UPDATE node SET status = 'removed', probe_until = NULL,
-      refund_since = CASE WHEN ${isRefunded} THEN greatest(registered_at,
+      -- What is owed since an earlier removal, and wasn't given back yet, still is.
+      refund_since = CASE WHEN ${isRefunded} THEN least(refund_since, greatest(registered_at,
         now() - make_interval(days => ${REFUND_DAYS}::int),
         (SELECT max(created_at) FROM node_review
-         WHERE node_id = node.id AND decision = 'reinstated')) END
+         WHERE node_id = node.id AND decision = 'reinstated'))) ELSE refund_since END
     WHERE id = ${nodeId} AND status <> 'removed'`;
   if (removed === 0) return false;
   await transaction.$executeRaw`
@@ -41,6 +42,8 @@ export async function removeForBadProofs(
   transaction: Transaction,
   nodeId: NodeId,
 ): Promise<boolean> {
+  // One after the other, or each of two that are reported at once would miss the other.
+  await transaction.$queryRaw`SELECT id FROM node WHERE id = ${nodeId} FOR NO KEY UPDATE`;
   const [row] = await transaction.$queryRaw<{ faults: number }[]>`
     SELECT count(*)::int AS faults FROM node_event
     WHERE node_id = ${nodeId} AND starts_with(code, 'poe.')

@@ -52,6 +52,12 @@ export async function settle(database: Database, input: SettleInput): Promise<Se
  * @returns false when it isn't such a request, or has ended meanwhile.
  */
 export async function settleValidated(database: Database, requestId: RequestId): Promise<boolean> {
+  // Its run was to have it checked. Before the look: a vote that is just being counted comes first.
+  await database.$executeRaw`
+    INSERT INTO verification (unit_id, outcome, winner, comparator)
+    SELECT unit_id, 'hash_only', dispatch, 'none' FROM proof JOIN request ON request.id = unit_id
+    WHERE unit_id = ${requestId} AND is_sampled AND status = 'validated' AND due_wei IS NOT NULL
+    ON CONFLICT (unit_id) DO NOTHING`;
   const [row] = await database.$queryRaw<LostRow[]>`
     SELECT account_id AS "accountId", due_wei::text AS due, reserved_wei::text AS reserved,
            outcome, winner::text = proof ->> 'dispatch' AS "isWinner"
@@ -61,13 +67,6 @@ export async function settleValidated(database: Database, requestId: RequestId):
   const { state, code } = stateOfLost(row);
   const due = settlement(state, BigInt(row.reserved), BigInt(row.due));
   const { accountId } = row;
-  // Its run was to have it checked.
-  if (row.outcome === null)
-    await database.$executeRaw`
-      INSERT INTO verification (unit_id, outcome, winner, comparator)
-      SELECT unit_id, 'hash_only', dispatch, 'none' FROM proof
-      WHERE unit_id = ${requestId} AND is_sampled
-      ON CONFLICT (unit_id) DO NOTHING`;
   const unfinished = { requestId, accountId, state, code, timeline: [] };
   return (await end(database, unfinished, due, performance.now())) !== null;
 }

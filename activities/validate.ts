@@ -104,12 +104,18 @@ export async function validate(
   };
 }
 
-/** A PoE that doesn't match its result, but is known here, is somebody's and was used before. */
+/**
+ * A PoE that doesn't match its result, but is known here, is somebody's and was used before. A node
+ * that came back with another engine or model while it had the unit has lost the unit: no proof of
+ * it is bad.
+ */
 async function namedFault(
   database: Database,
-  { unitId, node, returned }: ValidateInput,
+  { unitId, node, returned, request }: ValidateInput,
   code: ErrorCode,
 ): Promise<ErrorCode> {
+  if (code === 'poe.result_invalid')
+    return (await isOther(database, node, request.modelDigest)) ? LOST : code;
   if (code !== 'poe.hash_mismatch') return code;
   const { poe } = returned as { readonly poe: string };
   const [found] = await database.$queryRaw<{ isOwn: boolean }[]>`
@@ -121,6 +127,20 @@ async function namedFault(
     LIMIT 1`;
   if (!found) return code;
   return found.isOwn ? 'poe.replayed' : 'poe.foreign_node';
+}
+
+const LOST: ErrorCode = 'execute.node_lost';
+
+/** Whether a node has registered as something else since it was given a unit. */
+async function isOther(
+  database: Database,
+  { nodeId, engine }: Assignment,
+  modelDigest: string,
+): Promise<boolean> {
+  const [row] = await database.$queryRaw<{ isOther: boolean }[]>`
+    SELECT engine <> coalesce(${engine ?? null}::text, engine) OR model_digest <> ${modelDigest}
+      AS "isOther" FROM node WHERE id = ${nodeId}`;
+  return row?.isOther ?? false;
 }
 
 /** A return that passed check 1. */

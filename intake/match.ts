@@ -1,6 +1,6 @@
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { reserve, type ScheduleInput } from '../activities/schedule.ts';
-import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { inTransaction, sql, type Database, type Transaction } from '../prisma/client.ts';
 import { DISPATCH_BUDGET } from '../protocol/dispatch.ts';
 import { shortId, type UnitId } from '../protocol/ids.ts';
 import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
@@ -70,6 +70,14 @@ export async function remind(dependencies: BackgroundDependencies): Promise<read
   return units;
 }
 
+/** Part of a statement: nodes that could take something now. */
+const FREE = sql`
+  status = 'active' AND is_ready AND is_online AND NOT is_full
+  AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
+  AND EXISTS (SELECT FROM slot
+              WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
+                AND (slot.unit_id IS NULL OR slot.lease_until < now()))`;
+
 /**
  * Waiting units that some free node could take, as far as one look tells, in their order. It looks
  * at the fastest free nodes of each tier, one more than a waiting unit can have had: if none of
@@ -84,25 +92,27 @@ function matchable(transaction: Transaction): Promise<WaitingRow[]> {
       FROM wanted CROSS JOIN generate_series(1, ${HARDWARE_TIER_MAX}::int) AS each (tier)
         CROSS JOIN LATERAL (
           SELECT id, tokens_per_second FROM node
-          WHERE status = 'active' AND is_ready AND is_online AND NOT is_full
-            AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
-            AND node.model_digest = wanted.model_digest AND node.tier = each.tier
+          WHERE ${FREE} AND node.model_digest = wanted.model_digest AND node.tier = each.tier
             AND wanted.workload_class = ANY (workload_classes)
-            AND EXISTS (SELECT FROM slot
-                        WHERE slot.machine_id = node.machine_id AND slot.index < node.slots
-                          AND (slot.unit_id IS NULL OR slot.lease_until < now()))
           ORDER BY tokens_per_second DESC LIMIT ${DISPATCH_BUDGET.dispatchesMax}) AS fastest)
     SELECT unit_id, input, coordinator FROM waiting
     WHERE assigned_at IS NULL
       AND (input IS NULL
-           -- A check excludes more than the look allows for.
-           OR (cardinality(used_operators) > 0 AND EXISTS (SELECT FROM free
-                 WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier))
-           OR EXISTS (SELECT FROM free
-                      WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier
-                        AND free.workload_class = waiting.workload_class
-                        AND free.tokens_per_second * deadline_seconds >= complexity
-                        AND NOT (free.id = ANY (used_nodes))))
+           -- A check excludes more than the look allows for, and many of them must not keep those
+           -- behind from being seen.
+           OR (cardinality(used_operators) > 0 AND EXISTS (SELECT FROM node
+                 WHERE ${FREE}
+                   AND node.model_digest = waiting.model_digest AND node.tier >= waiting.tier
+                   AND waiting.workload_class = ANY (workload_classes)
+                   AND NOT (node.id = ANY (used_nodes))
+                   AND NOT (node.operator_id = ANY (used_operators))
+                   AND (waiting.engine IS NULL OR waiting.engine = node.engine)
+                   AND node.tokens_per_second * deadline_seconds >= complexity))
+           OR (cardinality(used_operators) = 0 AND EXISTS (SELECT FROM free
+                 WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier
+                   AND free.workload_class = waiting.workload_class
+                   AND free.tokens_per_second * deadline_seconds >= complexity
+                   AND NOT (free.id = ANY (used_nodes)))))
     ORDER BY place_ms, unit_id LIMIT ${ROUND_MAX}`;
 }
 

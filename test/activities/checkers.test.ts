@@ -128,4 +128,15 @@ describe('activities/checkers', () => {
     const result = await schedule(scene.database, COORDINATOR, later);
     assert.equal(result.kind === 'assigned' && result.node.nodeId, free);
   });
+
+  it('keeps nobody behind from a node that no check may have, however many checks wait', async () => {
+    const busy = await add('op-busy', { slots: 1 });
+    await ask();
+    for (let i = 0; i < 70; i++) assert.equal((await ask()).kind, 'waiting');
+    const { accepted } = await receive(scene.database, receiveKeys, await intakeCall());
+    const later = { unitId: accepted.requestId, dispatch: 1, usedNodes: [busy], request: accepted };
+    assert.equal((await schedule(scene.database, COORDINATOR, later)).kind, 'waiting');
+    await add('op-first', { slots: 1 });
+    assert.deepEqual((await match(scene.dependencies)).assigned, [accepted.requestId]);
+  });
 });

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { receive } from '../../activities/receive.ts';
+import { removeForBadProofs } from '../../activities/removal.ts';
 import { reportFailure, type FailedAttempt } from '../../activities/report-failure.ts';
 import { schedule } from '../../activities/schedule.ts';
+import { inTransaction } from '../../prisma/client.ts';
 import { OUTAGE_SECONDS } from '../../protocol/outage.ts';
 import { addPoolNode } from '../support/pool.ts';
 import { intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
@@ -66,5 +69,27 @@ describe('activities/report-failure and outages', () => {
     await db.database.dispatch.updateMany({ data: { decidedAt: secondsAgo(30) } });
     await outage(20, 10);
     assert.deepEqual(await reported(), { excused: false, events: 1, flags: 1 });
+  });
+
+  it('removes a node at its third bad proof, also if two are reported at once', async () => {
+    const { database } = db;
+    const nodeEvent = { nodeId: input.nodeId, unitId: 'before', dispatch: 1 };
+    await database.nodeEvent.create({ data: { ...nodeEvent, code: 'poe.missing' } });
+    const { accepted } = await receive(database, receiveKeys, await intakeCall());
+    const second = { ...input, unitId: accepted.requestId, code: 'poe.missing' } as const;
+    const { nodeId } = input;
+    await database.dispatch.create({
+      data: { unitId: second.unitId, dispatch: 1, nodeId, coordinator: 'c' },
+    });
+    let reporting: Promise<{ removed: boolean }> | undefined;
+    await inTransaction(database, async (transaction) => {
+      await transaction.$executeRaw`
+        INSERT INTO node_event (node_id, unit_id, dispatch, code)
+        VALUES (${nodeId}, ${input.unitId}, 1, 'poe.missing')`;
+      assert.equal(await removeForBadProofs(transaction, nodeId), false);
+      reporting = reportFailure(database, second);
+      await sleep(300);
+    });
+    assert.equal((await reporting)?.removed, true);
   });
 });

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { dispatch as seal } from '../../activities/dispatch.ts';
-import { checkReturn, type CheckInput } from '../../activities/validate.ts';
+import { Sampling } from '../../activities/sampling.ts';
+import { checkReturn, validate, type CheckInput } from '../../activities/validate.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
-import { exportSpki, generateNodeKeys } from '../../crypto/keys.ts';
+import { exportSpki, generateNodeKeys, generateWrapKey } from '../../crypto/keys.ts';
 import { rewrapRequest, sealRequest } from '../../crypto/request.ts';
 import { openReturn, sealReturn } from '../../crypto/return.ts';
 import { Attempts } from '../../nodes/attempts.ts';
@@ -12,6 +13,7 @@ import { canonicalBytes } from '../../protocol/canonical.ts';
 import { withNodeRecipient, wrapRecipient } from '../../protocol/envelope.ts';
 import { CodedError } from '../../protocol/errors.ts';
 import type { NodeReturn } from '../../protocol/execute.ts';
+import { samplingPolicy } from '../../protocol/sampling.ts';
 import {
   context,
   intakeKey,
@@ -20,6 +22,9 @@ import {
   returnKey,
   wrapKey,
 } from '../crypto/fixtures.ts';
+import { addPoolNode } from '../support/pool.ts';
+import { seedInstant } from '../support/seeded.ts';
+import { freshDatabase } from '../support/servers.ts';
 
 const DISPATCH = 2;
 const parameters = { ...defaults, stream: false };
@@ -96,5 +101,43 @@ describe('activities/validate: the attempt that a return names', () => {
     assert.equal((await earlier(await naming(DISPATCH))).result.choices[0]?.text, 'one two');
     await assert.rejects(earlier(await naming(1)), malformed);
     await assert.rejects(earlier(honest), malformed);
+  });
+
+  it('of an engine that its node came back with meanwhile is lost, and no bad proof', async () => {
+    const db = await freshDatabase();
+    try {
+      const { database } = db;
+      await seedInstant(database);
+      const { nodeId } = input.node;
+      const sampling = new Sampling({
+        database,
+        ring: [generateWrapKey()],
+        policy: samplingPolicy(),
+        epochSeconds: 600,
+        onSecretLost: () => assert.fail('no secret is needed'),
+      });
+      const { price, reservedWei } = {
+        price: { promptWei: '1', completionWei: '1' },
+        reservedWei: '9',
+      };
+      const code = async () => {
+        const result = await validate(
+          { database, sampling, returnRing: [returnKey], relayed: () => null },
+          {
+            ...input,
+            node: { ...input.node, engine: 'before/1' },
+            returned: honest,
+            request: { ...input.request, requesterKey, price, reservedWei },
+          },
+        );
+        return result.kind === 'rejected' && result.code;
+      };
+      await addPoolNode(database, { id: nodeId, engine: 'before/1' });
+      assert.equal(await code(), 'poe.result_invalid');
+      await database.node.update({ where: { id: nodeId }, data: { engine: 'after/2' } });
+      assert.equal(await code(), 'execute.node_lost');
+    } finally {
+      await db.close();
+    }
   });
 });

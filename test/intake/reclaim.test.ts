@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { schedule } from '../../activities/schedule.ts';
+import { settleValidated } from '../../activities/settle.ts';
 import { match } from '../../intake/match.ts';
 import { reclaimAbsent, reclaimClosed } from '../../intake/reclaim.ts';
+import { inTransaction } from '../../prisma/client.ts';
 import { createRound } from '../../intake/sweeper.ts';
 import type { AcceptedInference } from '../../protocol/receive.ts';
 import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
@@ -108,6 +111,38 @@ describe('intake/reclaim', () => {
     const after = await balances(database);
     assert.equal(after['usage'], dueWei);
     assert.equal(after['acct_demo:reserved'], 0n);
+  });
+
+  it('takes the vote that was just being counted when the run was lost', async () => {
+    const { requestId: unitId } = accepted;
+    await database.request.update({
+      where: { id: unitId },
+      data: { status: 'validated', dueWei: '1', proof: { dispatch: 1 } },
+    });
+    await database.proof.create({
+      data: {
+        unitId,
+        dispatch: 1,
+        nodeId: 'nd',
+        poe: 'p',
+        epoch: 1,
+        ratePpm: 5,
+        draw: 'd',
+        isSampled: true,
+      },
+    });
+    let settling: Promise<boolean> | undefined;
+    await inTransaction(database, async (transaction) => {
+      await transaction.$executeRaw`
+        INSERT INTO verification (unit_id, outcome, winner, comparator)
+        VALUES (${unitId}, 'overruled', 2, 'llm/1')`;
+      settling = settleValidated(database, unitId);
+      await sleep(300);
+    });
+    assert.equal(await settling, true);
+    const { status, failureCode } = await request();
+    assert.deepEqual([status, failureCode], ['invalidated', 'validate.overruled']);
+    assert.deepEqual(await balances(database), initial);
   });
 
   it('ends a request that was accepted but never started', async () => {

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { removeNode } from '../../activities/removal.ts';
 import { schedule } from '../../activities/schedule.ts';
 import { settle } from '../../activities/settle.ts';
-import { refund } from '../../intake/refunds.ts';
-import { inTransaction } from '../../prisma/client.ts';
+import { finish, refund } from '../../intake/refunds.ts';
+import { inTransaction, type Transaction } from '../../prisma/client.ts';
+import { reinstate } from '../../prisma/reviews.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
+import { storeRequest } from '../support/drawn.ts';
 import { addPoolNode } from '../support/pool.ts';
 import { balances } from '../support/seeded.ts';
 
@@ -41,14 +44,14 @@ describe('intake/refunds', () => {
     });
   }
 
-  const paid = () => {
+  const paid = (state: 'completed' | 'cancelled' = 'completed') => {
     const { requestId, accountId, price, reservedWei } = scene.accepted;
     const usage = { promptTokens: 10, completionTokens: 4 };
     return settle(scene.database, {
       requestId,
       accountId,
-      state: 'completed',
-      code: null,
+      state,
+      code: state === 'completed' ? null : 'execute.cancelled',
       usage,
       price,
       reservedWei,
@@ -120,6 +123,17 @@ describe('intake/refunds', () => {
     assert.equal((await request()).refundCode, null);
   });
 
+  it('gives back what was charged for a cancelled one', async () => {
+    await served();
+    const where = { unitId: scene.accepted.requestId };
+    await scene.database.dispatch.updateMany({ where, data: { outcome: 'execute.cancelled' } });
+    assert.notEqual((await paid('cancelled')).chargedWei, '0');
+    await remove();
+    assert.deepEqual(await refund(scene.dependencies), [scene.accepted.requestId]);
+    assert.equal((await request()).status, 'cancelled');
+    assert.deepEqual(await balances(scene.database), scene.initial);
+  });
+
   it('refunds nothing for a node that was removed for bad proofs', async () => {
     await served();
     await paid();
@@ -127,4 +141,69 @@ describe('intake/refunds', () => {
     assert.equal((await node()).refundSince, null);
     assert.deepEqual(await refund(scene.dependencies), []);
   });
+
+  it('is not done with a node whose request ended while it looked', async () => {
+    await served();
+    await remove();
+    assert.deepEqual(await refund(scene.dependencies), []);
+    // As when it ends between the look and what follows from it.
+    await paid();
+    await finish(scene.database);
+    assert.notEqual((await node()).refundSince, null);
+    assert.deepEqual(await refund(scene.dependencies), [scene.accepted.requestId]);
+  });
+
+  it('still owes what it owed when the node was let in and removed again', async () => {
+    await served();
+    await remove();
+    const since = (await node()).refundSince;
+    assert.ok(await reinstate(scene.database, nodeId, 'acct_demo', 'a new board'));
+    await remove('node.removed_bad_proofs');
+    assert.deepEqual((await node()).refundSince, since);
+    assert.ok(await reinstate(scene.database, nodeId, 'acct_demo', 'another board'));
+    await remove();
+    assert.deepEqual((await node()).refundSince, since);
+    await paid();
+    assert.deepEqual(await refund(scene.dependencies), [scene.accepted.requestId]);
+    assert.deepEqual(await balances(scene.database), scene.initial);
+  });
+
+  it('waits for no account while it holds one that everybody needs', async () => {
+    await served();
+    await paid();
+    // Another account, whose id comes later, has paid the same node.
+    const { database, accepted } = scene;
+    const other = 'acct_other';
+    await database.account.create({ data: { id: other, name: other } });
+    await database.ledgerAccount.createMany({
+      data: [{ id: `${other}:available` }, { id: `${other}:reserved` }],
+    });
+    await database.$executeRaw`
+      INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
+      VALUES ('other', 'fund', 'funding', ${`${other}:available`}, 5),
+             ('spent', 'capture', ${`${other}:available`}, 'usage', 5)`;
+    const unitId = await storeRequest(database, { accountId: other, chargedWei: 5 });
+    await database.dispatch.create({
+      data: { unitId, dispatch: 1, nodeId, coordinator: 'c', outcome: 'accepted' },
+    });
+    await database.proof.create({
+      data: { unitId, dispatch: 1, nodeId, poe: 'p', epoch: 1, ratePpm: 5, draw: 'e' },
+    });
+    await remove();
+    // What settling a request of the account does that is paid back last.
+    const last = unitId > accepted.requestId ? other : accepted.accountId;
+    let refunding: Promise<readonly string[]> | undefined;
+    await inTransaction(database, async (transaction) => {
+      await lock(transaction, `${last}:available`);
+      refunding = refund(scene.dependencies);
+      await sleep(200);
+      await lock(transaction, 'usage');
+    });
+    await refunding;
+    const refunded = await database.request.count({ where: { refundedWei: { gt: 0 } } });
+    assert.equal(refunded, 2);
+  });
+
+  const lock = (transaction: Transaction, id: string) =>
+    transaction.$queryRaw`SELECT id FROM ledger_account WHERE id = ${id} FOR UPDATE`;
 });
