@@ -102,11 +102,12 @@ export class Sampling {
     for (const lost of rows.filter((row) => !this.#known(row))) onSecretLost(lost.epoch);
     const last = rows.at(-1);
     const usable = rows.filter((row) => this.#known(row));
-    if (usable.some(({ has_begun: hasBegun }) => !hasBegun)) return;
+    const isPresentKnown = usable.some(({ has_begun: hasBegun }) => hasBegun);
+    if (isPresentKnown && usable.some(({ has_begun: hasBegun }) => !hasBegun)) return;
     const text = canonicalText(policy);
     // The first one begins at once, and so does one that follows a secret that was lost: there is
     // none to sample by until then.
-    const delays = usable.length === 0 ? [0, epochSeconds] : [epochSeconds];
+    const delays = isPresentKnown ? [epochSeconds] : [0, epochSeconds];
     for (const [index, delaySeconds] of delays.entries()) {
       const epoch = (last?.epoch ?? 0) + index + 1;
       await transaction.$executeRaw`

@@ -32,3 +32,12 @@ export async function observeVote(
   const reason = removalReason({ verdict, badProofs: 0 });
   return reason !== null && removeNode(transaction, nodeId, reason);
 }
+
+/**
+ * A node that was in a vote without a majority may be the one that lied: until so many of its units
+ * were compared as of a new node, all of them are checked. Nothing else follows from it.
+ */
+export async function suspect(transaction: Transaction, nodeId: NodeId): Promise<void> {
+  await transaction.$executeRaw`
+    UPDATE node_trust SET checked = 0 WHERE node_id = ${nodeId}`;
+}

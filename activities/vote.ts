@@ -11,10 +11,10 @@ import type { NodeId, UnitId } from '../protocol/ids.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { dueWei, type TokenUsage } from '../protocol/settle.ts';
-import { decideVote, type Side, type VerificationOutcome } from '../protocol/vote.ts';
+import { decideVote, refused, type Side, type VerificationOutcome } from '../protocol/vote.ts';
 import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
 import type { Assignment } from './schedule.ts';
-import { observeVote } from './trust.ts';
+import { observeVote, suspect } from './trust.ts';
 
 /** A return that passed check 1. */
 export interface AcceptedVote {
@@ -29,6 +29,8 @@ export interface VoteInput {
   readonly votes: readonly AcceptedVote[];
   /** Whether nobody else can be asked. */
   readonly isLast: boolean;
+  /** Whether two operators say that the request can't be run at all, which the first one has. */
+  readonly isRefused?: boolean;
   /** Whether the first result is out: then it is what the requester has, whatever is voted. */
   readonly isDelivered: boolean;
   readonly request: Pick<
@@ -70,7 +72,7 @@ export async function vote(dependencies: VoteDependencies, input: VoteInput): Pr
     votes.map(({ returned }) => opened(returned, dependencies.returnRing)),
   );
   const agrees = results.map((a) => results.map((b) => comparator.compare(a, b).agrees));
-  const decision = decideVote(agrees, isLast);
+  const decision = input.isRefused ? refused(votes.length) : decideVote(agrees, isLast);
   if (votes.length > 1 && decision.kind === 'undecided')
     await report(dependencies.database, unitId, votes.at(-1), 'validate.disagreement');
   if (decision.kind === 'undecided') return decision;
@@ -109,7 +111,7 @@ async function opened(returned: NodeReturn, ring: Ring<X25519Key>): Promise<Infe
 /** @returns the nodes that were removed. */
 async function record(
   transaction: Transaction,
-  { unitId, votes, request }: VoteInput,
+  { unitId, votes, isRefused = false, request }: VoteInput,
   sides: readonly Side[],
 ): Promise<readonly NodeId[]> {
   const removed: NodeId[] = [];
@@ -120,12 +122,13 @@ async function record(
     await transaction.$executeRaw`
       INSERT INTO vote (unit_id, dispatch, node_id, side)
       VALUES (${unitId}, ${dispatch}, ${nodeId}, ${side})`;
-    const flag = flagOf(side, votes.length);
+    const flag = flagOf(side, votes.length > 1 || isRefused);
     if (flag)
       await transaction.$executeRaw`
         INSERT INTO node_event (node_id, unit_id, dispatch, code)
         VALUES (${nodeId}, ${unitId}, ${dispatch}, ${flag})
         ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
+    if (flag === 'validate.no_majority') await suspect(transaction, nodeId);
     if (side === 'undecided') continue;
     if (side === 'minority')
       await transaction.$executeRaw`
@@ -139,9 +142,9 @@ async function record(
 }
 
 /** Without a majority everybody is flagged for review: at most one of them is right. */
-function flagOf(side: Side, votes: number): ErrorCode | null {
+function flagOf(side: Side, isDisputed: boolean): ErrorCode | null {
   if (side === 'minority') return 'validate.minority';
-  return side === 'undecided' && votes > 1 ? 'validate.no_majority' : null;
+  return side === 'undecided' && isDisputed ? 'validate.no_majority' : null;
 }
 
 function byNode(a: AcceptedVote, b: AcceptedVote): number {

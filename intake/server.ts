@@ -17,6 +17,7 @@ import {
 } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import { firstIssue } from '../protocol/issues.ts';
+import { RETURN_KEY_HEADER } from '../protocol/presence.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
@@ -154,6 +155,7 @@ function presenceRoutes(app: FastifyInstance, dependencies: ServerDependencies):
       dependencies.onNodeSeen();
       probeSoon(dependencies);
     }
+    reply.header(RETURN_KEY_HEADER, dependencies.returnKey.x);
     const code = noted.removedFor;
     if (code === null) return reply.code(204).send();
     return { removed: { code, message: errorDefinition(code).message } };

@@ -11,7 +11,7 @@ import {
   type NodeCommand,
 } from '../protocol/commands.ts';
 import { LineSplitter } from '../protocol/lines.ts';
-import type { Heartbeat, RunningAttempt } from '../protocol/presence.ts';
+import { RETURN_KEY_HEADER, type Heartbeat, type RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 
 /** What a node claims of itself when it registers. */
@@ -43,6 +43,8 @@ export interface HeartbeatAnswer {
   readonly isKnown: boolean;
   /** Why the node gets no more work, if it was removed from the pool. */
   readonly removed?: { readonly code: string; readonly message: string };
+  /** `x` of the coordinator's current return key, if it says it. */
+  readonly returnKey?: string;
 }
 
 /** A node's stream to the requester, by way of the coordinator. Losing it loses no result. */
@@ -95,8 +97,9 @@ export class Channel {
     const response = await this.#presence('heartbeat', token, state);
     const text = await response.text();
     if (response.ok) {
-      const { removed } = (text === '' ? {} : JSON.parse(text)) as Omit<HeartbeatAnswer, 'isKnown'>;
-      return { isKnown: true, ...(removed ? { removed } : {}) };
+      const { removed } = (text === '' ? {} : JSON.parse(text)) as Pick<HeartbeatAnswer, 'removed'>;
+      const returnKey = response.headers.get(RETURN_KEY_HEADER);
+      return { isKnown: true, ...(removed && { removed }), ...(returnKey && { returnKey }) };
     }
     // The token or the node is unknown there now; anything else is an outage, to be waited out.
     if (response.status === 403 || response.status === 404) return { isKnown: false };

@@ -46,7 +46,7 @@ export async function joinNetwork(
 ): Promise<Membership> {
   const left = new AbortController();
   let draining = false;
-  let removedFor: string | undefined;
+  const tellRemoval = removalTeller(log);
   let claimed = claims();
   let current = await register();
 
@@ -75,7 +75,8 @@ export async function joinNetwork(
         const changed = !draining && !isDeepStrictEqual(claims(), claimed);
         if (changed) current = await register();
         const answer = await channel.heartbeat(current.heartbeatToken, state());
-        if (!answer.isKnown) current = await register();
+        const { isKnown, returnKey = current.returnKey.x } = answer;
+        if (!isKnown || returnKey !== current.returnKey.x) current = await register();
         tellRemoval(answer);
         if (away) log.info('node // the coordinator is back');
         away = false;
@@ -86,14 +87,6 @@ export async function joinNetwork(
         away = true;
       }
     }
-  }
-
-  /** Said once, and again when it is over: the operator has to hear it, and can do something. */
-  function tellRemoval({ removed }: HeartbeatAnswer): void {
-    if (removed?.code === removedFor) return;
-    removedFor = removed?.code;
-    if (removed) log.warn({ ...removed, advice: REVIEW }, 'node // was removed from the pool');
-    else log.info('node // was let into the pool again');
   }
 
   const beating = beat().catch((error: unknown) => {
@@ -111,6 +104,17 @@ export async function joinNetwork(
       await beating;
       await part(log, 'left', () => channel.leave(current.heartbeatToken));
     },
+  };
+}
+
+/** Says it once, and again when it is over: the operator has to hear it, and can do something. */
+function removalTeller(log: Log): (answer: HeartbeatAnswer) => void {
+  let removedFor: string | undefined;
+  return ({ removed }) => {
+    if (removed?.code === removedFor) return;
+    removedFor = removed?.code;
+    if (removed) log.warn({ ...removed, advice: REVIEW }, 'node // was removed from the pool');
+    else log.info('node // was let into the pool again');
   };
 }
 

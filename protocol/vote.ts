@@ -1,3 +1,4 @@
+import { isRefusal } from './dispatch.ts';
 import type { ErrorCode } from './errors.ts';
 
 /** How a check ended. */
@@ -69,10 +70,23 @@ export function decideVote(agrees: readonly (readonly boolean[])[], isLast: bool
   return withCanonical[0] ? ended('agreed', 0, sides) : ended('overruled', canonical, sides);
 }
 
+/**
+ * Whether two checkers have said, in the same words, that the request can't be run: then the first
+ * node has returned what there can't be. They are of two operators, or one could deny all answers.
+ */
+export function isRefusedTwice(failures: readonly ErrorCode[]): boolean {
+  return failures.some((code, at) => isRefusal(code) && failures.includes(code, at + 1));
+}
+
+/** What was refused twice has no result that stands. */
+export function refused(votes: number): VoteDecision & { readonly kind: 'decided' } {
+  return ended('no_majority', null, Array<Side>(votes).fill('undecided'));
+}
+
 function ended(
   outcome: VerificationOutcome,
   winner: number | null,
   sides: readonly Side[],
-): VoteDecision {
+): VoteDecision & { readonly kind: 'decided' } {
   return { kind: 'decided', outcome, winner, sides };
 }

@@ -1,11 +1,11 @@
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import type { CheckerOrder } from '../activities/checkers.ts';
-import type { AcceptedVote } from '../activities/vote.ts';
-import { redispatchDeadlineMs } from '../protocol/dispatch.ts';
+import type { AcceptedVote, VoteInput } from '../activities/vote.ts';
+import { isRefusal, redispatchDeadlineMs } from '../protocol/dispatch.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { isComparable } from '../protocol/compare/equivalence.ts';
-import { mayAskAgain } from '../protocol/vote.ts';
+import { isRefusedTwice, mayAskAgain } from '../protocol/vote.ts';
 import { workloadClass } from '../protocol/workload.ts';
 import { dispatched, type UnitRun } from './attempt.ts';
 import { steps } from './activities.ts';
@@ -52,9 +52,11 @@ async function decided(
   const votes = [first];
   const failures: ErrorCode[] = [];
   const used = [...usedNodes];
+  const operators = [first.node.operatorId];
+  const { engine } = first.node;
   for (let { dispatch } = first; ;) {
     const answer: Answer = mayAskAgain(failures)
-      ? await asked(unit, { dispatch: dispatch + 1, used, votes, order })
+      ? await asked(unit, { dispatch: dispatch + 1, used, operators, engine, order })
       : { kind: 'nobody' };
     const isLast = answer.kind === 'nobody';
     if (!isLast) dispatch += 1;
@@ -63,12 +65,11 @@ async function decided(
       progress.stopped('execute.cancelled');
       return { state: 'cancelled', code: 'execute.cancelled', ...soFar };
     }
-    if (answer.kind === 'failed') {
-      failures.push(answer.code);
-      continue;
-    }
+    if (answer.kind === 'failed') failures.push(answer.code);
+    const isRefused = isRefusedTwice(failures);
+    if (answer.kind === 'failed' && !isRefused) continue;
     if (answer.kind === 'vote') votes.push(answer.vote);
-    const result = await counted(unit, votes, isLast, isDelivered);
+    const result = await counted(unit, votes, { isLast, isDelivered, isRefused });
     if (result.kind === 'undecided') continue;
     const { outcome, winner, usage } = result;
     const note = `random check: ${outcome}`;
@@ -93,7 +94,10 @@ interface Ask {
   readonly dispatch: number;
   /** Grows by the node that is asked. */
   readonly used: NodeId[];
-  readonly votes: readonly AcceptedVote[];
+  /** Grows by the operator whose node has said what it has to say of the unit. */
+  readonly operators: string[];
+  /** Of the first attempt. */
+  readonly engine: string | undefined;
   readonly order: CheckerOrder;
 }
 
@@ -105,9 +109,10 @@ async function asked(unit: UnitRun, ask: Ask): Promise<Answer> {
     if (node === null) return { kind: 'nobody' };
     used.push(node.nodeId);
     const attempt = await dispatched(unit, { dispatch, node, isCheck: true }, UNSEEN);
+    if (attempt.kind === 'cancelled') return attempt;
+    if (attempt.kind === 'accepted' || isRefusal(attempt.code)) ask.operators.push(node.operatorId);
     if (attempt.kind === 'accepted')
       return { kind: 'vote', vote: { dispatch, node, returned: attempt.returned } };
-    if (attempt.kind === 'cancelled') return attempt;
     const { code } = attempt;
     const { unitId, request } = unit;
     const { parameters, modelDigest } = request;
@@ -130,9 +135,9 @@ async function asked(unit: UnitRun, ask: Ask): Promise<Answer> {
 }
 
 /** A node of the same equivalence class; of another one only where results can be compared. */
-async function checker(unit: UnitRun, { dispatch, used, votes, order }: Ask) {
+async function checker(unit: UnitRun, { dispatch, used, operators, engine: first, order }: Ask) {
   const { request } = unit;
-  const usedOperators = votes.map(({ node }) => node.operatorId);
+  const usedOperators = [...operators];
   const deadlineAtMs = redispatchDeadlineMs(request, Date.now());
   const ask = (engine: string | null) =>
     scheduled(
@@ -140,17 +145,15 @@ async function checker(unit: UnitRun, { dispatch, used, votes, order }: Ask) {
       { dispatch, usedNodes: used, deadlineAtMs, check: { usedOperators, engine, order } },
       UNSEEN,
     );
-  const engine = votes[0]?.node.engine;
   const { equivalence } = workloadClass(request.parameters.workloadClass);
-  const same = isComparable(engine) ? await ask(engine) : null;
+  const same = isComparable(first) ? await ask(first) : null;
   return same ?? (equivalence === 'preferred' ? ask(null) : null);
 }
 
 function counted(
   { unitId, request }: UnitRun,
   votes: readonly AcceptedVote[],
-  isLast: boolean,
-  isDelivered: boolean,
+  how: Pick<VoteInput, 'isLast' | 'isDelivered' | 'isRefused'>,
 ) {
   const { parameters, requesterKey, price, reservedWei } = request;
   return CancellationScope.nonCancellable(() =>
@@ -158,8 +161,7 @@ function counted(
       {
         unitId,
         votes,
-        isLast,
-        isDelivered,
+        ...how,
         request: { parameters, requesterKey, price, reservedWei },
       },
     ]),

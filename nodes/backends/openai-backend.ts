@@ -81,11 +81,12 @@ export class OpenAiBackend implements Backend {
 
   async health(): Promise<void> {
     this.#pool.assertOpen();
-    const { serverId } = this.#declared;
-    const wasAway = this.#wasAway;
+    const { serverId, equivalence } = this.#declared;
+    // Who vouches for every token must not miss that the server was replaced between two looks.
+    const mayDiffer = this.#wasAway || equivalence !== undefined;
     this.#wasAway = false;
     try {
-      if (wasAway) this.#accept(await describeServer(this.#http, serverId));
+      if (mayDiffer) this.#accept(await describeServer(this.#http, serverId));
       else await findModel(this.#http, serverId);
       await assertHealthRoute(this.#http);
     } catch (error) {

@@ -23,6 +23,7 @@ describe('nodes/membership', () => {
   let engines: string[];
   /** What it answers instead of 204. */
   let refusal: number | undefined;
+  let newKey: string | undefined;
   let removed: { code: string; message: string } | undefined;
   let lines: string[];
   let engine: string;
@@ -39,6 +40,7 @@ describe('nodes/membership', () => {
       response.end(JSON.stringify({ heartbeatToken: `token-${engines.length}`, returnKey }));
       return;
     }
+    if (newKey !== undefined) response.setHeader('x-plx-return-key', newKey);
     if (refusal !== undefined) response.writeHead(refusal).end();
     else if (removed && what === 'heartbeat') response.end(JSON.stringify({ removed }));
     else if (what === 'drain') response.end(JSON.stringify({ attempts: [attempt] }));
@@ -59,7 +61,7 @@ describe('nodes/membership', () => {
   });
   beforeEach(async () => {
     [told, heartbeats, engines, lines] = [[], [], [], []];
-    [refusal, removed] = [undefined, undefined];
+    [refusal, removed, newKey] = [undefined, undefined, undefined];
     engine = 'engine/1';
     state = { ready: true, running: [] };
     const claims = (): NodeClaims => ({
@@ -104,6 +106,20 @@ describe('nodes/membership', () => {
     assert.equal(count('node // was removed from the pool'), 1);
     await membership.leave();
     assert.deepEqual(told, ['register', 'leave']);
+  });
+
+  it('registers anew where the return key was rotated, and takes the new key', async () => {
+    newKey = returnKey.x;
+    await until(() => heartbeats.length > 1, 'heartbeats');
+    assert.deepEqual(told, ['register']);
+    const before = returnKey;
+    returnKey = (await generateX25519Key()).publicJwk;
+    newKey = returnKey.x;
+    await until(() => told.length > 1, 'another registration');
+    await until(() => membership.returnKey().x === newKey, 'the new key');
+    assert.notEqual(membership.returnKey().x, before.x);
+    await membership.leave();
+    assert.deepEqual(told, ['register', 'register', 'leave']);
   });
 
   it('registers anew what has changed, and where it was forgotten', async () => {

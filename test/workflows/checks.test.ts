@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { instantBackend } from '../../bench/instant-backend.ts';
+import { ContextExceededError } from '../../nodes/backends/backend.ts';
 import { historyOf, record } from '../support/history.ts';
 import { ASKED, lies, startCheckScene, type CheckScene } from '../support/check-scene.ts';
 import { tampered } from '../support/faults.ts';
@@ -79,7 +80,9 @@ describe('workflows: sampled checks', () => {
   });
 
   it('has no majority: fails, free, and all are flagged for review', async () => {
-    for (const name of ['one', 'two', 'three']) await scene.add(name, { behaviour: lies(name) });
+    const nodes = [];
+    for (const name of ['one', 'two', 'three'])
+      nodes.push(await scene.add(name, { behaviour: lies(name) }));
     for (const delivery of ['validated', 'strict']) {
       const { view, outcome, votes, flags } = await scene.ask({ delivery });
       assert.deepEqual([view.status, outcome], ['failed', 'no_majority']);
@@ -92,6 +95,22 @@ describe('workflows: sampled checks', () => {
         Array(3).fill('validate.no_majority'),
       );
       await recorded(view.id, `check-no-majority-${delivery}`);
+    }
+    // Each of them may be the liar: all that they do is checked, as of new nodes.
+    const { nodeTrust } = scene.network.database;
+    await nodeTrust.updateMany({ data: { checked: 50 } });
+    await nodeTrust.createMany({
+      data: nodes.map(({ keys: { nodeId } }) => ({
+        nodeId,
+        workloadClass: 'ai.inference',
+        checked: 50,
+        logRatio: 1,
+      })),
+    });
+    await scene.ask();
+    for (const { keys } of nodes) {
+      const [trust] = await nodeTrust.findMany({ where: { nodeId: keys.nodeId } });
+      assert.deepEqual([trust?.checked, trust?.logRatio], [0, 1]);
     }
   });
 
@@ -117,6 +136,20 @@ describe('workflows: sampled checks', () => {
     assert.deepEqual(events, ['poe.hash_mismatch', 'validate.hash_only']);
     assert.deepEqual([votes.length, bad.executed()], [1, 1]);
     await recorded(view.id, 'check-faulty-checker');
+  });
+
+  it('has no majority where two operators refuse what the first one answered', async () => {
+    const refusing = instantBackend({
+      answer: () => {
+        throw new ContextExceededError({ promptTokens: 9, maxTokens: 16, contextTokens: 10 });
+      },
+    });
+    await scene.add('liar');
+    for (const name of ['second', 'third']) await scene.add(name, { backend: refusing });
+    const { view, outcome, flags } = await scene.ask();
+    assert.deepEqual([view.status, view.charged_wei, outcome], ['failed', '0', 'no_majority']);
+    assert.deepEqual(flags, [['liar', 'validate.no_majority']]);
+    await recorded(view.id, 'check-refused');
   });
 
   it('two against one, beside a rejected checker: the majority of accepted votes', async () => {

@@ -19,6 +19,7 @@ const EXPECTED = [
   'check-no-majority-strict',
   'check-no-majority-validated',
   'check-overruled',
+  'check-refused',
   'check-strict-agreed',
   'check-strict-cancelled',
   'check-strict-overruled',

@@ -87,7 +87,7 @@ describe('what the openai backend learns of its server', () => {
           },
         ],
       },
-      `_${'x'.repeat(197)}`,
+      `_${'x'.repeat(117)}`,
       'unknown',
     ],
   };
