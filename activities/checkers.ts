@@ -30,7 +30,8 @@ export async function couldCheck(
   const [row] = await database.$queryRaw<{ could: boolean }[]>`
     SELECT EXISTS (
       SELECT FROM node
-      WHERE status IN ('active', 'probing') AND is_ready AND is_online AND model_digest = ${modelDigest}
+      WHERE status IN ('active', 'probing') AND is_ready AND is_online
+        AND model_digest = ${modelDigest}
         AND tier >= ${parameters.hardwareTier}
         AND ${parameters.workloadClass} = ANY (workload_classes)
         AND NOT (id = ANY (${[...usedNodes]}::text[])) ${independent(check)}

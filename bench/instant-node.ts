@@ -9,6 +9,7 @@ import { execute, executionContext, type ExecuteDependencies } from '../nodes/ex
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
+import type { RequesterKey } from '../protocol/receive.ts';
 
 const quiet = { info: () => {}, warn: () => {} };
 
@@ -21,7 +22,11 @@ export interface InstantNodeOptions {
   readonly operatorId: string;
   readonly tier: number;
   /** Makes of the honest way what this node does with a unit; by default nothing else. */
-  readonly behave?: (honest: () => Promise<unknown>, input: ExecuteInput) => Promise<unknown>;
+  readonly behave?: (
+    honest: () => Promise<unknown>,
+    input: ExecuteInput,
+    returnKey: RequesterKey,
+  ) => Promise<unknown>;
 }
 
 export interface InstantNode {
@@ -48,7 +53,11 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     taskQueue: nodeQueue(keys.nodeId),
     activities: {
       execute: (input: ExecuteInput) =>
-        behave(() => execute(dependencies, input, executionContext(Context.current())), input),
+        behave(
+          () => execute(dependencies, input, executionContext(Context.current())),
+          input,
+          membership.returnKey(),
+        ),
     },
     maxConcurrentActivityTaskExecutions: backend.slots,
     maxConcurrentActivityTaskPolls: 1,

@@ -1,5 +1,6 @@
 import type { Answer } from './trial.ts';
 import type { TrialNetwork, TrialNode } from './network.ts';
+import { isHonest } from './wills.ts';
 
 /** What became of one node. */
 export interface NodeFindings extends TrialNode {
@@ -107,10 +108,10 @@ async function findNode(
 export function faults({ nodes, wrong, ledgerSumWei, reservedWei }: Findings): string[] {
   return [
     ...nodes
-      .filter(({ will, removedFor }) => will !== 'honest' && removedFor === null)
+      .filter(({ will, removedFor }) => !isHonest(will) && removedFor === null)
       .map(({ name, will }) => `${name} (${will}) is still in the pool`),
     ...nodes
-      .filter(({ will, removedFor }) => will === 'honest' && removedFor !== null)
+      .filter(({ will, removedFor }) => isHonest(will) && removedFor !== null)
       .map(({ name, removedFor }) => `${name} is honest, and was removed: ${removedFor}`),
     ...wrong.unaccounted.map((id) => `${id} was answered wrongly, and paid for`),
     ...(wrong.delivered === 0 ? ['no wrong answer was delivered: nothing was tried'] : []),

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { faults } from './findings.ts';
 import { renderTrial } from './report.ts';
-import { PLAN, runTrial } from './trial.ts';
+import { ALL_KINDS, PLAN, runTrial } from './trial.ts';
 
 const HELP = `Usage: npm run trial:liars -- [options]
 
@@ -11,7 +11,8 @@ Exits with 1 if a liar is still in the pool, an honest node isn't, or a wrong an
 fewer requests than ${PLAN.requests} may be too few to find all liars.
 
 Options
-  --requests N   how many (${PLAN.requests})
+  --all-kinds    one liar of each kind that shows at once, among ten honest nodes
+  --requests N   how many (${PLAN.requests}; with --all-kinds ${ALL_KINDS.requests})
   --help         show this text
 `;
 
@@ -21,16 +22,18 @@ const PROGRESS = 250;
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
-      requests: { type: 'string', default: String(PLAN.requests) },
+      'all-kinds': { type: 'boolean', default: false },
+      requests: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
-  const requests = Number(values.requests);
+  const plan = values['all-kinds'] ? ALL_KINDS : PLAN;
+  const requests = Number(values.requests ?? plan.requests);
   if (values.help || !Number.isInteger(requests) || requests < 1) {
     process.stdout.write(HELP);
     return values.help ? 0 : 2;
   }
-  const findings = await runTrial({ ...PLAN, requests }, (answered) => {
+  const findings = await runTrial({ ...plan, requests }, (answered) => {
     if (answered % PROGRESS === 0) process.stderr.write(`${answered} of ${requests} answered\n`);
   });
   process.stdout.write(`${renderTrial(findings)}\n`);

@@ -5,7 +5,7 @@ import type { NodeReturn } from '../../protocol/execute.ts';
 import { readConfig } from '../../workers/config.ts';
 import { runRole, type RunningRole } from '../../workers/role.ts';
 import { startInstantNode } from '../instant-node.ts';
-import { backendOf, returned, WILLS } from './wills.ts';
+import { backendOf, returner, WILLS } from './wills.ts';
 
 const SLOTS = 4;
 
@@ -24,19 +24,21 @@ async function startTrialNode(): Promise<RunningRole> {
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   const keys = await generateNodeKeys();
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
-  // It answers canaries honestly: liars would, since they can tell them from work today.
+  const backend = backendOf(will, keys, SLOTS);
+  const returned = returner(will);
+  // It answers its canary honestly: liars would, since they can tell it from work today.
   let isProbed = false;
   const node = await startInstantNode({
     connection,
     keys,
     name: config.TRIAL_NAME,
     tier: 1,
-    backend: backendOf(will, keys, SLOTS),
+    backend,
     coordinatorUrl: config.PLX_COORDINATOR_URL,
     operatorId: config.TRIAL_OPERATOR,
-    async behave(honest) {
+    async behave(honest, input, returnKey) {
       const result = (await honest()) as NodeReturn;
-      if (isProbed) return returned(will, result);
+      if (isProbed) return returned(result, { keys, input, returnKey });
       isProbed = true;
       return result;
     },

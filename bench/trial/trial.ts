@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { INSTANT_MODEL } from '../instant-backend.ts';
 import { readFindings, type Findings } from './findings.ts';
 import { startTrialNetwork, type TrialNetwork } from './network.ts';
-import type { Will } from './wills.ts';
+import { WILLS, type Will } from './wills.ts';
 
 export interface TrialPlan {
   readonly requests: number;
@@ -24,6 +24,16 @@ export const PLAN: TrialPlan = {
     'wrong one time in ten',
   ],
   samplingRate: 0.5,
+};
+
+/** One of each kind that shows at once, and enough honest nodes for votes to be decided. */
+export const ALL_KINDS: TrialPlan = {
+  ...PLAN,
+  requests: 400,
+  wills: [
+    ...Array<Will>(10).fill('honest'),
+    ...WILLS.filter((will) => !will.startsWith('wrong o') && will !== 'honest'),
+  ],
 };
 
 /** Until the last request has ended, and what has to be given back was. */

@@ -212,7 +212,7 @@ describe('activities/canary', () => {
     const [one, other] = [await prepared(), await prepared()];
     const { run: _run, ...canary } = one;
     const outcome = await conclude({ ...canary, returned: await other.run() });
-    assert.deepEqual(outcome.kind === 'failed' && outcome.reason, 'poe.malformed');
+    assert.deepEqual(outcome.kind === 'failed' && outcome.reason, 'poe.replayed');
   });
 
   it('does not take a return that is late by its own times', async () => {

@@ -129,7 +129,7 @@ describe('activities/checkers', () => {
     assert.equal(result.kind === 'assigned' && result.node.nodeId, free);
   });
 
-  it('keeps nobody behind from a node that no check may have, however many checks wait', async () => {
+  it('keeps nobody from a node that no check may have, however many checks wait', async () => {
     const busy = await add('op-busy', { slots: 1 });
     await ask();
     for (let i = 0; i < 70; i++) assert.equal((await ask()).kind, 'waiting');

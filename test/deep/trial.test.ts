@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { faults } from '../../bench/trial/findings.ts';
 import { renderTrial } from '../../bench/trial/report.ts';
-import { PLAN, runTrial } from '../../bench/trial/trial.ts';
+import { ALL_KINDS, PLAN, runTrial } from '../../bench/trial/trial.ts';
 import { lies, startCheckScene } from '../support/check-scene.ts';
 
 const MINUTES = 60_000;
@@ -15,6 +15,12 @@ describe('a network with liars in it', () => {
     assert.equal(findings.requests, PLAN.requests, report);
     // Both ways of finding wrong answers were needed.
     assert.ok(findings.wrong.foundByCheck > 0 && findings.wrong.refunded > 0, report);
+  });
+
+  it('removes liars of every kind, and no node of another class', async function () {
+    this.timeout(10 * MINUTES);
+    const findings = await runTrial(ALL_KINDS, () => {});
+    assert.deepEqual(faults(findings), [], renderTrial(findings));
   });
 
   /** Majority of three, m = 2 colluders of N = 4, whose lies are the same: docs/verification.md. */

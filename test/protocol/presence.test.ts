@@ -12,7 +12,7 @@ const unitId = `req_${'1'.repeat(64)}`;
 
 describe('protocol/presence', () => {
   it('has a sentence for every transition, and says so of others', () => {
-    assert.equal(new Set(TRANSITION_CODES).size, 8);
+    assert.equal(new Set(TRANSITION_CODES).size, 9);
     for (const code of TRANSITION_CODES) assert.match(transitionMessage(code), /^[A-Z].*\.$/);
     for (const other of ['toString', 'node.vanished'])
       assert.equal(transitionMessage(other), `Unknown event ${other}.`);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { comparatorOf } from '../../protocol/compare/comparators.ts';
 import { isWorkloadClass, WORKLOAD_CLASSES } from '../../protocol/workload.ts';
 
 describe('protocol/workload', () => {
@@ -8,9 +9,17 @@ describe('protocol/workload', () => {
         path: 'inference',
         runtime: 'model',
         comparator: { name: 'llm', version: 1 },
+        equivalence: 'required',
+        honestErrorRate: 0.001,
+        samplingRate: 0.05,
         complexityMeasure: 'tokens',
       },
     });
+  });
+
+  it('says of each class what its comparator says', () => {
+    for (const { comparator, equivalence } of Object.values(WORKLOAD_CLASSES))
+      assert.equal(comparatorOf(comparator.name, comparator.version).equivalence, equivalence);
   });
 
   it('tells live classes from other names', () => {

@@ -87,7 +87,7 @@ describe('what the openai backend learns of its server', () => {
           },
         ],
       },
-      `_${'x'.repeat(117)}`,
+      `_${'x'.repeat(119)}`,
       'unknown',
     ],
   };
