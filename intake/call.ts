@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { receive, type ReceiveKeys } from '../activities/receive.ts';
 import { isAnswerable, readRequest, type RequestRecord } from '../prisma/requests.ts';
@@ -14,6 +15,9 @@ export interface IntakeDependencies extends RecordSource {
   readonly client: Client;
   readonly relay: Relay;
 }
+
+/** How long a caller waits at most to hear that its request was accepted. */
+const START_MS_MAX = 5_000;
 
 /**
  * One intake call from acceptance to outcome: reserves and allocates, starts the workflow, and
@@ -37,24 +41,34 @@ export async function serveIntakeCall(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
     'coordinator // receive: accepted',
   );
-  emit({ type: 'accepted', requestId });
   const known = isJoined ? await readRequest(database, requestId) : undefined;
   // Also one that was ended without a run: none must be started for it any more.
   if (known && isAnswerable(known)) {
+    emit({ type: 'accepted', requestId });
     emit(outcomeOf(known));
     await followToEnd(dependencies, call, requestId, emit, signal);
     return;
   }
   // Subscribed before the start, so that no frame and no outcome can come too early.
+  const early: IntakeEvent[] = [];
+  let pass: typeof emit = (event) => void early.push(event);
   const unsubscribe = relay.subscribe(requestId, (frame) => {
-    if (!signal.aborted) emit({ type: 'frame', ...frame });
+    if (!signal.aborted) pass({ type: 'frame', ...frame });
     return !signal.aborted;
   });
   const over = new AbortController();
   try {
     // Also when the caller has gone: who reads a stream, leaves, and cancels, has read it.
     const answerable = whenRecord(dependencies, requestId, isAnswerable, over.signal, isJoined);
-    await startInference(client, accepted);
+    const started = startInference(client, accepted);
+    // Said once the run is there: then nothing that is killed can lose the request. While Temporal
+    // is away the caller isn't kept in the dark for long.
+    const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
+    await Promise.race([started, patience]).catch(() => {});
+    emit({ type: 'accepted', requestId });
+    for (const event of early.splice(0)) emit(event);
+    pass = emit;
+    await started;
     const record = await answerable;
     if (record && !signal.aborted) emit(outcomeOf(record));
   } finally {
