@@ -8,7 +8,7 @@ import { settleReservation } from '../prisma/ledger.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import type { RequestStatus } from '../prisma/requests.ts';
 import type { WrappedRequest } from '../protocol/envelope.ts';
-import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
+import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { formatRequestId, type RequestId } from '../protocol/ids.ts';
 import {
   complexityTokens,
@@ -19,6 +19,7 @@ import {
   type IntakeCall,
 } from '../protocol/receive.ts';
 import { priceWei } from '../protocol/settle.ts';
+import { recordFailure } from './events.ts';
 import { LOST_LEASE_SECONDS } from './report-failure.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
 
@@ -185,7 +186,6 @@ export async function abandon(
   requestId: RequestId,
   { status, code, from }: EndWithoutRun = NOT_STARTED,
 ): Promise<boolean> {
-  const { step, recovery } = errorDefinition(code);
   return inTransaction(database, async (transaction) => {
     const [row] = await transaction.$queryRaw<{ account_id: string; reserved_wei: string }[]>`
       UPDATE request SET status = ${status}, failure_code = ${code}, finished_at = now()
@@ -193,10 +193,7 @@ export async function abandon(
       RETURNING account_id, reserved_wei::text`;
     if (!row) return false;
     await settleReservation(transaction, requestId, row.account_id, 0n, BigInt(row.reserved_wei));
-    await transaction.$executeRaw`
-      INSERT INTO failure_event (unit_id, dispatch, step, code, recovery)
-      VALUES (${requestId}, 0, ${step}, ${code}, ${recovery})
-      ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+    await recordFailure(transaction, { unitId: requestId, dispatch: 0, code });
     await transaction.$queryRaw`
       SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
     await announceCancellation(transaction, requestId);

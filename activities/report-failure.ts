@@ -1,9 +1,11 @@
 import { announceCancellation } from '../prisma/cancellations.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { isPoeFault } from '../protocol/dispatch.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { isExcused, type OutageRecord } from '../protocol/outage.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
+import { flagNode, recordFailure } from './events.ts';
 import { removeForBadProofs } from './removal.ts';
 
 export interface FailedAttempt {
@@ -52,18 +54,15 @@ export async function reportFailure(
   input: FailedAttempt,
 ): Promise<Consequences> {
   const { unitId, dispatch, nodeId, code } = input;
-  const { step, recovery, blamesNode } = errorDefinition(code);
+  const { blamesNode } = errorDefinition(code);
   return inTransaction(database, async (transaction) => {
-    await transaction.$executeRaw`
-      INSERT INTO failure_event (unit_id, dispatch, step, code, node_id, recovery)
-      VALUES (${unitId}, ${dispatch}, ${step}, ${code}, ${nodeId}, ${recovery})
-      ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+    await recordFailure(transaction, input, nodeId);
     const counts = blamesNode === true || LOST_WORK.includes(code);
     const excused = counts && (await fellIntoOutage(transaction, input));
     const isFlagged = blamesNode === true && !excused;
-    const flagged = isFlagged ? await flag(transaction, input) : 0;
+    const flagged = isFlagged ? await flagNode(transaction, input, nodeId) : 0;
     // Spec 3.4: the attempt earns no uptime credit.
-    const isBadProof = isFlagged && code.startsWith('poe.');
+    const isBadProof = isFlagged && isPoeFault(code);
     const decided = await transaction.$executeRaw`
       UPDATE dispatch SET outcome = ${code}, decided_at = now(), forfeits_uptime = ${isBadProof}
       WHERE unit_id = ${unitId} AND dispatch = ${dispatch} AND outcome IS NULL`;
@@ -83,17 +82,6 @@ export async function reportFailure(
     const removed = isBadProof && flagged === 1 && (await removeForBadProofs(transaction, nodeId));
     return { excused, removed };
   });
-}
-
-/** @returns 0 when that was done before. */
-function flag(
-  transaction: Transaction,
-  { unitId, dispatch, nodeId, code }: FailedAttempt,
-): Promise<number> {
-  return transaction.$executeRaw`
-    INSERT INTO node_event (node_id, unit_id, dispatch, code)
-    VALUES (${nodeId}, ${unitId}, ${dispatch}, ${code})
-    ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
 }
 
 interface AttemptTime extends OutageRecord {

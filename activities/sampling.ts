@@ -121,7 +121,7 @@ export class Sampling {
     const due = await transaction.$queryRaw<EpochRow[]>`
       SELECT epoch, secret_hash, policy, TRUE AS has_begun FROM sampling_epoch
       WHERE secret IS NULL AND epoch <= ${-REVEALED_EPOCHS_LATER}
-        + (SELECT max(epoch) FROM sampling_epoch WHERE begins_at <= now())
+        + (SELECT max(epoch) FROM sampling_epoch WHERE begins_at <= statement_timestamp())
       ORDER BY epoch DESC LIMIT 100`;
     for (const row of due) {
       const known = this.#known(row);
@@ -145,11 +145,16 @@ export class Sampling {
   }
 }
 
-/** The present epoch and those ahead, in their order. */
+/**
+ * The present epoch and those ahead, in their order. By the time of the statement: that of the
+ * transaction (`now()`) may be from before another coordinator's, for whose lock this one waited,
+ * and then the epoch that the other one began would seem to be still ahead.
+ */
 function latest(transaction: Transaction): Promise<EpochRow[]> {
   return transaction.$queryRaw<EpochRow[]>`
-    SELECT epoch, secret_hash, policy, begins_at <= now() AS has_begun FROM sampling_epoch
+    SELECT epoch, secret_hash, policy, begins_at <= statement_timestamp() AS has_begun
+    FROM sampling_epoch
     WHERE epoch >= coalesce(
-      (SELECT max(epoch) FROM sampling_epoch WHERE begins_at <= now()), 0)
+      (SELECT max(epoch) FROM sampling_epoch WHERE begins_at <= statement_timestamp()), 0)
     ORDER BY epoch`;
 }

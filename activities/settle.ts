@@ -7,6 +7,7 @@ import type { AcceptedInference } from '../protocol/receive.ts';
 import { dueWei, settlement, type Settlement, type TokenUsage } from '../protocol/settle.ts';
 import type { VerificationOutcome } from '../protocol/vote.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
+import { recordFailure } from './events.ts';
 import { LOST_LEASE_SECONDS } from './report-failure.ts';
 
 export interface SettleInput {
@@ -150,10 +151,6 @@ async function reportEnd(
   requestId: RequestId,
   code: ErrorCode,
 ): Promise<void> {
-  const { step, recovery } = errorDefinition(code);
-  if (recovery === 'redispatch') return;
-  await transaction.$executeRaw`
-    INSERT INTO failure_event (unit_id, dispatch, step, code, recovery)
-    VALUES (${requestId}, 0, ${step}, ${code}, ${recovery})
-    ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+  if (errorDefinition(code).recovery === 'redispatch') return;
+  await recordFailure(transaction, { unitId: requestId, dispatch: 0, code });
 }

@@ -1,9 +1,10 @@
 import { sql, type Database } from '../prisma/client.ts';
 import { OUTCOME_CHANNEL } from '../prisma/outcomes.ts';
 import type { ReturnEnvelope } from '../protocol/envelope.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { complexityTokens } from '../protocol/receive.ts';
 import { PPM } from '../protocol/sampling.ts';
-import { dueWei } from '../protocol/settle.ts';
+import { dueWei, type TokenUsage } from '../protocol/settle.ts';
 import type { Draw } from './sampling.ts';
 import type { CheckerOrder } from './checkers.ts';
 import type { CheckedReturn, ValidateDependencies, ValidateInput } from './validate.ts';
@@ -58,9 +59,8 @@ async function store(
 ): Promise<StoredRow> {
   const { unitId, dispatch, node, request } = input;
   const { nodeId } = node;
-  const { scheme, poe, signature } = checked.returned;
-  const proof = { scheme, poe, signature, node: nodeId, dispatch };
-  const due = dueWei(checked.result.usage, request);
+  const { poe } = checked.returned;
+  const accepted = { dispatch, nodeId, ...checked };
   const isHeld = request.delivery === 'strict';
   const [row] = await database.$queryRaw<StoredRow[]>`
     WITH known AS (
@@ -86,13 +86,10 @@ async function store(
              draw_ppm < rate_ppm FROM drawn
       ON CONFLICT (unit_id, dispatch) DO NOTHING RETURNING is_sampled, epoch),
     stored AS (SELECT is_sampled, epoch FROM proved UNION ALL SELECT * FROM known),
-    decided AS (${accepted(input, checked)} AND EXISTS (SELECT FROM stored)
+    decided AS (${attemptOver(input, checked)} AND EXISTS (SELECT FROM stored)
       RETURNING extract(epoch FROM now() - reserved_at)::float8 AS seconds),
     validated AS (
-      UPDATE request SET status = 'validated', validated_at = now(),
-        sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
-        proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
-      WHERE id = ${unitId} AND status IN ('accepted', 'running')
+      ${delivered(unitId, accepted, sealedResult, request)}
         AND EXISTS (SELECT FROM stored WHERE NOT (is_sampled AND ${isHeld})))
     SELECT (SELECT is_sampled FROM stored) AS "isSampled", (SELECT epoch FROM stored) AS epoch,
            coalesce((SELECT is_removed FROM worker), FALSE) AS "isRemoved",
@@ -120,15 +117,44 @@ export async function storeCheck(
       INSERT INTO proof (unit_id, dispatch, node_id, poe)
       SELECT ${unitId}, ${dispatch}::int, id, ${String(checked.returned.poe)} FROM worker
       ON CONFLICT (unit_id, dispatch) DO NOTHING),
-    decided AS (${accepted(input, checked)} AND EXISTS (SELECT FROM worker)
+    decided AS (${attemptOver(input, checked)} AND EXISTS (SELECT FROM worker)
       RETURNING extract(epoch FROM now() - reserved_at)::float8 AS seconds)
     SELECT EXISTS (SELECT FROM worker) AS "isStored",
            CASE WHEN EXISTS (SELECT FROM worker) THEN ${over(input, checked)} END AS released`;
   return row?.isStored ?? false;
 }
 
+/** A result to deliver, and the attempt that it is of. */
+interface Deliverable {
+  readonly dispatch: number;
+  readonly nodeId: NodeId;
+  readonly returned: {
+    readonly scheme?: unknown;
+    readonly poe?: unknown;
+    readonly signature?: unknown;
+  };
+  readonly result: { readonly usage: TokenUsage };
+}
+
+/** Makes a result the request's, unless it has ended. The result is sealed to its requester. */
+export function delivered(
+  unitId: UnitId,
+  { dispatch, nodeId, returned, result }: Deliverable,
+  sealedResult: ReturnEnvelope,
+  request: Parameters<typeof dueWei>[1],
+) {
+  const { scheme, poe, signature } = returned;
+  const proof = { scheme, poe, signature, node: nodeId, dispatch };
+  const due = dueWei(result.usage, request);
+  return sql`
+    UPDATE request SET status = 'validated', validated_at = now(),
+      sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
+      proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
+    WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
+}
+
 /** Decides the attempt, unless that was done before. */
-function accepted({ unitId, dispatch }: ValidateInput, { returned }: CheckedReturn) {
+function attemptOver({ unitId, dispatch }: ValidateInput, { returned }: CheckedReturn) {
   return sql`
     UPDATE dispatch SET outcome = 'accepted', decided_at = now(),
       decrypted_at = ${new Date(returned.decryptedAtMs)},

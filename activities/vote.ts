@@ -5,15 +5,17 @@ import { openReturn, readdressReturn } from '../crypto/return.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import { comparatorOf } from '../protocol/compare/comparators.ts';
-import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
+import type { ErrorCode } from '../protocol/errors.ts';
 import type { NodeReturn } from '../protocol/execute.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import { dueWei, type TokenUsage } from '../protocol/settle.ts';
+import type { TokenUsage } from '../protocol/settle.ts';
 import { decideVote, refused, type Side, type VerificationOutcome } from '../protocol/vote.ts';
 import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
+import { flagNode, recordFailure } from './events.ts';
 import type { Assignment } from './schedule.ts';
+import { delivered } from './store-return.ts';
 import { observeVote, suspect } from './trust.ts';
 
 /** A return that passed check 1. */
@@ -123,11 +125,7 @@ async function record(
       INSERT INTO vote (unit_id, dispatch, node_id, side)
       VALUES (${unitId}, ${dispatch}, ${nodeId}, ${side})`;
     const flag = flagOf(side, votes.length > 1 || isRefused);
-    if (flag)
-      await transaction.$executeRaw`
-        INSERT INTO node_event (node_id, unit_id, dispatch, code)
-        VALUES (${nodeId}, ${unitId}, ${dispatch}, ${flag})
-        ON CONFLICT (node_id, unit_id, dispatch, code) DO NOTHING`;
+    if (flag) await flagNode(transaction, { unitId, dispatch, code: flag }, nodeId);
     if (flag === 'validate.no_majority') await suspect(transaction, nodeId);
     if (side === 'undecided') continue;
     if (side === 'minority')
@@ -160,14 +158,8 @@ async function deliver(
   result: InferenceResult,
 ): Promise<void> {
   const sealedResult = await readdressReturn(returned.sealedResult, ring, request.requesterKey);
-  const { scheme, poe, signature } = returned;
-  const proof = { scheme, poe, signature, node: node.nodeId, dispatch };
-  const due = dueWei(result.usage, request);
-  await transaction.$executeRaw`
-    UPDATE request SET status = 'validated', validated_at = now(),
-      sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
-      proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
-    WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
+  const accepted = { dispatch, nodeId: node.nodeId, returned, result };
+  await transaction.$executeRaw`${delivered(unitId, accepted, sealedResult, request)}`;
   await announceOutcome(transaction, unitId);
 }
 
@@ -177,10 +169,6 @@ async function report(
   about: AcceptedVote | undefined,
   code: ErrorCode,
 ): Promise<void> {
-  const { step, recovery } = errorDefinition(code);
-  await transaction.$executeRaw`
-    INSERT INTO failure_event (unit_id, dispatch, step, code, node_id, recovery)
-    VALUES (${unitId}, ${about?.dispatch ?? 0}, ${step}, ${code},
-            ${about?.node.nodeId ?? null}, ${recovery})
-    ON CONFLICT (unit_id, dispatch, code) DO NOTHING`;
+  if (about)
+    await recordFailure(transaction, { unitId, dispatch: about.dispatch, code }, about.node.nodeId);
 }

@@ -32,3 +32,23 @@ export function wholeNumber(least: number, most: number) {
 export function limitParameter(usual: number, most: number) {
   return wholeNumber(1, most).default(usual);
 }
+
+/**
+ * A page of a list, as OpenAI has it.
+ *
+ * @param rows one more than `limit` if there are more.
+ */
+export function listPage<Row, View extends { readonly id: string }>(
+  rows: readonly Row[],
+  limit: number,
+  describe: (row: Row) => View,
+) {
+  const data = rows.slice(0, limit).map(describe);
+  return {
+    object: 'list' as const,
+    data,
+    first_id: data.at(0)?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+    has_more: rows.length > limit,
+  };
+}

@@ -5,7 +5,7 @@ import { CodedError } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
 import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
-import { limitParameter, parseQuery } from './query.ts';
+import { limitParameter, listPage, parseQuery } from './query.ts';
 import { describeRequest, summariseRequest } from './request-view.ts';
 import { cancelRequest } from './run-client.ts';
 
@@ -39,14 +39,7 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
       after: after ?? null,
       limit: limit + 1,
     });
-    const data = rows.slice(0, limit).map((row) => summariseRequest(row, row));
-    return {
-      object: 'list',
-      data,
-      first_id: data.at(0)?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-      has_more: rows.length > limit,
-    };
+    return listPage(rows, limit, (row) => summariseRequest(row, row));
   });
   app.get<IdParams>('/v1/requests/:id', async (request) => {
     const record = await authorisedRequest(dependencies, request);

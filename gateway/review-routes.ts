@@ -4,7 +4,7 @@ import { listReviews, readHistory, readReview, reinstate } from '../prisma/revie
 import { CodedError } from '../protocol/errors.ts';
 import { isNodeId, shortId } from '../protocol/ids.ts';
 import { authenticateAdmin, type GatewayDependencies } from './context.ts';
-import { limitParameter, parseQuery } from './query.ts';
+import { limitParameter, listPage, parseQuery } from './query.ts';
 import { noParameters, type IdParams } from './request-routes.ts';
 import { describeHistory, describeReview } from './review-view.ts';
 
@@ -38,14 +38,7 @@ export function reviewRoutes(app: FastifyInstance, dependencies: GatewayDependen
     if (after && !(await readReview(database, after)))
       throw new CodedError('gateway.node_not_found');
     const rows = await listReviews(database, after ?? null, limit + 1);
-    const data = rows.slice(0, limit).map(describeReview);
-    return {
-      object: 'list',
-      data,
-      first_id: data.at(0)?.id ?? null,
-      last_id: data.at(-1)?.id ?? null,
-      has_more: rows.length > limit,
-    };
+    return listPage(rows, limit, describeReview);
   });
   const reviewed = async (id: string) => {
     const node = isNodeId(id) ? await readReview(database, id) : null;

@@ -71,7 +71,8 @@ function isDeadlineMiss(code: ErrorCode): boolean {
   return code === 'node.deadline_exceeded';
 }
 
-function isPoeFault(code: ErrorCode): boolean {
+/** Whether a return or its proof was faulty. */
+export function isPoeFault(code: ErrorCode): boolean {
   return code.startsWith('poe.');
 }
 

@@ -1,4 +1,4 @@
-import { isRefusal } from './dispatch.ts';
+import { isPoeFault, isRefusal } from './dispatch.ts';
 import type { ErrorCode } from './errors.ts';
 
 /** How a check ended. */
@@ -33,7 +33,7 @@ export const CHECK_BUDGET = { votesMax: 3, poeFaultsMax: 2, otherLossesMax: 2 } 
 
 /** Whether another node may be asked, after checks that gave no vote for these reasons. */
 export function mayAskAgain(failures: readonly ErrorCode[]): boolean {
-  const faults = failures.filter((code) => code.startsWith('poe.')).length;
+  const faults = failures.filter(isPoeFault).length;
   return (
     faults <= CHECK_BUDGET.poeFaultsMax && failures.length - faults <= CHECK_BUDGET.otherLossesMax
   );

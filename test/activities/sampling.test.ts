@@ -32,13 +32,20 @@ describe('activities/sampling', () => {
   const unitId = formatRequestId(randomBytes(32));
   const poe = randomBytes(32).toString('hex');
 
-  /** As if so much time had passed: what was committed to can't be changed, so all is moved. */
-  async function pass(seconds: number): Promise<void> {
+  /** What was committed to can't be changed otherwise. */
+  async function unguarded(change: () => Promise<unknown>): Promise<void> {
     await db.database.$executeRaw`ALTER TABLE sampling_epoch DISABLE TRIGGER USER`;
-    await db.database.$executeRaw`
-      UPDATE sampling_epoch SET begins_at = begins_at - make_interval(secs => ${seconds}::float8),
-        published_at = published_at - make_interval(secs => ${seconds}::float8)`;
+    await change();
     await db.database.$executeRaw`ALTER TABLE sampling_epoch ENABLE TRIGGER USER`;
+  }
+
+  /** As if so much time had passed. */
+  function pass(seconds: number): Promise<void> {
+    return unguarded(
+      () => db.database.$executeRaw`
+        UPDATE sampling_epoch SET begins_at = begins_at - make_interval(secs => ${seconds}::float8),
+          published_at = published_at - make_interval(secs => ${seconds}::float8)`,
+    );
   }
 
   it('publishes the present epoch and the next, by hashes, once for all coordinators', async () => {
@@ -60,6 +67,18 @@ describe('activities/sampling', () => {
       draws[0]?.map(({ epoch }) => epoch),
       [1, 2],
     );
+  });
+
+  it('publishes once, whichever of those that began at the same time comes first', async () => {
+    // Each round is a race: many coordinators begin at once, and lock in any order.
+    for (let round = 0; round < 20; round++) {
+      await unguarded(() => db.database.$executeRaw`DELETE FROM sampling_epoch`);
+      await Promise.all(Array.from({ length: 8 }, () => sampling().refresh()));
+      assert.deepEqual(
+        (await rows()).map(({ epoch }) => epoch),
+        [1, 2],
+      );
+    }
   });
 
   it('reveals a secret when two other epochs have begun: that of the hash', async () => {

@@ -5,7 +5,7 @@ import { canonicalText } from '../../protocol/canonical.ts';
 import { formatRequestId, type RequestId } from '../../protocol/ids.ts';
 import { drawPpm, ratePpm, type SamplingPolicy } from '../../protocol/sampling.ts';
 import type { VerificationOutcome } from '../../protocol/vote.ts';
-import { ACCOUNT } from './seeded.ts';
+import { ACCOUNT, PARAMETERS } from './seeded.ts';
 
 export const EPOCH_MS = 600_000;
 export const POLICY: SamplingPolicy = {
@@ -63,16 +63,6 @@ export async function storeRequest(
   changed: StoredRequest = {},
 ): Promise<RequestId> {
   const id = formatRequestId(randomBytes(32));
-  const parameters = {
-    workloadClass: 'ai.inference',
-    model: 'instant',
-    hardwareTier: 1,
-    priority: 'standard',
-    deadlineSeconds: 30,
-    maxTokens: 16,
-    stream: false,
-    seed: null,
-  };
   await database.request.create({
     data: {
       id,
@@ -81,7 +71,7 @@ export async function storeRequest(
       status: 'completed',
       workloadClass: 'ai.inference',
       modelId: 'instant',
-      parameters,
+      parameters: { ...PARAMETERS },
       requesterKey: {},
       reservedWei: 100,
       deadlineAt: new Date(Date.now() + 30_000),

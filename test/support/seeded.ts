@@ -16,7 +16,7 @@ export const requester = await generateX25519Key();
 const wrapKey = generateWrapKey();
 export const receiveKeys = { intakeRing: [intakeKey], wrapRing: [wrapKey] } as const;
 
-const PARAMETERS: RequestParameters = {
+export const PARAMETERS: RequestParameters = {
   workloadClass: 'ai.inference',
   model: INSTANT_MODEL.id,
   hardwareTier: 1,
