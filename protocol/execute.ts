@@ -43,9 +43,22 @@ export const NODE_REPORTED_CODES = [
   'execute.invalid_request',
 ] as const satisfies readonly ErrorCode[];
 
-/** The code to record for a failure type that a node reported. */
-export function nodeReportedCode(type: string | null | undefined): ErrorCode {
+/** Codes by which the edge itself fails a task; it lets no node say one of them. */
+export const EDGE_REPORTED_CODES = [
+  'edge.undelivered',
+  'execute.node_lost',
+] as const satisfies readonly ErrorCode[];
+
+/** The code that a node's word is taken for, whatever it said. */
+export function nodeReportedCode(
+  type: string | null | undefined,
+): (typeof NODE_REPORTED_CODES)[number] {
   return NODE_REPORTED_CODES.find((code) => code === type) ?? 'execute.backend_failed';
+}
+
+/** The code to record for a failure type that came by way of the edge. */
+export function reportedCode(type: string | null | undefined): ErrorCode {
+  return EDGE_REPORTED_CODES.find((code) => code === type) ?? nodeReportedCode(type);
 }
 
 /**

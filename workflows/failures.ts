@@ -6,7 +6,7 @@ import {
   TimeoutFailure,
 } from '@temporalio/workflow';
 import { isErrorCode, type ErrorCode } from '../protocol/errors.ts';
-import { nodeReportedCode } from '../protocol/execute.ts';
+import { reportedCode } from '../protocol/execute.ts';
 
 const TIMEOUT_CODES: Partial<Record<NonNullable<TimeoutFailure['timeoutType']>, ErrorCode>> = {
   SCHEDULE_TO_START: 'dispatch.node_unreachable',
@@ -30,7 +30,7 @@ export function executeFailureCode(error: unknown): ErrorCode {
   }
   if (cause instanceof TimeoutFailure && cause.timeoutType)
     return TIMEOUT_CODES[cause.timeoutType] ?? 'execute.node_lost';
-  if (cause instanceof ApplicationFailure) return nodeReportedCode(cause.type);
+  if (cause instanceof ApplicationFailure) return reportedCode(cause.type);
   return 'execute.node_lost';
 }
 
