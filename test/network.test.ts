@@ -40,6 +40,7 @@ describe('network', () => {
         postgres: await freePort(),
         temporal: await freePort(),
         temporalUi: await freePort(),
+        edge: await freePort(),
       },
       temporalCliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
       modelPath: process.env['MODEL_PATH'] ?? '',

@@ -64,11 +64,8 @@ describe('workers/node: draining, killed, and through an outage', function () {
       logFile: join(directory, `node-loss-${port}.log`),
       stopWithinMs: 45_000,
       env: {
-        TEMPORAL_ADDRESS: network.temporalAddress,
-        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        ...(await nodeEnvironment(network.edge, OPERATOR, join(directory, `keys-node-loss-${port}`))),
         PLX_NODE_NAME: 'goes',
-        PLX_OPERATOR: OPERATOR,
-        PLX_NODE_KEYS: join(directory, `keys-node-loss-${port}`),
         PLX_NODE_TIER: '1',
         PLX_NODE_SLOTS: '2',
         PLX_BACKEND: 'openai',

@@ -36,11 +36,8 @@ describe('workers/node with the openai backend', () => {
       entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
       logFile,
       env: {
-        TEMPORAL_ADDRESS: network.temporalAddress,
-        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        ...(await nodeEnvironment(network.edge, OPERATOR, join(directory, `keys-node-${port}`))),
         PLX_NODE_NAME: 'in-front',
-        PLX_OPERATOR: OPERATOR,
-        PLX_NODE_KEYS: join(directory, `keys-node-${port}`),
         PLX_NODE_TIER: '1',
         PLX_BACKEND: 'openai',
         PLX_MODEL_ID: INSTANT_MODEL.id,
