@@ -1,11 +1,10 @@
-import { createHmac, randomBytes, verify, type KeyObject } from 'node:crypto';
+import { randomBytes, verify } from 'node:crypto';
 import { z } from 'zod';
-import { sameSecret } from '../crypto/channel.ts';
 import { nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
-import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
+import { isNodeId, type NodeId } from '../protocol/ids.ts';
 import { firstIssue } from '../protocol/issues.ts';
 import {
   isUnchanged,
@@ -61,22 +60,16 @@ const signedRegistrationSchema = z.strictObject({
  * shows that it holds that key. It gets work once it was measured: a node that is new here, or that
  * comes back as something else, waits for its canary (`intake/probe.ts`).
  *
- * @returns the token for its heartbeats.
  * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
  * `node.operator_unknown`, or `node.operator_mismatch`: a node's record stays with the operator
  * that it first named.
  */
-export async function registerNode(
-  database: Database,
-  channelSecret: KeyObject,
-  body: unknown,
-): Promise<string> {
+export async function registerNode(database: Database, body: unknown): Promise<void> {
   const parsed = signedRegistrationSchema.safeParse(body);
   if (!parsed.success) throw new CodedError('node.registration_invalid', firstIssue(parsed.error));
   const { registration, signature } = parsed.data;
   assertAuthentic(registration, signature);
   await inTransaction(database, (transaction) => store(transaction, registration));
-  return heartbeatToken(channelSecret, registration.nodeId);
 }
 
 function assertAuthentic(registration: Registration, signature: string): void {
@@ -171,22 +164,4 @@ async function machineOf(transaction: Transaction, node: Registration): Promise<
     RETURNING id`;
   if (!machine) throw new Error('INSERT … RETURNING returned no row');
   return machine.id;
-}
-
-/** @throws CodedError `node.registration_refused` unless the token is the one of that node. */
-export function assertHeartbeatToken(
-  channelSecret: KeyObject,
-  nodeId: NodeId,
-  token: string,
-): void {
-  if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
-    throw new CodedError('node.registration_refused');
-}
-
-/** Bound to the node, derived instead of stored; the label keeps it apart from channel tokens. */
-export function heartbeatToken(channelSecret: KeyObject, nodeId: NodeId): string {
-  return createHmac('sha256', channelSecret)
-    .update('heartbeat.v1')
-    .update(idBytes(nodeId))
-    .digest('base64url');
 }

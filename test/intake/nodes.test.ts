@@ -63,21 +63,21 @@ describe('intake/nodes', () => {
   const slotsOf = async (id: string) => (await readNode(db.database, id))?.slotsTotal;
 
   it('registers a node once, however often it comes, with as many slots as it has', async () => {
-    await registerNode(db.database, secret, signed(registration()));
-    await registerNode(db.database, secret, signed(registration({ slots: 4, tier: 3 })));
+    await registerNode(db.database, signed(registration()));
+    await registerNode(db.database, signed(registration({ slots: 4, tier: 3 })));
     const nodes = await db.database.node.findMany();
     assert.deepEqual(
       nodes.map(({ id, claimedTier, operatorId }) => [id, claimedTier, operatorId]),
       [[keys.nodeId, 3, 'op']],
     );
     assert.equal(await slotsOf(keys.nodeId), 4);
-    await registerNode(db.database, secret, signed(registration({ slots: 1 })));
+    await registerNode(db.database, signed(registration({ slots: 1 })));
     assert.equal(await slotsOf(keys.nodeId), 1);
   });
 
   it('takes claims for claims: a new node is probing, without speed or tier', async () => {
     const claims = { tier: 5, tokensPerSecond: 1e6 };
-    await registerNode(db.database, secret, signed(registration(claims, others), others));
+    await registerNode(db.database, signed(registration(claims, others), others));
     const node = await db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } });
     assert.deepEqual(
       [node.status, node.tier, node.tokensPerSecond, node.claimedTier, node.claimedTokensPerSecond],
@@ -104,10 +104,10 @@ describe('intake/nodes', () => {
   for (const [how, claims, state, [status, tier, seconds]] of returns)
     it(`knows a measured node that returns ${how}: ${status}, tier ${tier}`, async () => {
       const where = { id: others.nodeId };
-      await registerNode(db.database, secret, signed(registration({}, others), others));
+      await registerNode(db.database, signed(registration({}, others), others));
       const data = { status: 'active', ...measured, probeAfter: new Date(0), ...state };
       await db.database.node.update({ where, data });
-      await registerNode(db.database, secret, signed(registration(claims, others), others));
+      await registerNode(db.database, signed(registration(claims, others), others));
       const node = await db.database.node.findUniqueOrThrow({ where });
       assert.deepEqual(
         [node.status, node.tier, node.measuredSeconds, node.tokensPerSecond],
@@ -124,7 +124,7 @@ describe('intake/nodes', () => {
       log: pino({ level: 'silent' }),
     });
     const register = (changed = {}) =>
-      registerNode(db.database, secret, signed(registration(changed, others), others));
+      registerNode(db.database, signed(registration(changed, others), others));
     const update = (data: object) =>
       db.database.node.update({
         where: { id: others.nodeId },
@@ -212,16 +212,16 @@ describe('intake/nodes', () => {
   });
 
   it('does not bring a removed node back', async () => {
-    await registerNode(db.database, secret, signed(registration()));
+    await registerNode(db.database, signed(registration()));
     await db.database.node.update({ where: { id: keys.nodeId }, data: { status: 'removed' } });
-    await registerNode(db.database, secret, signed(registration()));
+    await registerNode(db.database, signed(registration()));
     assert.equal((await db.database.node.findFirst())?.status, 'removed');
   });
 
   it('refuses a node of an unknown operator, and one that changes its operator', async () => {
     const keys = await generateNodeKeys();
     const register = (operatorId: string) =>
-      registerNode(db.database, secret, signed(registration({ operatorId }, keys), keys));
+      registerNode(db.database, signed(registration({ operatorId }, keys), keys));
     await assert.rejects(register('nobody'), failsAs('node.operator_unknown'));
     assert.equal(await db.database.node.count({ where: { id: keys.nodeId } }), 0);
     await register('op');
@@ -236,7 +236,7 @@ describe('intake/nodes', () => {
     const stranger = await generateNodeKeys();
     const register = (of: NodeKeys, changed: object) => {
       const body = registration({ machine: 'shared', ...changed }, of);
-      return registerNode(db.database, secret, signed(body, of));
+      return registerNode(db.database, signed(body, of));
     };
     await register(keys, { slots: 3 });
     await register(others, { slots: 2 });
@@ -279,7 +279,7 @@ describe('intake/nodes', () => {
       [{}, 'node.registration_invalid'],
     ];
     for (const [body, code] of cases)
-      await assert.rejects(registerNode(db.database, secret, body), failsAs(code));
+      await assert.rejects(registerNode(db.database, body), failsAs(code));
   });
 
   it('ends the draining of a node, and changes no other status', async () => {
@@ -288,10 +288,10 @@ describe('intake/nodes', () => {
       ['active', 'active'],
       ['removed', 'removed'],
     ] as const) {
-      await registerNode(db.database, secret, signed(registration()));
+      await registerNode(db.database, signed(registration()));
       const data = { ...measured, status: before };
       await db.database.node.update({ where: { id: keys.nodeId }, data });
-      await registerNode(db.database, secret, signed(registration()));
+      await registerNode(db.database, signed(registration()));
       const node = await db.database.node.findUniqueOrThrow({ where: { id: keys.nodeId } });
       assert.equal(node.status, after);
     }
