@@ -16,6 +16,7 @@ import { moduleFile } from '../workers/module-file.ts';
 import { commitPolicy, UNCHECKED } from './commit-policy.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
 import { inOwnDirectory, type Stops } from './own-directory.ts';
+import { testOperator } from './signed-binding.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
@@ -65,7 +66,7 @@ async function startParts(
     PLX_EDGE_TOKEN: randomBytes(24).toString('base64url'),
     PLX_EDGE_ADDRESS: `127.0.0.1:${edgePort}`,
     PLX_EDGE_CA: join(directory, 'edge-ca.pem'),
-    PLX_OPERATOR: OPERATOR,
+    BENCH_OPERATOR: OPERATOR,
   };
   const spawn = async (name: string, module: string, env: Record<string, string>) => {
     const role = await spawnRole({
@@ -197,7 +198,7 @@ export async function prepareDatabase(
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
-  await seedOperators(database, operators);
+  await seedOperators(database, operators.map(testOperator));
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),
   );

@@ -21,6 +21,7 @@ export interface InstantNodeOptions {
   readonly keys: NodeKeys;
   readonly backend: Backend;
   readonly name: string;
+  /** An operator of tests and benchmarks, which signs for it. */
   readonly operatorId: string;
   readonly tier: number;
   /** Makes of the honest way what this node does with a unit; by default nothing else. */

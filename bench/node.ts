@@ -19,7 +19,7 @@ const benchNodeEnv = z.object({
   PLX_EDGE_ADDRESS: z.string(),
   PLX_EDGE_CA: z.string(),
   PLX_NODE_KEYS: z.string(),
-  PLX_OPERATOR: z.string(),
+  BENCH_OPERATOR: z.string(),
   BENCH_TIER: z.coerce.number(),
   BENCH_SLOTS: z.coerce.number(),
   /** How it reaches Temporal: as nodes do, or as none can, to compare with. */
@@ -54,7 +54,7 @@ async function startBenchNode(): Promise<RunningRole> {
     keys,
     backend,
     name: 'bench',
-    operatorId: config.PLX_OPERATOR,
+    operatorId: config.BENCH_OPERATOR,
     tier: config.BENCH_TIER,
   });
   const running = floor.run();

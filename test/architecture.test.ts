@@ -18,7 +18,10 @@ const TABLE: Table = {
     // Decisions on data: the same input gives the same answer, in a workflow's replay too.
     forbiddenMembers: ['Date.now', 'new Date()', 'Math.random', 'crypto.*'],
   },
-  crypto: { folders: ['protocol'], packages: ['node:*', 'jose', 'node-forge', 'zod'] },
+  crypto: {
+    folders: ['protocol'],
+    packages: ['node:*', 'jose', 'node-forge', 'zod', 'viem/accounts'],
+  },
   workflows: {
     folders: ['protocol'],
     typesOf: ['activities'],

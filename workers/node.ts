@@ -16,6 +16,7 @@ import type { Binding } from '../protocol/binding.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
+import { readBinding } from './binding-file.ts';
 import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 import { installTemporalRuntime } from './runtime.ts';
@@ -32,7 +33,7 @@ async function startNode(): Promise<RunningRole> {
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS, config.PLX_NODE_KEYS_PASSPHRASE);
-  const binding = await readBinding(config.PLX_OPERATOR_BINDING);
+  const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const link = await linkToEdge(config, keys, log);
   const { channel, connection } = link;

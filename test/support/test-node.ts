@@ -17,7 +17,7 @@ import type { Database } from '../../prisma/client.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
-import { signedBinding } from '../../bench/signed-binding.ts';
+import { signedBinding, testOperator } from '../../bench/signed-binding.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
 import type { EdgePlace } from './edge.ts';
 import { until } from './until.ts';
@@ -83,7 +83,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const { backend, database, isTrueToItself = false, payloadConverterPath } = options;
   const { interceptors = {} } = options;
   const { operatorId = `operator-${options.name}` } = options;
-  await seedOperators(database, [operatorId]);
+  await seedOperators(database, [testOperator(operatorId)]);
   const keys = await generateNodeKeys();
   const directory = await mkdtemp(join(tmpdir(), 'plx-test-node-'));
   const { address, ca } = options.edge;

@@ -9,6 +9,7 @@ import { openDataDir, type OpenDataDir } from './data-dir.ts';
 import { explained } from './disk.ts';
 import { Keeper } from './keeper.ts';
 import { CONTEXT_TOKENS, EMBEDDED_MODEL_ID } from './model.ts';
+import { embeddedOperator } from './operators.ts';
 import { choosePorts, type NetworkPorts } from './port-block.ts';
 import { startPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
@@ -107,7 +108,8 @@ async function startParts(
   const keeper = new Keeper(options);
   const making = makeNodeKeys(options);
   const embedded = await startServers(options, keeper, stops);
-  const environments = await roleEnvironments(options, embedded, await making);
+  await making;
+  const environments = await roleEnvironments(options, embedded);
   const servers = keeper.names();
   const roles: { stop(): Promise<void> }[] = [];
   // Roles end before the servers that they use, and all at once: nodes may be slow to drain.
@@ -161,6 +163,9 @@ async function startServers(
 ): Promise<Servers> {
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
   const adminKey = await secretFile(join(dataDir, 'keys', 'demo-admin-key'), 'plx-admin-');
+  const operators: Awaited<ReturnType<typeof embeddedOperator>>[] = [];
+  for (const id of new Set(nodes.map(({ operator }) => operator)))
+    operators.push(await embeddedOperator(join(dataDir, 'keys'), id));
   const logFile = (name: string) => join(dataDir, 'logs', `${name}.log`);
   const database = async () => {
     let url = process.env['DATABASE_URL'] ?? '';
@@ -178,10 +183,7 @@ async function startServers(
     const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
     await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
     await seedAdminKey(client, adminKey);
-    await seedOperators(
-      client,
-      nodes.map(({ operator }) => operator),
-    );
+    await seedOperators(client, operators);
     await client.$disconnect();
     return url;
   };

@@ -1,40 +1,31 @@
 import { join } from 'node:path';
 import { loadOrCreateCa } from '../../crypto/ca.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
-import type { NodeId } from '../../protocol/ids.ts';
 import { writeDurably } from './files.ts';
 import { EMBEDDED_MODEL_ID } from './model.ts';
-import type { EmbeddedNode, Servers, Settled } from './network.ts';
-import { operatorBinding } from './operator-keys.ts';
+import type { Servers, Settled } from './network.ts';
+import { bindEmbeddedNode, CHAIN_ID } from './operators.ts';
 import { secretFile } from './seed.ts';
 
 const NAMESPACE = 'default';
-const CHAIN_ID = 31_337;
 
 export type Environments = ReadonlyMap<string, Readonly<Record<string, string>>>;
 
 /**
  * Makes the keys of nodes that have none, which takes seconds: their operators have to sign for
  * them. Each node's are in its own directory, as its operator would have them.
- *
- * @returns ids by names.
  */
 export async function makeNodeKeys({
   dataDir,
   nodes,
-}: Pick<Settled, 'dataDir' | 'nodes'>): Promise<ReadonlyMap<string, NodeId>> {
-  const made = nodes.map(async ({ name }) => {
-    const { nodeId } = await loadOrCreateNodeKeys(join(dataDir, 'keys', name));
-    return [name, nodeId] as const;
-  });
-  return new Map(await Promise.all(made));
+}: Pick<Settled, 'dataDir' | 'nodes'>): Promise<void> {
+  await Promise.all(nodes.map(({ name }) => loadOrCreateNodeKeys(join(dataDir, 'keys', name))));
 }
 
 /** What each role gets to know, and nothing else. */
 export async function roleEnvironments(
   { dataDir, ports, modelPath, nodes }: Settled,
   servers: Servers,
-  nodeIds: ReadonlyMap<string, NodeId>,
 ): Promise<Environments> {
   const keys = join(dataDir, 'keys');
   const intakeToken = await secretFile(join(keys, 'intake-token'));
@@ -76,7 +67,7 @@ export async function roleEnvironments(
       PLX_EDGE_ADDRESS: `127.0.0.1:${ports.edge}`,
       PLX_EDGE_CA: edgeCa,
       PLX_NODE_NAME: node.name,
-      PLX_OPERATOR_BINDING: await writeBinding(keys, node, nodeIds),
+      PLX_OPERATOR_BINDING: await bindEmbeddedNode(keys, node),
       PLX_NODE_TIER: String(node.tier),
       PLX_NODE_SLOTS: '2',
       PLX_NODE_KEYS: join(keys, node.name),
@@ -91,20 +82,6 @@ async function writeEdgeCa(keys: string): Promise<string> {
   const path = join(keys, 'edge-ca.pem');
   const ca = await loadOrCreateCa(join(keys, 'coordinator'));
   await writeDurably(path, ca.trusted());
-  return path;
-}
-
-/** What the node's operator signs for it. @returns the file. */
-async function writeBinding(
-  keys: string,
-  { name, operator }: EmbeddedNode,
-  nodeIds: ReadonlyMap<string, NodeId>,
-): Promise<string> {
-  const nodeId = nodeIds.get(name);
-  if (nodeId === undefined) throw new Error(`${name} has no keys`);
-  const path = join(keys, name, 'binding.json');
-  const binding = await operatorBinding(keys, operator, nodeId, CHAIN_ID);
-  await writeDurably(path, `${JSON.stringify(binding)}\n`);
   return path;
 }
 
