@@ -3,6 +3,7 @@ import forge from 'node-forge';
 import { CodedError } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import {
+  algorithmIdentifier,
   commonName,
   ECDSA_SHA256,
   parseDer,
@@ -22,7 +23,7 @@ const PEM_REQUEST =
   /^-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE REQUEST-----\s*$/;
 
 const { asn1, pki } = forge;
-const { BITSTRING, INTEGER, OID } = asn1.Type;
+const { BITSTRING, INTEGER } = asn1.Type;
 /** The key's place in a CertificationRequestInfo (RFC 2986 §4.1). */
 const REQUEST_KEY = 2;
 
@@ -102,12 +103,11 @@ function parseRequest(pem: string, algorithm: string): ParsedRequest {
     if (!toDer(whole).equals(der)) throw refused('It is not in DER.');
     const [info, signatureAlgorithm, bits, ...more] = sequence(whole).value;
     const [version, , key] = sequence(info).value;
-    const [oid] = sequence(signatureAlgorithm).value;
     const signature = toBytes(bits, BITSTRING);
     const isReadable =
       more.length === 0 &&
       toBytes(version, INTEGER).equals(Buffer.of(0)) &&
-      toBytes(oid, OID).toString('latin1') === asn1.oidToDer(algorithm).getBytes() &&
+      toDer(sequence(signatureAlgorithm)).equals(toDer(algorithmIdentifier(algorithm))) &&
       signature[0] === 0;
     if (!isReadable) throw refused('Its version or its signature algorithm is another one.');
     return {

@@ -25,16 +25,20 @@ export async function signed(
   privateKey: KeyObject,
 ): Promise<string> {
   const signature = await signBytes('sha256', toDer(content), privateKey);
-  const parameters = algorithm === RSA_SHA256 ? [universal(NULL, '')] : [];
-  const oid = universal(OID, asn1.oidToDer(algorithm).getBytes());
   const whole = universal(SEQUENCE, [
     content,
-    universal(SEQUENCE, [oid, ...parameters]),
+    algorithmIdentifier(algorithm),
     // No bits of the last byte are unused.
     universal(BITSTRING, `\0${signature.toString('latin1')}`),
   ]);
   const body = toDer(whole).toString('latin1');
   return forge.pem.encode({ type, body }).replaceAll('\r\n', '\n');
+}
+
+/** RSA's has parameters that say nothing, ECDSA's has none (RFC 4055 §5, RFC 5758 §3.2). */
+export function algorithmIdentifier(algorithm: string): forge.asn1.Asn1 {
+  const parameters = algorithm === RSA_SHA256 ? [universal(NULL, '')] : [];
+  return universal(SEQUENCE, [universal(OID, asn1.oidToDer(algorithm).getBytes()), ...parameters]);
 }
 
 /** A name of one member: the beginning of a text. UTF-8, for a PrintableString has no `_`. */
