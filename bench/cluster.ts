@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { loadOrCreateCa } from '../crypto/ca.ts';
+import { caSource } from '../crypto/ca.ts';
 import { openDatabase, inTransaction } from '../prisma/client.ts';
 import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
@@ -93,7 +93,7 @@ async function startParts(
     PLX_EDGE_PORT: edgePort ?? '',
     PLX_EDGE_KEYS: join(directory, 'edge-keys'),
   });
-  await writeFile(shared.PLX_EDGE_CA, (await loadOrCreateCa(keys)).trusted());
+  await writeFile(shared.PLX_EDGE_CA, (await caSource({ directory: keys })()).trusted);
   const spawnNode = (name: string, env: Record<string, string>) =>
     spawn(name, './node', { PLX_NODE_KEYS: join(directory, `${name}-keys`), ...env });
   const node = await spawnNode('node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });

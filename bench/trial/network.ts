@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadOrCreateCa } from '../../crypto/ca.ts';
+import { caSource } from '../../crypto/ca.ts';
 import { openDatabase, type Database } from '../../prisma/client.ts';
 import { whenNodesActive } from '../../workers/embedded/active-nodes.ts';
 import { freePorts } from '../../workers/embedded/ports.ts';
@@ -98,8 +98,8 @@ async function startParts(
     PLX_EDGE_PORT: edgePort,
     PLX_EDGE_KEYS: join(directory, 'edge-keys'),
   });
-  const ca = await loadOrCreateCa(join(directory, 'coordinator-keys'));
-  await writeFile(shared.PLX_EDGE_CA, ca.trusted());
+  const ca = await caSource({ directory: join(directory, 'coordinator-keys') })();
+  await writeFile(shared.PLX_EDGE_CA, ca.trusted);
   const nodes: TrialNode[] = [];
   for (const place of places) {
     const role = await spawn(place.name, './node', {

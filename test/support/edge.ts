@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pino from 'pino';
 import { signedBinding } from '../../bench/signed-binding.ts';
-import { loadOrCreateCa } from '../../crypto/ca.ts';
+import { caSource } from '../../crypto/ca.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
 import { startEdge } from '../../edge/start.ts';
 import { freePort, testServers } from './servers.ts';
@@ -27,7 +27,7 @@ let caFile: Promise<string> | undefined;
 export function testCaFile(): Promise<string> {
   caFile ??= (async () => {
     const { directory } = await testServers();
-    await loadOrCreateCa(directory);
+    await caSource({ directory })();
     return join(directory, 'ca.pem');
   })();
   return caFile;
@@ -55,8 +55,8 @@ export async function startTestEdge(to: {
     },
     pino({ level: 'silent' }),
   );
-  const { trusted } = await loadOrCreateCa(directory);
-  return { address: `127.0.0.1:${port}`, ca: trusted(), stop: () => edge.stop() };
+  const { trusted } = await caSource({ directory })();
+  return { address: `127.0.0.1:${port}`, ca: trusted, stop: () => edge.stop() };
 }
 
 /** The environment of a node's process: what its operator has to set, with keys made for it. */

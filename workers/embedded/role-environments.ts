@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { loadOrCreateCa } from '../../crypto/ca.ts';
+import { caSource } from '../../crypto/ca.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
 import { writeDurably } from './files.ts';
 import { EMBEDDED_MODEL_ID } from './model.ts';
@@ -80,8 +80,8 @@ export async function roleEnvironments(
 /** Where nodes find by what to know the edge: the certificates alone. @returns the file. */
 async function writeEdgeCa(keys: string): Promise<string> {
   const path = join(keys, 'edge-ca.pem');
-  const ca = await loadOrCreateCa(join(keys, 'coordinator'));
-  await writeDurably(path, ca.trusted());
+  const ca = await caSource({ directory: join(keys, 'coordinator') })();
+  await writeDurably(path, ca.trusted);
   return path;
 }
 
