@@ -77,7 +77,7 @@ async function startNode(): Promise<RunningRole> {
     log,
     () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
-  const commands = listenForCommands(channel, membership, attempts, log);
+  const commands = listenForCommands(channel, attempts, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
 

@@ -105,7 +105,7 @@ describe('bench/report', () => {
     assert.match(svg, /^<svg /);
     for (const text of ['requests per second', 'p50 in ms', 'fair floor', 'in flight'])
       assert.ok(svg.includes(text), text);
-    // Points of three scenarios at two levels in two panels.
-    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 12);
+    // Points of four scenarios at two levels in two panels.
+    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 16);
   });
 });

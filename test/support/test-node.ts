@@ -129,7 +129,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const commands =
     options.takesCommands === false
       ? undefined
-      : listenForCommands(channel, membership, attempts, quiet);
+      : listenForCommands(channel, attempts, quiet);
   if (!isTrueToItself) await until(() => isActive(database, keys.nodeId), 'the node is active');
   if (payloadConverterPath) {
     await stopPolling();
