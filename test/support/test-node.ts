@@ -19,7 +19,7 @@ import { nodeQueue } from '../../protocol/queues.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { signedBinding, testOperator } from '../../bench/signed-binding.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
-import type { EdgePlace } from './edge.ts';
+import type { EdgePlace } from './network-edge.ts';
 import { until } from './until.ts';
 import './quiet-temporal.ts';
 
