@@ -11,11 +11,12 @@ import type { BackgroundDependencies } from './background.ts';
 import type { Commands } from './commands.ts';
 import { assertEdge } from './edge-auth.ts';
 import { drain, heartbeat, leave, nextChallenge, type PresenceDependencies } from './heartbeat.ts';
-import { registerNode } from './nodes.ts';
+import { registerNode, type RegistrationDependencies } from './nodes.ts';
 import { probeSoon } from './probe.ts';
 import type { IncomingStream, Relay } from './relay.ts';
 
-export interface NodeDependencies extends PresenceDependencies, BackgroundDependencies {
+export interface NodeDependencies
+  extends PresenceDependencies, BackgroundDependencies, RegistrationDependencies {
   /** What an edge must present. */
   readonly edgeToken: string;
   readonly returnKey: RequesterKey;
@@ -40,11 +41,11 @@ export function nodeRoutes(app: FastifyInstance, dependencies: NodeDependencies)
 
 /** How a node says that it is there, that it takes nothing new, and that it goes. */
 function presenceRoutes(app: FastifyInstance, dependencies: NodeDependencies): void {
-  const { database, returnKey, onNodeSeen } = dependencies;
+  const { returnKey, onNodeSeen } = dependencies;
   app.post<NodeParams>('/v1/nodes/:nodeId/register', async (request) => {
     const nodeId = nodeOf(request);
     assertOwn(request.body, nodeId);
-    await registerNode(database, request.body);
+    await registerNode(dependencies, request.body);
     onNodeSeen();
     probeSoon(dependencies);
     return { returnKey, challenge: await nextChallenge(dependencies, nodeId) };

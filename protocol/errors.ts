@@ -175,6 +175,7 @@ export const ERRORS = {
   'gateway.node_not_found': gateway(404, 'No such node is in the pool.'),
   'gateway.admin_required': gateway(403, 'Only an admin key may do that.'),
   'gateway.node_not_removed': gateway(409, 'The node is not removed: nothing is to be decided.'),
+  'gateway.join_token_not_found': gateway(404, 'No such join token is in use.'),
   'gateway.epoch_not_found': gateway(404, 'No such sampling epoch was published.'),
   'gateway.epoch_not_revealed': gateway(409, 'The secret of the epoch is not published yet.'),
   'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),
