@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { STREAM_FRAME_CHARACTERS_MAX } from '../crypto/stream.ts';
@@ -88,7 +89,9 @@ async function noteHeartbeat(
 }
 
 function frameRoutes(app: FastifyInstance, { relay }: NodeDependencies): void {
-  app.post<{ Params: FrameParams; Body: AsyncIterable<Uint8Array> }>(
+  // What is left of a body that was refused is poured away: the connection is used again.
+  app.addHook('onResponse', async (request) => void request.raw.resume());
+  app.post<{ Params: FrameParams; Body: Readable }>(
     '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
     async (request, reply) => {
       const token = request.headers[CHANNEL_TOKEN_HEADER];
@@ -103,10 +106,12 @@ function frameRoutes(app: FastifyInstance, { relay }: NodeDependencies): void {
   );
 }
 
-async function takeFrames(stream: IncomingStream, body: AsyncIterable<Uint8Array>): Promise<void> {
+async function takeFrames(stream: IncomingStream, body: Readable): Promise<void> {
   const lines = new LineSplitter();
   const decoder = new TextDecoder();
-  for await (const bytes of body) {
+  // A refusal has to get back, so the connection outlives it.
+  const chunks = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>;
+  for await (const bytes of chunks) {
     for (const line of lines.push(decoder.decode(bytes, { stream: true }))) stream.accept(line);
     if (lines.pendingCharacters > STREAM_FRAME_CHARACTERS_MAX)
       throw new CodedError('relay.bad_frame', 'It is too long.');
