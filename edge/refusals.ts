@@ -26,7 +26,7 @@ export interface RefusedBy {
 
 export interface Refusals {
   /** Counts a refusal, and logs it: a flood of them in one line for each ten seconds. */
-  refused(code: EdgeCode, by: RefusedBy): void;
+  refused(code: ErrorCode, by: RefusedBy): void;
 }
 
 const QUIET_MS = 10_000;
