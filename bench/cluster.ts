@@ -60,6 +60,7 @@ async function startParts(
     TEMPORAL_ADDRESS: temporal.address,
     PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
     PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_EDGE_TOKEN: randomBytes(24).toString('base64url'),
     PLX_OPERATOR: OPERATOR,
   };
   const spawn = async (name: string, module: string, env: Record<string, string>) => {

@@ -23,7 +23,10 @@ async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS, {
+    passphrase: config.PLX_NODE_KEYS_PASSPHRASE,
+    before: config.PLX_NODE_KEYS_PASSPHRASE_BEFORE,
+  });
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });

@@ -223,6 +223,7 @@ async function roleEnvironments(
 ): Promise<Map<string, Record<string, string>>> {
   const keys = join(dataDir, 'keys');
   const intakeToken = await secretFile(join(keys, 'intake-token'));
+  const edgeToken = await secretFile(join(keys, 'edge-token'));
   const temporal = { TEMPORAL_ADDRESS: servers.temporalAddress, TEMPORAL_NAMESPACE: NAMESPACE };
   const environments = new Map<string, Record<string, string>>();
   environments.set('coordinator', {
@@ -232,6 +233,7 @@ async function roleEnvironments(
     PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
     ...passedOn('PLX_SAMPLING_RATES', 'PLX_SAMPLING_EPOCH_SECONDS'),
     PLX_INTAKE_TOKEN: intakeToken,
+    PLX_EDGE_TOKEN: edgeToken,
   });
   environments.set('gateway', {
     DATABASE_URL: servers.databaseUrl,
