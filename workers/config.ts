@@ -22,6 +22,12 @@ const passphrase = z
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgresql:// URL');
 const logLevel = z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info');
 const namespace = z.string().min(1).default('default');
+/** By default that of a development chain on this machine. */
+const chainId = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/, 'must be a whole number')
+  .default('31337')
+  .transform(Number);
 const host = z.string().min(1).default('127.0.0.1');
 
 const samplingRates = z
@@ -48,10 +54,12 @@ export const coordinatorEnv = z.object({
   TEMPORAL_NAMESPACE: namespace,
   PLX_COORDINATOR_HOST: host,
   PLX_COORDINATOR_PORT: port.default(8421),
-  /** Where gateways and nodes reach it; by default its host and port. */
+  /** Where gateways and edges reach it; by default its host and port. */
   PLX_COORDINATOR_URL: url.optional(),
   /** What gateways present; the same for all of them. */
   PLX_INTAKE_TOKEN: secret,
+  /** What edges present; the same for all of them. */
+  PLX_EDGE_TOKEN: secret,
   /** Directory of the key rings, mode 0700. Losing it makes running requests unreadable. */
   PLX_COORDINATOR_KEYS: z.string().min(1),
   /** What edges present; the same for all of them. */
@@ -64,6 +72,10 @@ export const coordinatorEnv = z.object({
   PLX_SAMPLING_RATES: samplingRates,
   /** How long a sampling secret is used. The same for all coordinators. */
   PLX_SAMPLING_EPOCH_SECONDS: z.coerce.number().int().min(10).max(86_400).default(600),
+  /** Whether anybody's nodes may join, or those of known operators with a join token. */
+  PLX_JOIN: z.enum(['open', 'token']).default('open'),
+  /** Of the chain that operators' signatures are for. */
+  PLX_CHAIN_ID: chainId,
   PLX_LOG_LEVEL: logLevel,
 });
 
@@ -82,13 +94,43 @@ export const gatewayEnv = z.object({
   PLX_LOG_LEVEL: logLevel,
 });
 
-const modelId = z.string().regex(/^[\w.:/+-]{1,120}$/);
-const commonNodeEnv = z.object({
+const names = z
+  .string()
+  .regex(/^[\w.:-]+(,[\w.:-]+)*$/, 'must be like edge.example.net,203.0.113.7')
+  .transform((text) => text.split(','));
+
+/** Environment of `workers/edge.ts`. */
+export const edgeEnv = z.object({
+  DATABASE_URL: databaseUrl,
   TEMPORAL_ADDRESS: hostPort,
   TEMPORAL_NAMESPACE: namespace,
   PLX_COORDINATOR_URL: url,
+  /** What edges present to coordinators; the same for all of them. */
+  PLX_EDGE_TOKEN: secret,
+  PLX_EDGE_HOST: host,
+  PLX_EDGE_PORT: port.default(8425),
+  /** DNS names and IP addresses by which nodes call it, for its certificate. */
+  PLX_EDGE_NAMES: names.default(['localhost', '127.0.0.1']),
+  /** Directory of the key that seals task tokens, the same for all edges, and of its TLS key. */
+  PLX_EDGE_KEYS: z.string().min(1),
+  /** Directory of blobs, the same for all edges. */
+  PLX_BLOB_DIR: z.string().min(1),
+  /** On 127.0.0.1, for Prometheus; by default none. */
+  PLX_EDGE_METRICS_PORT: port.optional(),
+  PLX_LOG_LEVEL: logLevel,
+});
+
+const modelId = z.string().regex(/^[\w.:/+-]{1,120}$/);
+const commonNodeEnv = z.object({
+  /** HOST:PORT of an edge: the only address of the network that a node knows. */
+  PLX_EDGE_ADDRESS: hostPort,
+  /** File of the certificates that the edge is known by, in PEM; the system's by default. */
+  PLX_EDGE_CA: z.string().min(1).optional(),
   PLX_NODE_NAME: z.string().regex(/^[\w.:/+-]{1,120}$/),
-  PLX_OPERATOR: z.string().regex(/^[\w.:/+-]{1,120}$/),
+  /** A JSON file: the operator's signature on this node's id (`prlx operator bind`). */
+  PLX_OPERATOR_BINDING: z.string().min(1),
+  /** What lets it into a network that isn't open; needed once. */
+  PLX_JOIN_TOKEN: secret.optional(),
   PLX_NODE_KEYS: z.string().min(1),
   /** Encrypts the file of its keys; the keys are encrypted by it when it is set later, too. */
   PLX_NODE_KEYS_PASSPHRASE: passphrase.optional(),
