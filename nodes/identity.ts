@@ -27,7 +27,8 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 const FINAL: Partial<Record<ErrorCode, string>> = {
   'node.join_refused': 'Ask the network for a join token, and set PLX_JOIN_TOKEN to it.',
   'edge.node_removed': 'Ask the network for a review: docs/verification.md.',
-  'node.certificate_refused': 'Node and network are of different versions, or the keys are damaged.',
+  'node.certificate_refused':
+    'Node and network are of different versions, or the keys are damaged.',
 };
 
 export interface IdentityOptions {
@@ -48,9 +49,10 @@ export interface IdentityOptions {
 export interface NodeIdentity {
   /** Its key, its certificate, and whom it trusts; all PEM. */
   tls(): TlsMaterial;
-  /** Called after each renewal. */
-  onRenewed(listener: () => void): void;
-  stop(): void;
+  /** Called after each renewal; the next one doesn't wait for what it does. */
+  onRenewed(listener: () => unknown): void;
+  /** Ends the renewals. */
+  stop(): Promise<void>;
 }
 
 /**
@@ -76,7 +78,8 @@ class Identity implements NodeIdentity {
   readonly #key: string;
   readonly #stopped = new AbortController();
   readonly #signal: AbortSignal;
-  readonly #listeners: (() => void)[] = [];
+  readonly #listeners: (() => unknown)[] = [];
+  #renewing: Promise<void> | undefined;
   #kept: Kept | undefined;
   #networkCa: string | undefined;
 
@@ -93,7 +96,7 @@ class Identity implements NodeIdentity {
     const kept = certificate === undefined ? undefined : this.#read(certificate);
     if (kept) this.#kept = kept.found;
     const renewInMs = kept?.renewInMs ?? (await this.#obtain({ isFirst: true }));
-    this.#renewFrom(renewInMs).catch((error: unknown) => {
+    this.#renewing = this.#renewFrom(renewInMs).catch((error: unknown) => {
       if (!this.#signal.aborted) throw error;
     });
   }
@@ -104,12 +107,13 @@ class Identity implements NodeIdentity {
     return { key: this.#key, cert: this.#kept.certificate, ...(ca !== undefined && { ca }) };
   }
 
-  onRenewed(listener: () => void): void {
+  onRenewed(listener: () => unknown): void {
     this.#listeners.push(listener);
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#stopped.abort();
+    await this.#renewing;
   }
 
   async #renewFrom(firstMs: number): Promise<void> {
@@ -130,7 +134,7 @@ class Identity implements NodeIdentity {
         const answer = await this.#call(renews);
         await this.#keep(answer);
         log.info(renews ? 'node // certificate renewed' : 'node // enrolled');
-        for (const listener of this.#listeners) listener();
+        for (const listener of this.#listeners) void this.#tell(listener);
         return Math.max(RETRY_MS, renewAfterMs(answer));
       } catch (error) {
         this.#signal.throwIfAborted();
@@ -143,6 +147,14 @@ class Identity implements NodeIdentity {
         await sleep(retryMs * (0.5 + Math.random() / 2), undefined, { signal: this.#signal });
         retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
       }
+    }
+  }
+
+  async #tell(listener: () => unknown): Promise<void> {
+    try {
+      await listener();
+    } catch (error) {
+      this.#options.log.warn({ error: describe(error) }, 'node // renewed, and not everywhere');
     }
   }
 

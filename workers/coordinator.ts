@@ -98,7 +98,7 @@ async function startCoordinator(): Promise<RunningRole> {
     database,
     ca,
     certificateSeconds: config.PLX_CERTIFICATE_SECONDS,
-    join: 'open',
+    join: config.PLX_JOIN,
     edgeToken: config.PLX_EDGE_TOKEN,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
