@@ -62,8 +62,6 @@ export const coordinatorEnv = z.object({
   PLX_EDGE_TOKEN: secret,
   /** Directory of the key rings, mode 0700. Losing it makes running requests unreadable. */
   PLX_COORDINATOR_KEYS: z.string().min(1),
-  /** What edges present; the same for all of them. */
-  PLX_EDGE_TOKEN: secret,
   /** Certificates and keys of the network's CAs, in PEM or a file; by default made and kept. */
   PLX_CA: z.string().min(1).optional(),
   /** How long the certificates of nodes and edges are valid. */

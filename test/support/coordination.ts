@@ -57,7 +57,6 @@ export interface LogLine extends Readonly<Record<string, unknown>> {
 
 const ENDED_MS_MAX = 30_000;
 export const INTAKE_TOKEN = 'test-intake-token-0123456789';
-export const EDGE_TOKEN = 'test-edge-token-0123456789';
 
 /**
  * @param coordinators how many; each has a gateway of its own, and all share one key ring.
