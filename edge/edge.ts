@@ -57,8 +57,8 @@ export interface Edge {
 const DRAIN_MS_MAX = 10_000;
 const DRAIN_LOOK_MS = 50;
 
-/** Starts an edge: the one place that nodes know. Several may run side by side. */
-export async function startEdge(options: EdgeOptions, log: Logger): Promise<Edge> {
+/** Opens an edge: the one place that nodes know. Several may run side by side. */
+export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge> {
   const { database, namespace } = options;
   const limits = { ...EDGE_LIMITS, ...options.limits };
   const metrics = new Registry();
