@@ -243,12 +243,13 @@ async function roleEnvironments(
     PLX_TEMPORAL_UI_URL: servers.temporalUiUrl,
     TEMPORAL_NAMESPACE: NAMESPACE,
   });
-  for (const node of nodes)
+  const bindings = await Promise.all(nodes.map((node) => bindEmbeddedNode(keys, node)));
+  for (const [index, node] of nodes.entries())
     environments.set(node.name, {
       ...temporal,
       PLX_COORDINATOR_URL: servers.coordinatorUrl,
       PLX_NODE_NAME: node.name,
-      PLX_OPERATOR_BINDING: await bindEmbeddedNode(keys, node),
+      PLX_OPERATOR_BINDING: bindings[index] ?? '',
       PLX_NODE_TIER: String(node.tier),
       PLX_NODE_SLOTS: '2',
       PLX_NODE_KEYS: join(keys, node.name),
