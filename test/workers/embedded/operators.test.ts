@@ -5,11 +5,7 @@ import { join } from 'node:path';
 import { loadOrCreateNodeKeys } from '../../../crypto/key-files.ts';
 import { bindingSigner } from '../../../protocol/binding.ts';
 import { readBinding } from '../../../workers/binding-file.ts';
-import {
-  bindEmbeddedNode,
-  embeddedOperator,
-  operatorBinding,
-} from '../../../workers/embedded/operators.ts';
+import { bindEmbeddedNode, embeddedOperator } from '../../../workers/embedded/operators.ts';
 
 describe('workers/embedded/operators', function () {
   this.timeout(30_000);
@@ -37,8 +33,6 @@ describe('workers/embedded/operators', function () {
     const { address } = await embeddedOperator(keys, 'operator-a');
     assert.equal(await bindingSigner(31_337, nodeId, await readBinding(path, nodeId)), address);
     assert.equal((await stat(path)).mode & 0o777, 0o600);
-    const elsewhere = await operatorBinding(keys, 'operator-a', nodeId, 1);
-    assert.equal(await bindingSigner(1, nodeId, elsewhere), address);
     const before = await readFile(join(keys, 'node-1', 'node-keys.json'), 'utf8');
     await bindEmbeddedNode(keys, node);
     assert.equal(await readFile(join(keys, 'node-1', 'node-keys.json'), 'utf8'), before);

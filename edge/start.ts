@@ -8,10 +8,10 @@ import { sweepBlobs } from './blobs.ts';
 import { CoordinatorClient } from './coordinator-client.ts';
 import { peerOf } from './identity.ts';
 import { addressKey, KeyedBuckets, type EdgeLimits } from './limits.ts';
+import { openEdge, type Edge, type EdgeParts } from './edge.ts';
 import { createNodeApi } from './node-api.ts';
 import { CALL_RATES, type NodeCall } from './node-calls.ts';
 import { serverCertificate } from './server-certificate.ts';
-import { startEdge, type Edge, type EdgeParts } from './start.ts';
 
 /** Enrolments of nodes behind one address. */
 const ENROLMENTS_PER_SECOND = 1;
@@ -38,7 +38,7 @@ export interface EdgeConfig {
 }
 
 /** An edge with all its parts: certificate, gRPC, side channels, blobs. */
-export async function openEdge(config: EdgeConfig, log: Logger): Promise<Edge> {
+export async function startEdge(config: EdgeConfig, log: Logger): Promise<Edge> {
   const database = openDatabase(config.databaseUrl, DATABASE_CONNECTIONS);
   const coordinator = new CoordinatorClient(config.coordinatorUrl, config.edgeToken, log);
   const blobs = directoryStore(config.blobDirectory);
@@ -47,7 +47,7 @@ export async function openEdge(config: EdgeConfig, log: Logger): Promise<Edge> {
     names: config.names,
     log,
   });
-  const edge = await startEdge(
+  const edge = await openEdge(
     {
       host: config.host,
       port: config.port,
