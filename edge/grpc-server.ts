@@ -178,7 +178,7 @@ export class GrpcServer {
     const { nodeId } = peer;
     if (!this.#requests.take(nodeId, performance.now()))
       throw new Refusal('edge.too_many', 'requests');
-    const isGrpc = /^application\/grpc(\+proto)?$/.test(String(headers['content-type'] ?? ''));
+    const isGrpc = /^application\/grpc(\+proto)?$/.test(headers['content-type'] ?? '');
     const handler = handlers.get(String(headers[constants.HTTP2_HEADER_PATH]));
     if (!isGrpc || headers[constants.HTTP2_HEADER_METHOD] !== 'POST' || !handler)
       throw new Refusal('edge.forbidden');

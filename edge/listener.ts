@@ -119,11 +119,11 @@ function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions
 
 /** A certificate that has expired is none. */
 function closeAt(socket: TLSSocket, atMs: number): void {
-  let timer: NodeJS.Timeout;
+  let timer: NodeJS.Timeout | undefined;
   const wait = () => {
     const leftMs = atMs - Date.now();
-    if (leftMs <= 0) return void socket.destroy();
-    timer = setTimeout(wait, Math.min(leftMs, TIMER_MS_MAX)).unref();
+    if (leftMs > 0) timer = setTimeout(wait, Math.min(leftMs, TIMER_MS_MAX)).unref();
+    else socket.destroy();
   };
   wait();
   socket.once('close', () => clearTimeout(timer));
