@@ -37,19 +37,16 @@ async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const database = openDatabase(config.DATABASE_URL);
+  const { DATABASE_URL: databaseUrl } = config;
+  const database = openDatabase(databaseUrl);
   const { channelSecret, returnRing, ...rings } = await loadKeys(config.PLX_COORDINATOR_KEYS);
   const sampling = await startSampling(database, rings.samplingRing, config, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
   const commands = new Commands(channelSecret);
-  const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
-  const background = await startBackground(
-    { database, client, log },
-    sampling,
-    config.DATABASE_URL,
-  );
+  const outcomes = await listenTo(databaseUrl, { relay, commands }, log);
+  const background = await startBackground({ database, client, log }, sampling, databaseUrl);
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 
