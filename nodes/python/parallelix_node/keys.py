@@ -105,13 +105,9 @@ def _load(path: Path, passphrase: str | None) -> NodeKeys:
                 "if others may have read it, move it away to get new keys."
             )
         text = file.read()
-    secret = passphrase.encode() if passphrase else None
     try:
         pems = json.loads(text)
-        signing, encryption = (
-            load_pem_private_key(pems[name].encode("ascii"), secret if _locked(pems[name]) else None)
-            for name in ("signing", "encryption")
-        )
+        signing, encryption = (_read(pems[name], passphrase) for name in ("signing", "encryption"))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyFileError(
             f"{path} has no two private keys that open, with the passphrase given. Check "
@@ -122,8 +118,11 @@ def _load(path: Path, passphrase: str | None) -> NodeKeys:
     return NodeKeys(signing, encryption)
 
 
-def _locked(text: str) -> bool:
-    return "ENCRYPTED" in text.split("\n", 1)[0]
+def _read(text: str, passphrase: str | None):
+    # Keys that were made without a passphrase go on to open without one.
+    locked = "ENCRYPTED" in text.split("\n", 1)[0]
+    secret = passphrase.encode() if passphrase and locked else None
+    return load_pem_private_key(text.encode("ascii"), secret)
 
 
 def _generate() -> rsa.RSAPrivateKey:

@@ -27,7 +27,7 @@ def id_bytes(identifier: str) -> bytes:
 
 
 def proof_of_execution(unit_id: str, result: bytes, node_id: str) -> str:
-    """SHA-256(unit_id ‖ result ‖ node_id) in hex. It says who returned what, not that it is right."""
+    """SHA-256(unit_id ‖ result ‖ node_id) in hex: who returned what, not that it is right."""
     return hashlib.sha256(id_bytes(unit_id) + result + id_bytes(node_id)).hexdigest()
 
 
