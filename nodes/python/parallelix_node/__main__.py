@@ -14,8 +14,9 @@ from pathlib import Path
 from temporalio.client import Client, TLSConfig
 from temporalio.worker import Worker
 
+from .answer import BackendFailed
 from .attempts import Attempts
-from .backend import BackendFailed, OpenAiBackend, measure_throughput
+from .backend import OpenAiBackend, measure_throughput
 from .channel import Channel
 from .config import Config, ConfigError, read_config
 from .edge_http import Address
@@ -202,7 +203,8 @@ def digest_of(config: Config) -> str:
     """Of the weights: as declared, or taken of the file. Raises ConfigError if they differ."""
     declared = config.model_digest
     if config.model_path is None:
-        return declared
+        # One of the two is set: read_config looks for that.
+        return declared or ""
     digest = hashlib.sha256()
     try:
         with config.model_path.open("rb") as file:
@@ -216,4 +218,5 @@ def digest_of(config: Config) -> str:
     return found
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

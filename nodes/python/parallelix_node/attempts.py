@@ -66,7 +66,8 @@ class Attempts:
                 if not stops:
                     self._running.pop(key, None)
 
-    def list(self) -> list[dict]:
+    def snapshot(self) -> list[dict]:
+        """As heartbeats name them."""
         with self._lock:
             return [{"unitId": unit, "dispatch": dispatch} for unit, dispatch in self._running]
 

@@ -6,15 +6,24 @@ import re
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
+from .answer import (
+    BODY_BYTES_MAX,
+    Answer,
+    BackendFailed,
+    ContextExceeded,
+    Generation,
+    InvalidRequest,
+    json_object,
+    read_events,
+)
 from .attempts import Stop
 
 ANSWER_SECONDS = 5.0
 #: Long enough for a CPU to read a long prompt, which happens without a byte.
 STALL_SECONDS = 120.0
-BODY_BYTES_MAX = 1024 * 1024
 BYTES_PER_TOKEN_MAX = 4096
 ENGINE_NAME_MAX = 120
 #: What it says of hardware that nobody vouches for: such nodes are checked by their proofs only.
@@ -30,29 +39,6 @@ _OVERFLOW = re.compile(
     r"|longer than the (maximum )?model|prompt.{0,20} too long",
     re.IGNORECASE,
 )
-
-
-class BackendFailed(Exception):
-    """The server can't serve. The message quotes no prompt and no answer."""
-
-
-class InvalidRequest(Exception):
-    """No server could run the request."""
-
-
-class ContextExceeded(Exception):
-    """Prompt and answer together exceed the model's context."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    #: Exactly the deltas, joined.
-    text: str
-    prompt_tokens: int
-    #: Pieces of text, in a cancelled generation: the server counts at the end.
-    completion_tokens: int
-    #: `stop`, `length` or `cancelled`.
-    finish_reason: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +81,8 @@ class OpenAiBackend:
         props, ollama, version = (
             self._probe(f"{root}{path}") for path in ("/props", "/api/version", "/version")
         )
-        meta = _object(model.get("meta"))
-        defaults = _object(props.get("default_generation_settings"))
+        meta = json_object(model.get("meta"))
+        defaults = json_object(props.get("default_generation_settings"))
         context = (
             model.get("max_model_len")
             or meta.get("n_ctx")
@@ -105,7 +91,7 @@ class OpenAiBackend:
         )
         build = props.get("build_info")
         owner = model.get("owned_by")
-        kind = "llama.cpp" if build or owner == "llamacpp" else owner or "openai-compatible"
+        kind = "llama.cpp" if build or owner == "llamacpp" else str(owner or "openai-compatible")
         if ollama.get("version"):
             name = _engine_name("ollama", ollama["version"])
         else:
@@ -123,7 +109,7 @@ class OpenAiBackend:
         served = self._known()
         if len(request["messages"]) + request["maxTokens"] > served.context_tokens:
             raise ContextExceeded
-        answer = _Answer(request["maxTokens"], on_text)
+        answer = Answer(request["maxTokens"], on_text)
         connection = self._connect(STALL_SECONDS)
         try:
             self._open(connection)
@@ -136,10 +122,9 @@ class OpenAiBackend:
             if response.status != 200:
                 raise _refusal(response)
             bytes_max = BODY_BYTES_MAX + request["maxTokens"] * BYTES_PER_TOKEN_MAX
-            for event in _events(response, bytes_max):
+            for event in read_events(response, bytes_max):
                 answer.push(event)
-            if stop.reason is None:
-                return answer.end(served.context_tokens)
+            return answer.end(served.context_tokens)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if stop.reason is None:
                 raise BackendFailed(f"the server was lost ({type(error).__name__})") from None
@@ -174,11 +159,12 @@ class OpenAiBackend:
     def _listed_model(self) -> dict:
         listed = self._get(f"{self._url.path}/models")
         models = listed.get("data")
-        for model in models if isinstance(models, list) else []:
-            names = [model.get("id"), *(model.get("aliases") or [])]
+        for model in map(json_object, models if isinstance(models, list) else []):
+            aliases = model.get("aliases")
+            names = [model.get("id"), *(aliases if isinstance(aliases, list) else [])]
             # Ollama lists `name:latest` for what everybody calls `name`.
             if self._model in names or f"{self._model}:latest" in names:
-                return model
+                return {**model, "id": str(names[0])}
         raise BackendFailed(f"the server at PLX_OPENAI_URL doesn't serve {self._model}")
 
     def _context(self, said: Any) -> int:
@@ -203,7 +189,7 @@ class OpenAiBackend:
             response = connection.getresponse()
             if response.status != 200:
                 raise BackendFailed(f"{path} was answered with {response.status}")
-            return _object(json.loads(response.read(BODY_BYTES_MAX)))
+            return json_object(json.loads(response.read(BODY_BYTES_MAX)))
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise BackendFailed(f"{path} can't be had ({type(error).__name__})") from None
         finally:
@@ -220,55 +206,6 @@ class OpenAiBackend:
         seconds, connection.timeout = connection.timeout, ANSWER_SECONDS
         connection.connect()
         connection.sock.settimeout(seconds)
-
-
-class _Answer:
-    """Puts one answer together; takes only what can be charged and checked."""
-
-    def __init__(self, max_tokens: int, on_text: Callable[[str], None]):
-        self._max_tokens = max_tokens
-        self._on_text = on_text
-        self._parts: list[str] = []
-        self._half = ""
-        self._finish: str | None = None
-        self._usage: dict | None = None
-
-    def push(self, event: dict) -> None:
-        if event.get("error"):
-            raise BackendFailed("the server broke off with an error")
-        self._usage = event.get("usage") or self._usage
-        choices = event.get("choices")
-        choice = _object(choices[0]) if choices else {}
-        text = _object(choice.get("delta")).get("content") or ""
-        if text:
-            self._take(text)
-        self._finish = choice.get("finish_reason") or self._finish
-
-    def end(self, context_tokens: int) -> Generation:
-        usage = _object(self._usage)
-        prompt, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if self._finish not in ("stop", "length"):
-            raise BackendFailed("the answer has no finish_reason of stop or length")
-        if not isinstance(prompt, int) or not isinstance(made, int):
-            raise BackendFailed("the server sent no usage, without which nobody can be charged")
-        if prompt + self._max_tokens > context_tokens:
-            raise ContextExceeded
-        if made > self._max_tokens or (self._finish == "length" and made < self._max_tokens):
-            raise BackendFailed(f"the server made {made} of {self._max_tokens} tokens")
-        return Generation("".join(self._parts), prompt, made, self._finish)
-
-    def cancelled(self) -> Generation:
-        return Generation("".join(self._parts), 0, len(self._parts), "cancelled")
-
-    def _take(self, text: str) -> None:
-        """JSON's escapes may cut a character in two; half of one has no UTF-8 form."""
-        joined = self._half + text
-        self._half = joined[-1] if "\ud800" <= joined[-1] <= "\udbff" else ""
-        whole = joined[: len(joined) - len(self._half)]
-        shown = whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        if shown:
-            self._parts.append(shown)
-            self._on_text(shown)
 
 
 def measure_throughput(backend: OpenAiBackend) -> float:
@@ -301,24 +238,6 @@ def _check(request: dict) -> None:
         raise InvalidRequest
 
 
-def _events(response: http.client.HTTPResponse, bytes_max: int) -> Iterator[dict]:
-    """The data of each server-sent event; engines send each in one line."""
-    taken = 0
-    while line := response.readline(BODY_BYTES_MAX):
-        taken += len(line)
-        if taken > bytes_max:
-            raise BackendFailed("the server sent far more than was asked for")
-        if not line.startswith(b"data:"):
-            continue
-        data = line[5:].strip()
-        if data == b"[DONE]":
-            return
-        try:
-            yield _object(json.loads(data))
-        except ValueError:
-            raise BackendFailed("the server sent an event that is not whole JSON") from None
-
-
 def _refusal(response: http.client.HTTPResponse) -> Exception:
     status, said = response.status, response.read(BODY_BYTES_MAX).decode("utf-8", "replace")
     if status in (400, 413, 422) and _OVERFLOW.search(said):
@@ -330,10 +249,6 @@ def _refusal(response: http.client.HTTPResponse) -> Exception:
 def _engine_name(name: str, version: Any) -> str:
     full = name if version is None else f"{name}/{version}"
     return re.sub(r"[^\x21-\x7e]+", "_", full)[:ENGINE_NAME_MAX] or "openai-compatible"
-
-
-def _object(value: Any) -> dict:
-    return value if isinstance(value, dict) else {}
 
 
 def _shut(sock: socket.socket) -> None:

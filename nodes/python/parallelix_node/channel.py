@@ -105,9 +105,13 @@ class FrameStream:
         if not self._lost.is_set():
             self._frames.put(frame.encode("ascii") + b"\n")
 
-    def close(self) -> None:
-        """Waits until all frames are taken, or the stream is lost."""
+    def end(self) -> None:
+        """Nothing follows."""
         self._frames.put(None)
+
+    def close(self) -> None:
+        """Ends it, and waits until all frames are taken, or the stream is lost."""
+        self.end()
         self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:

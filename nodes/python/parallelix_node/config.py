@@ -42,56 +42,54 @@ def read_config(env: Mapping[str, str] = os.environ) -> Config:
     """Raises ConfigError."""
     problems: list[str] = []
 
-    def take(name: str, pattern: str, hint: str, default: str | None = "") -> str | None:
-        value = env.get(name) or default
-        if value == "":
-            problems.append(f"  {name}: is not set")
-        elif value is not None and not re.fullmatch(pattern, value, re.ASCII):
+    def optional(name: str, pattern: str = r".+", hint: str = "is not valid") -> str | None:
+        value = env.get(name) or None
+        if value is not None and not re.fullmatch(pattern, value, re.ASCII):
             problems.append(f"  {name}: {hint}")
-        return value or None
+        return value
 
-    def number(name: str, least: int, most: int, default: str | None = "") -> int | None:
-        text = take(name, r"\d{1,9}", "must be a whole number", default)
-        if text is None or not text.isdecimal():
-            return None
-        if not least <= int(text) <= most:
-            problems.append(f"  {name}: must be {least} to {most}")
-        return int(text)
+    def required(name: str, pattern: str = r".+", hint: str = "is not valid") -> str:
+        if not env.get(name):
+            problems.append(f"  {name}: is not set")
+        return optional(name, pattern, hint) or ""
 
-    def path(name: str, default: str | None = None) -> Path | None:
-        text = take(name, r".+", "must be a path", default)
+    def number(text: str | None, name: str, most: int) -> int:
+        value = int(text) if text and re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII) else 0
+        if text and not 1 <= value <= most:
+            problems.append(f"  {name}: must be a whole number from 1 to {most}")
+        return value
+
+    def path(text: str | None) -> Path | None:
         return Path(text) if text else None
 
-    label = f"must be 1 to 120 letters, digits or any of _.:/+-"
     if env.get("PLX_BACKEND", "openai") != "openai":
         problems.append("  PLX_BACKEND: this node knows openai only")
-    model_id = take("PLX_MODEL_ID", _LABEL, label)
+    label = (_LABEL, "must be 1 to 120 letters, digits or any of _.:/+-")
+    digest = (r"sha256:[0-9a-f]{64}", "must be sha256: and 64 lower-case hex digits")
+    model_id = required("PLX_MODEL_ID", *label)
     config = Config(
-        edge_address=take("PLX_EDGE_ADDRESS", r"[^:\s]+:\d{1,5}", "must be HOST:PORT"),
-        edge_ca=path("PLX_EDGE_CA"),
-        keys=path("PLX_NODE_KEYS", ""),
-        passphrase=env.get("PLX_NODE_KEYS_PASSPHRASE") or None,
-        binding=path("PLX_OPERATOR_BINDING", ""),
-        join_token=env.get("PLX_JOIN_TOKEN") or None,
-        name=take("PLX_NODE_NAME", _LABEL, label),
-        tier=number("PLX_NODE_TIER", 1, 5),
-        slots=number("PLX_NODE_SLOTS", 1, 256, "1"),
-        machine=take("PLX_MACHINE", _LABEL, label, None),
+        edge_address=required("PLX_EDGE_ADDRESS", r"[^:\s]+:\d{1,5}", "must be HOST:PORT"),
+        edge_ca=path(optional("PLX_EDGE_CA")),
+        keys=Path(required("PLX_NODE_KEYS")),
+        passphrase=optional("PLX_NODE_KEYS_PASSPHRASE"),
+        binding=Path(required("PLX_OPERATOR_BINDING")),
+        join_token=optional("PLX_JOIN_TOKEN"),
+        name=required("PLX_NODE_NAME", *label),
+        tier=number(required("PLX_NODE_TIER"), "PLX_NODE_TIER", 5),
+        slots=number(env.get("PLX_NODE_SLOTS") or "1", "PLX_NODE_SLOTS", 256),
+        machine=optional("PLX_MACHINE", *label),
         model_id=model_id,
-        model_digest=take(
-            "PLX_MODEL_DIGEST",
-            r"sha256:[0-9a-f]{64}",
-            "must be sha256: and 64 lower-case hex digits",
-            None,
+        model_digest=optional("PLX_MODEL_DIGEST", *digest),
+        model_path=path(optional("MODEL_PATH")),
+        openai_url=required("PLX_OPENAI_URL", r"https?://[^@?#\s]+", "must be a plain URL").rstrip(
+            "/"
         ),
-        model_path=path("MODEL_PATH"),
-        openai_url=(
-            take("PLX_OPENAI_URL", r"https?://[^@?#\s]+", "must be a plain http(s) URL") or ""
-        ).rstrip("/"),
-        openai_key=take("PLX_OPENAI_API_KEY", r"[\x21-\x7e]+", "must be visible ASCII", None),
-        openai_model=take("PLX_OPENAI_MODEL", r"[\x21-\x7e]{1,200}", "must be ASCII", model_id),
-        equivalence=take("PLX_EQUIVALENCE", r"[\w.:/+-]{1,79}", "must be a short label", None),
-        context_tokens=number("PLX_CONTEXT_TOKENS", 1, 999_999_999, None),
+        openai_key=optional("PLX_OPENAI_API_KEY", r"[\x21-\x7e]+", "must be visible ASCII"),
+        openai_model=optional("PLX_OPENAI_MODEL", r"[\x21-\x7e]{1,200}", "must be visible ASCII")
+        or model_id,
+        equivalence=optional("PLX_EQUIVALENCE", r"[\w.:/+-]{1,79}", "must be a short label"),
+        context_tokens=number(env.get("PLX_CONTEXT_TOKENS"), "PLX_CONTEXT_TOKENS", 999_999_999)
+        or None,
         log_level=env.get("PLX_LOG_LEVEL", "info").upper(),
     )
     if not config.model_digest and not config.model_path:

@@ -11,8 +11,9 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from .answer import BackendFailed, ContextExceeded, Generation, InvalidRequest
 from .attempts import Attempts, Stop
-from .backend import BackendFailed, ContextExceeded, Generation, InvalidRequest, OpenAiBackend
+from .backend import OpenAiBackend
 from .canonical import parse_canonical
 from .channel import Channel, FrameStream
 from .envelope import (
@@ -121,7 +122,8 @@ class Executor:
                 return {**self._prove(attempt, result), **times}
         finally:
             timer.cancel()
-            stream.close()
+            # After an end this does nothing; after a failure it lets go of the connection.
+            stream.drop()
 
     def _open(self, given: dict) -> _Opened:
         key = self._decryption_key
@@ -134,6 +136,7 @@ class Executor:
                 raise ValueError("the ticket is for another node")
             return _Opened(ticket, _parse_payload(payload), len(payload))
         except (ValueError, KeyError, TypeError):
+            # All that is not for this node, or not what it should be.
             raise _failure("dispatch.envelope_rejected") from None
 
     def _attempt(self, given: dict, ticket: Ticket) -> Attempt:
@@ -229,12 +232,11 @@ class _Stream:
         """Says that the text is complete, and waits until it was taken."""
         if self._sealer is not None and self._frames is not None:
             self._frames.send(self._sealer.end())
-            self.close()
-
-    def close(self) -> None:
-        if self._frames is not None:
             self._frames.close()
-        self._frames = None
+
+    def drop(self) -> None:
+        if self._frames is not None:
+            self._frames.end()
 
 
 def _parse_payload(data: bytes) -> dict:

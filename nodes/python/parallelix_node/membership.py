@@ -108,7 +108,7 @@ class Membership:
         """None if the node isn't known there any more."""
         for _ in range(CHALLENGES_MAX):
             try:
-                running = self._attempts.list()
+                running = self._attempts.snapshot()
                 answer = self._channel.heartbeat(self._is_ready(), running, self._challenge)
                 self._challenge = answer["challenge"]
                 return answer
