@@ -59,7 +59,7 @@ export async function measureAll(
         runs.push(run);
         say(
           `${inFlight} in flight, ${repetition + 1} of ${plan.repetitions}, ` +
-            `${scenario.padEnd(5)} ${run.requestsPerSecond.toFixed(1)} requests/s, ` +
+            `${scenario.padEnd(6)} ${run.requestsPerSecond.toFixed(1)} requests/s, ` +
             `p50 ${run.p50Ms.toFixed(0)} ms`,
         );
       }

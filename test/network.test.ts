@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { openDatabase } from '../prisma/client.ts';
-import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedded/network.ts';
+import { EMBEDDED_MODEL_ID } from '../workers/embedded/model.ts';
+import { startNetwork, type Network } from '../workers/embedded/network.ts';
 import type { Terminal } from '../cli/terminal.ts';
 import { showRequest, snippets } from '../workers/embedded/show.ts';
 import { freePort } from './support/servers.ts';
@@ -40,6 +41,7 @@ describe('network', () => {
         postgres: await freePort(),
         temporal: await freePort(),
         temporalUi: await freePort(),
+        edge: await freePort(),
       },
       temporalCliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
       modelPath: process.env['MODEL_PATH'] ?? '',

@@ -80,11 +80,14 @@ async function startCoordinator(): Promise<RunningRole> {
     relay,
     log,
     intakeToken: config.PLX_INTAKE_TOKEN,
+    edgeToken: config.PLX_EDGE_TOKEN,
     channelSecret,
     intakeKey: rings.intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
     onNodeSeen: hint,
     commands,
+    join: config.PLX_JOIN,
+    chainId: config.PLX_CHAIN_ID,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
 

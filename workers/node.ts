@@ -1,16 +1,22 @@
+import { readFile } from 'node:fs/promises';
 import { Context } from '@temporalio/activity';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
+import type { Logger } from 'pino';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
+import type { NodeKeys } from '../crypto/keys.ts';
 import { Attempts } from '../nodes/attempts.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
-import { Channel, type NodeClaims } from '../nodes/channel.ts';
+import type { NodeClaims } from '../nodes/channel.ts';
 import { listenForCommands } from '../nodes/commands.ts';
+import { openEdgeLink, type EdgeLink } from '../nodes/edge-link.ts';
 import { execute, executionContext } from '../nodes/execute.ts';
 import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
+import type { Binding } from '../protocol/binding.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
+import { readBinding } from './binding-file.ts';
 import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 import { installTemporalRuntime } from './runtime.ts';
@@ -18,15 +24,19 @@ import { installTemporalRuntime } from './runtime.ts';
 /** What runs when the node is stopped may take this long to end; then it is given up. */
 const SHUTDOWN_GRACE = '30s';
 
+/** Nodes aren't told it: the edge puts it in. */
+const NAMESPACE = 'default';
+
 /** A node: a Temporal activity worker on its own queue, with its own keys and one backend. */
 async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS, config.PLX_NODE_KEYS_PASSPHRASE);
+  const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
-  const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
-  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const link = await linkToEdge(config, keys, log);
+  const { channel, connection } = link;
 
   const attempts = new Attempts();
   const activities: NodeActivities = {
@@ -52,21 +62,22 @@ async function startNode(): Promise<RunningRole> {
   };
   const worker = await Worker.create({
     connection,
-    namespace: config.TEMPORAL_NAMESPACE,
+    namespace: NAMESPACE,
     taskQueue: nodeQueue(keys.nodeId),
     activities: { ...activities },
     maxConcurrentActivityTaskExecutions: config.PLX_NODE_SLOTS,
     maxConcurrentActivityTaskPolls: 1,
     shutdownGraceTime: SHUTDOWN_GRACE,
   });
+  link.serve(worker);
   const health = watchHealth(backend, log);
   const membership = await joinNetwork(
     channel,
-    () => claims(config, backend, tokensPerSecond),
+    () => claims(config, binding, backend, tokensPerSecond),
     log,
     () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
-  const commands = listenForCommands(channel, membership, attempts, log);
+  const commands = listenForCommands(channel, attempts, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
 
@@ -81,17 +92,34 @@ async function startNode(): Promise<RunningRole> {
       await membership.leave();
       await commands.stop();
       await health.stop();
-      await connection.close();
+      await link.close();
       await backend.close();
     },
   };
 }
 
+async function linkToEdge(config: NodeConfig, keys: NodeKeys, log: Logger): Promise<EdgeLink> {
+  const { PLX_EDGE_CA: caFile, PLX_JOIN_TOKEN: joinToken } = config;
+  return openEdgeLink({
+    address: config.PLX_EDGE_ADDRESS,
+    directory: config.PLX_NODE_KEYS,
+    keys,
+    log,
+    ...(caFile === undefined ? {} : { ca: await readFile(caFile, 'utf8') }),
+    ...(joinToken === undefined ? {} : { joinToken }),
+  });
+}
+
 /** What the node says of itself; the network measures what it relies on. */
-function claims(config: NodeConfig, backend: Backend, tokensPerSecond: number): NodeClaims {
+function claims(
+  config: NodeConfig,
+  binding: Binding,
+  backend: Backend,
+  tokensPerSecond: number,
+): NodeClaims {
   return {
     name: config.PLX_NODE_NAME,
-    operatorId: config.PLX_OPERATOR,
+    binding,
     tier: config.PLX_NODE_TIER,
     workloadClasses: ['ai.inference'],
     modelId: backend.model.id,

@@ -13,6 +13,7 @@ import { transitions, windows } from '../support/presence.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { freePort, testServers } from '../support/servers.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
+import { nodeEnvironment } from '../support/network-edge.ts';
 import { until } from '../support/until.ts';
 
 /** Each word of what `ask` sends takes a second; what a node is measured by takes no time. */
@@ -64,11 +65,12 @@ describe('workers/node: draining, killed, and through an outage', function () {
       logFile: join(directory, `node-loss-${port}.log`),
       stopWithinMs: 45_000,
       env: {
-        TEMPORAL_ADDRESS: network.temporalAddress,
-        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        ...(await nodeEnvironment(
+          network.edge,
+          OPERATOR,
+          join(directory, `keys-node-loss-${port}`),
+        )),
         PLX_NODE_NAME: 'goes',
-        PLX_OPERATOR: OPERATOR,
-        PLX_NODE_KEYS: join(directory, `keys-node-loss-${port}`),
         PLX_NODE_TIER: '1',
         PLX_NODE_SLOTS: '2',
         PLX_BACKEND: 'openai',

@@ -11,6 +11,7 @@ import { freePort, testServers } from '../support/servers.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { isActive, startTestNode, type TestNode } from '../support/test-node.ts';
 import { transitions, windows } from '../support/presence.ts';
+import { nodeEnvironment } from '../support/network-edge.ts';
 import { until } from '../support/until.ts';
 
 const API_KEY = 'key-of-the-model-server';
@@ -36,11 +37,8 @@ describe('workers/node with the openai backend', () => {
       entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
       logFile,
       env: {
-        TEMPORAL_ADDRESS: network.temporalAddress,
-        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        ...(await nodeEnvironment(network.edge, OPERATOR, join(directory, `keys-node-${port}`))),
         PLX_NODE_NAME: 'in-front',
-        PLX_OPERATOR: OPERATOR,
-        PLX_NODE_KEYS: join(directory, `keys-node-${port}`),
         PLX_NODE_TIER: '1',
         PLX_BACKEND: 'openai',
         PLX_MODEL_ID: INSTANT_MODEL.id,
