@@ -95,6 +95,7 @@ async function startParts(
   const edge = await spawn('edge', '../workers/edge', {
     PLX_EDGE_PORT: edgePort ?? '',
     PLX_EDGE_KEYS: join(directory, 'edge-keys'),
+    PLX_BLOB_DIR: join(directory, 'blobs'),
   });
   await writeFile(shared.PLX_EDGE_CA, (await caSource({ directory: keys })()).trusted);
   const spawnNode = (name: string, env: Record<string, string>) =>

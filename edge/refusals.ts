@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { Counter, type Registry } from 'prom-client';
 import type { ErrorCode } from '../protocol/errors.ts';
 
-/** Codes by which the edge refuses. */
+/** Codes by which the edge itself refuses. */
 export type EdgeCode = Exclude<Extract<ErrorCode, `edge.${string}`>, 'edge.undelivered'>;
 
 /** Something that a node, or a stranger, asked for and doesn't get. */
@@ -25,8 +25,11 @@ export interface RefusedBy {
 }
 
 export interface Refusals {
-  /** Counts a refusal, and logs it: a flood of them in one line for each ten seconds. */
-  refused(code: EdgeCode, by: RefusedBy): void;
+  /**
+   * Counts a refusal, the edge's own or a coordinator's, and logs it: a flood of them in one line
+   * for each ten seconds.
+   */
+  readonly refused: (code: ErrorCode, by: RefusedBy) => void;
 }
 
 const QUIET_MS = 10_000;

@@ -84,6 +84,32 @@ export const gatewayEnv = z.object({
   PLX_LOG_LEVEL: logLevel,
 });
 
+const names = z
+  .string()
+  .regex(/^[\w.:-]+(,[\w.:-]+)*$/, 'must be like edge.example.net,203.0.113.7')
+  .transform((text) => text.split(','));
+
+/** Environment of `workers/edge.ts`. */
+export const edgeEnv = z.object({
+  DATABASE_URL: databaseUrl,
+  TEMPORAL_ADDRESS: hostPort,
+  TEMPORAL_NAMESPACE: namespace,
+  PLX_COORDINATOR_URL: url,
+  /** What edges present to coordinators; the same for all of them. */
+  PLX_EDGE_TOKEN: secret,
+  PLX_EDGE_HOST: host,
+  PLX_EDGE_PORT: port.default(8425),
+  /** DNS names and IP addresses by which nodes call it, for its certificate. */
+  PLX_EDGE_NAMES: names.default(['localhost', '127.0.0.1']),
+  /** Directory of the key that seals task tokens, the same for all edges, and of its TLS key. */
+  PLX_EDGE_KEYS: z.string().min(1),
+  /** Directory of blobs, the same for all edges. */
+  PLX_BLOB_DIR: z.string().min(1),
+  /** On 127.0.0.1, for Prometheus; by default none. */
+  PLX_EDGE_METRICS_PORT: port.optional(),
+  PLX_LOG_LEVEL: logLevel,
+});
+
 const modelId = z.string().regex(/^[\w.:/+-]{1,120}$/);
 const commonNodeEnv = z.object({
   /** HOST:PORT of an edge: the only address of the network that a node knows. */

@@ -4,8 +4,8 @@ import pino from 'pino';
 import { signedBinding } from '../../bench/signed-binding.ts';
 import { caSource } from '../../crypto/ca.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
-import { startEdge } from '../../edge/start.ts';
-import { freePort, testServers } from './servers.ts';
+import { openEdge } from '../../edge/compose.ts';
+import { testServers } from './servers.ts';
 
 export const EDGE_TOKEN = 'test-edge-token-0123456789';
 
@@ -40,23 +40,23 @@ export async function startTestEdge(to: {
   readonly name: string;
 }): Promise<TestEdge> {
   const { directory, temporalAddress } = await testServers();
-  const port = await freePort();
-  const edge = await startEdge(
+  const edge = await openEdge(
     {
-      DATABASE_URL: to.databaseUrl,
-      TEMPORAL_ADDRESS: temporalAddress,
-      TEMPORAL_NAMESPACE: 'default',
-      PLX_COORDINATOR_URL: to.coordinatorUrl,
-      PLX_EDGE_TOKEN: EDGE_TOKEN,
-      PLX_EDGE_HOST: '127.0.0.1',
-      PLX_EDGE_PORT: port,
-      PLX_EDGE_NAMES: ['127.0.0.1'],
-      PLX_EDGE_KEYS: join(directory, `keys-edge-${to.name}`),
+      databaseUrl: to.databaseUrl,
+      temporalAddress,
+      namespace: 'default',
+      coordinatorUrl: to.coordinatorUrl,
+      edgeToken: EDGE_TOKEN,
+      host: '127.0.0.1',
+      port: 0,
+      names: ['127.0.0.1'],
+      keysDirectory: join(directory, `keys-edge-${to.name}`),
+      blobDirectory: join(directory, `blobs-${to.name}`),
     },
     pino({ level: 'silent' }),
   );
   const { trusted } = await caSource({ directory })();
-  return { address: `127.0.0.1:${port}`, ca: trusted, stop: () => edge.stop() };
+  return { address: edge.address, ca: trusted, stop: () => edge.stop() };
 }
 
 /** The environment of a node's process: what its operator has to set, with keys made for it. */

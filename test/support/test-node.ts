@@ -127,9 +127,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const state = () => ({ ready: true, running: attempts.list() });
   const membership = await joinNetwork(channel, () => claims, quiet, state);
   const commands =
-    options.takesCommands === false
-      ? undefined
-      : listenForCommands(channel, attempts, quiet);
+    options.takesCommands === false ? undefined : listenForCommands(channel, attempts, quiet);
   if (!isTrueToItself) await until(() => isActive(database, keys.nodeId), 'the node is active');
   if (payloadConverterPath) {
     await stopPolling();
