@@ -2,9 +2,21 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { until } from './until.ts';
 
 const project = fileURLToPath(new URL('../../nodes/python/', import.meta.url));
+
+/** All that it has to be told but the place of its keys; nothing listens where it points. */
+export const PYTHON_NODE_ENV = {
+  PLX_EDGE_ADDRESS: '127.0.0.1:1',
+  PLX_OPERATOR_BINDING: '/nowhere',
+  PLX_NODE_NAME: 'python',
+  PLX_NODE_TIER: '1',
+  PLX_MODEL_ID: INSTANT_MODEL.id,
+  PLX_MODEL_DIGEST: INSTANT_MODEL.digest,
+  PLX_OPENAI_URL: 'http://127.0.0.1:1/v1',
+};
 
 /** A node in Python, as a process. */
 export interface PythonNode {

@@ -21,7 +21,7 @@ from .channel import Channel
 from .config import Config, ConfigError, read_config
 from .edge_http import Address
 from .execute import Executor
-from .identity import Identity
+from .identity import Identity, Refused
 from .keys import KeyFileError, NodeKeys, load_or_create
 from .membership import AWAY, Membership
 
@@ -40,6 +40,8 @@ def main() -> int:
         if "--node-id" in sys.argv[1:]:
             print(keys.node_id)
             return 0
+        if config.edge_ca is not None and not config.edge_ca.is_file():
+            raise ConfigError(f"PLX_EDGE_CA: there is no file {config.edge_ca}")
         binding = read_binding(config.binding, keys.node_id)
         model_digest = digest_of(config)
         if config.log_level != "SILENT":
@@ -48,7 +50,7 @@ def main() -> int:
             )
         asyncio.run(run(config, keys, binding, model_digest))
         return 0
-    except (ConfigError, KeyFileError) as error:
+    except (ConfigError, KeyFileError, Refused) as error:
         print(error, file=sys.stderr)
         return 1
 

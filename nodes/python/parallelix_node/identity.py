@@ -10,10 +10,21 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from .edge_http import Address, EdgeCalls, present, tls_context
+from .edge_http import Address, EdgeCalls, EdgeError, present, tls_context
 from .keys import NodeKeys, pem, write_private
 
 log = logging.getLogger("node")
+
+#: What the same request would meet again, and what the operator can do about each.
+_FINAL = {
+    "node.join_refused": "Ask the network for a join token, and set PLX_JOIN_TOKEN to it.",
+    "edge.node_removed": "Ask the network for a review: docs/verification.md.",
+    "node.certificate_refused": "Node and network are of different versions.",
+}
+
+
+class Refused(Exception):
+    """The network doesn't take this node; the message says what to do."""
 
 
 class Identity:
@@ -36,20 +47,37 @@ class Identity:
         self._context: ssl.SSLContext | None = None
 
     def ensure(self) -> None:
-        """Enrols unless there is a certificate that is good. Raises as EdgeCalls.post does."""
+        """Enrols unless there is a certificate that is good.
+
+        Raises as EdgeCalls.post does, and Refused where another try would meet the same.
+        """
         if self._certificate() is None:
-            context = tls_context(self._ca())
-            body = {"csr": self.signing_request()}
-            if self._join_token:
-                body["joinToken"] = self._join_token
-            self._keep(EdgeCalls(self._address, lambda: context).post("/v1/enroll", body))
-            log.info("node // enrolled")
+            try:
+                self._enrol()
+            except EdgeError as error:
+                if error.code in _FINAL:
+                    raise Refused(f"{error}. {_FINAL[error.code]}") from None
+                raise
 
     def renew(self) -> None:
         """Raises as EdgeCalls.post does; the certificate that there is goes on to serve."""
-        calls = EdgeCalls(self._address, self.context)
-        self._keep(calls.post("/v1/node/certificate", {"csr": self.signing_request()}))
-        log.info("node // certificate renewed")
+        if self._certificate() is None:
+            return self._enrol()
+        try:
+            calls = EdgeCalls(self._address, self.context)
+            self._keep(calls.post("/v1/node/certificate", {"csr": self.signing_request()}))
+            log.info("node // certificate renewed")
+        except (EdgeError, OSError):
+            # An edge may know nothing of this certificate any more: then the key has to do.
+            self._enrol()
+
+    def _enrol(self) -> None:
+        context = tls_context(self._ca())
+        body = {"csr": self.signing_request()}
+        if self._join_token:
+            body["joinToken"] = self._join_token
+        self._keep(EdgeCalls(self._address, lambda: context).post("/v1/enroll", body))
+        log.info("node // enrolled")
 
     def renew_in_seconds(self) -> float:
         """0 if it is due, or if there is none."""
@@ -94,11 +122,10 @@ class Identity:
         self._context = None
 
     def _ca(self) -> str | None:
-        """What it was told when it enrolled; before that, what the operator named."""
-        for file in (self._ca_file, self._first_ca_file):
-            if file is not None and file.exists():
-                return file.read_text(encoding="ascii")
-        return None
+        """What the network said, and what the operator named, which may be newer."""
+        files = (self._ca_file, self._first_ca_file)
+        known = [file.read_text(encoding="ascii") for file in files if file and file.exists()]
+        return "\n".join(known) or None
 
     def _certificate(self) -> x509.Certificate | None:
         """The one that is kept, if it is for this key and hasn't ended."""
