@@ -197,7 +197,7 @@ def read_binding(path: Path, node_id: str) -> dict:
         raise ConfigError(
             f"PLX_OPERATOR_BINDING: {path} is not there, or is no binding.\n"
             f"This node is {node_id}. Its operator signs for it by\n"
-            f"  prlx operator bind {node_id} --key FILE > {path}"
+            f"  prlx operator bind {node_id} --key-file FILE > {path}"
         ) from None
 
 
