@@ -38,6 +38,10 @@ export interface Cluster {
   readonly databaseUrl: string;
   readonly temporalAddress: string;
   readonly apiKey: string;
+  /** HOST:PORT */
+  readonly edgeAddress: string;
+  /** Directory of the coordinator's keys, the CA's among them. */
+  readonly coordinatorKeys: string;
   readonly postgresVersion: string;
   /** By what they are called in the report. */
   readonly pids: Readonly<Record<string, number>>;
@@ -120,6 +124,8 @@ async function startParts(
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
     apiKey,
+    edgeAddress: shared.PLX_EDGE_ADDRESS,
+    coordinatorKeys: keys,
     postgresVersion: await versionOf(postgres),
     pids: {
       'floor client and worker': floor.pid,

@@ -34,6 +34,8 @@ export interface Plan {
   readonly secondsPerRun: number;
   /** Before anything is measured, each scenario runs for so long at 16 in flight. */
   readonly warmUpSeconds: number;
+  /** Idle nodes that are connected to one edge. */
+  readonly pollers: number;
 }
 
 /**

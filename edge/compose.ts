@@ -44,7 +44,6 @@ export async function openEdge(config: EdgeConfig, log: Logger): Promise<Edge> {
   const blobs = directoryStore(config.blobDirectory);
   const tls = await serverCertificate({
     coordinator,
-    directory: config.keysDirectory,
     names: config.names,
     log,
   });

@@ -38,6 +38,11 @@ const FINDINGS = {
     { nodes: 100, medianMs: [1, 2] },
     { nodes: 10_000, medianMs: [1.1, 2.2] },
   ],
+  pollers: {
+    pollers: 1_000,
+    without: { rssBytes: 100 * 2 ** 20, cpuShare: 0 },
+    with: { rssBytes: 200 * 2 ** 20, cpuShare: 0.0213 },
+  },
   historyEvents: { plain: 11, rsa: 11, direct: 16, full: 16 },
   environment: [['processor', 'one of some kind']] as const,
   plotPath: 'images/performance.svg',
@@ -85,6 +90,13 @@ describe('bench/report', () => {
     assert.match(report, /SQL statements sent, full path \| 8\.0 \|/);
     assert.match(report, /`SELECT 1 \\\| 2…` \| 1\.00 × 0\.50 ms/);
     assert.doesNotMatch(report, /SELECT rare|SELECT inner/);
+  });
+
+  it('tells what idle nodes cost an edge', () => {
+    const report = renderFindings(FINDINGS);
+    assert.match(report, /\| no nodes \| 100 MiB \| 0\.0 % of a core \|/);
+    assert.match(report, /\| 1000 connected nodes that poll \| 200 MiB \| 2\.1 % of a core \|/);
+    assert.match(report, /^That is 102 KiB a node\.$/m);
   });
 
   it('tells start and memory of the whole network, and of each process', () => {
