@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
@@ -72,7 +72,7 @@ describe('nodes/python in a network', function () {
       assert.equal(response.status, 200, JSON.stringify(body));
       assert.equal(body.choices[0]?.message.content, SAID);
       const view = await network.ended(idOf(response));
-      assert.equal(view.status, 'validated');
+      assert.equal(view.status, 'completed');
       assert.equal(view.proof_of_execution?.node, nodeId);
     }
     assert.equal(server.exchanges.at(-1)?.body.stream, true);
@@ -83,7 +83,7 @@ describe('nodes/python in a network', function () {
     const text = await response.text();
     assert.deepEqual(pieces(text), SAID.split(/(?<= )/), text);
     const view = await network.ended(idOf(response));
-    assert.equal(view.status, 'validated');
+    assert.equal(view.status, 'completed');
     assert.equal(view.proof_of_execution?.node, nodeId);
   });
 
@@ -110,6 +110,21 @@ describe('nodes/python in a network', function () {
     await until(() => server.exchanges.at(-1)?.closed.aborted ?? false, 'the server was let go');
   });
 
+  it('gives up at the deadline, which counts from decrypt', async () => {
+    const content = Array.from({ length: 200 }, (_, index) => `word${index} `).join('');
+    const messages = [{ role: 'user', content }];
+    const response = await ask({ messages, max_tokens: 200, deadline_seconds: 1 });
+    await response.text();
+    const { id, charged_wei: charged } = await network.ended(idOf(response));
+    assert.equal(charged, '0');
+    const attempts = await network.database.dispatch.findMany({ where: { unitId: id } });
+    assert.deepEqual(
+      attempts.map(({ outcome }) => outcome),
+      ['node.deadline_exceeded'],
+    );
+    await until(() => server.exchanges.at(-1)?.closed.aborted ?? false, 'the server was let go');
+  });
+
   it('says when no node can run a request, and goes on', async () => {
     server.serve = (exchange) => exchange.refuse(422, { message: 'roles must alternate' });
     const refused = await ask();
@@ -124,16 +139,23 @@ describe('nodes/python in a network', function () {
     assert.doesNotMatch(node.logged(), /naïve|日本語|word1|BEGIN|Bearer/);
   });
 
-  it('drains at SIGTERM, and comes back with the certificate that it has', async () => {
+  it('drains at SIGTERM, comes back with the certificate that it has, and renews it', async () => {
     const running = ask();
     await until(() => server.exchanges.at(-1)?.finishReason === undefined, 'it generates');
     assert.equal(await node.stop(), 0, node.logged());
     assert.equal((await running).status, 200, 'what it had was ended');
     const left = await network.database.node.findUniqueOrThrow({ where: { id: nodeId } });
     assert.equal(left.isOnline, false);
+    // As if it had come long ago: then it is due to be renewed.
+    const certificate = join(directory, 'certificate.pem');
+    await utimes(certificate, 0, 0);
+    const before = await readFile(certificate, 'utf8');
     node = await startPythonNode(env);
-    assert.doesNotMatch(node.logged(), /enrolled/);
     await until(() => isActive(network.database, nodeId), 'it is back');
+    await until(() => node.logged().includes('certificate renewed'), 'it has another certificate');
+    assert.notEqual(await readFile(certificate, 'utf8'), before);
+    assert.doesNotMatch(node.logged(), /enrolled/);
+    // By a worker that has another connection now.
     assert.equal((await ask()).status, 200);
   });
 });
