@@ -18,6 +18,9 @@ const ACTIVITY = 'execute';
 /** The longest name of an encoding that is passed on. */
 const ENCODING_BYTES_MAX = 64;
 
+const { TASK_QUEUE_KIND_NORMAL, TASK_QUEUE_KIND_UNSPECIFIED } = enums.TaskQueueKind;
+const PLAIN_KINDS: readonly number[] = [TASK_QUEUE_KIND_UNSPECIFIED, TASK_QUEUE_KIND_NORMAL];
+
 /** Field numbers of temporal.api.workflowservice.v1 and what it contains. */
 const TASK_TOKEN = 1;
 const POLL_TASK_QUEUE = 2;
@@ -47,15 +50,13 @@ export function pollRequest(message: Uint8Array, nodeId: NodeId, namespace: stri
     QUEUE_NORMAL_NAME,
   ]);
   const [name, kind] = [text(queue, QUEUE_NAME), queue.numbers.get(QUEUE_KIND) ?? 0];
-  const isPlain =
-    kind === enums.TaskQueueKind.TASK_QUEUE_KIND_UNSPECIFIED ||
-    kind === enums.TaskQueueKind.TASK_QUEUE_KIND_NORMAL;
+  const isPlain = PLAIN_KINDS.includes(kind);
   const normalName = text(queue, QUEUE_NORMAL_NAME);
   if (name !== nodeQueue(nodeId) || !isPlain || normalName !== '')
     throw new Refusal('edge.queue_forbidden', `${name} kind ${kind} ${normalName}`);
   return service.PollActivityTaskQueueRequest.encode({
     namespace,
-    taskQueue: { name, kind: enums.TaskQueueKind.TASK_QUEUE_KIND_NORMAL },
+    taskQueue: { name, kind: TASK_QUEUE_KIND_NORMAL },
     identity: nodeId,
   }).finish();
 }
@@ -73,7 +74,7 @@ export function readPollAnswer(bytes: Uint8Array): UpstreamTask | null {
   const answer = service.PollActivityTaskQueueResponse.decode(bytes);
   if (answer.taskToken.length === 0) return null;
   const { seconds, nanos } = answer.startToCloseTimeout ?? {};
-  const startToCloseMs = Number(seconds ?? 0) * 1_000 + Number(nanos ?? 0) / 1_000_000;
+  const startToCloseMs = Number(seconds ?? 0) * 1_000 + (nanos ?? 0) / 1_000_000;
   return { taskToken: answer.taskToken, answer, startToCloseMs };
 }
 

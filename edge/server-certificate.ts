@@ -91,7 +91,8 @@ async function obtain(
     } catch (error) {
       signal.throwIfAborted();
       if (!away) log.warn({ error: String(error) }, 'edge // no certificate, will try again');
-      await sleep(retryMs, undefined, { signal });
+      await sleep(retryMs, undefined, { signal }).catch(() => undefined);
+      signal.throwIfAborted();
       retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
     }
   }

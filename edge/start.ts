@@ -1,131 +1,99 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import { Registry } from 'prom-client';
-import type { Ring, WrapKey } from '../crypto/keys.ts';
-import type { Database } from '../prisma/client.ts';
+import { checkCertificateRequest } from '../crypto/certificate-requests.ts';
+import { loadOrCreateWrapRing } from '../crypto/key-files.ts';
+import { openDatabase } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
-import { GrpcServer } from './grpc-server.ts';
-import { EDGE_LIMITS, type EdgeLimits } from './limits.ts';
-import { listen, type TlsSource } from './listener.ts';
-import { LostNodes } from './lost-nodes.ts';
-import { edgeMethods } from './methods.ts';
-import { registerGauges, serveMetrics } from './metrics.ts';
-import { Polls } from './poll.ts';
-import { watchPool, type Pool } from './pool.ts';
-import { countRefusals, type Refusals } from './refusals.ts';
-import { respondHandlers } from './respond.ts';
-import { Tasks } from './tasks.ts';
-import { connectUpstream } from './upstream.ts';
+import { directoryStore } from './blob-store.ts';
+import { sweepBlobs } from './blobs.ts';
+import { CoordinatorClient } from './coordinator-client.ts';
+import { peerOf } from './identity.ts';
+import { addressKey, KeyedBuckets, type EdgeLimits } from './limits.ts';
+import { openEdge, type Edge, type EdgeParts } from './edge.ts';
+import { createNodeApi } from './node-api.ts';
+import { CALL_RATES, type NodeCall } from './node-calls.ts';
+import { serverCertificate } from './server-certificate.ts';
 
-export interface EdgeOptions {
+/** Enrolments of nodes behind one address. */
+const ENROLMENTS_PER_SECOND = 1;
+const ENROLMENTS_BURST = 50;
+const BLOBS_SWEPT_MS = 60_000;
+const DATABASE_CONNECTIONS = 5;
+
+/** What an edge has to be told; docs/configuration.md has the variables. */
+export interface EdgeConfig {
+  readonly databaseUrl: string;
+  readonly temporalAddress: string;
+  readonly namespace: string;
+  readonly coordinatorUrl: string;
+  readonly edgeToken: string;
   readonly host: string;
   /** 0 for any that is free. */
   readonly port: number;
-  readonly temporalAddress: string;
-  readonly namespace: string;
-  readonly database: Database;
-  /** Seals task tokens; the same for all edges. */
-  readonly ring: Ring<WrapKey>;
-  readonly tls: TlsSource;
-  /** Serves what isn't gRPC, with the parts of the edge that it needs. */
-  readonly createNodeApi: (parts: EdgeParts) => FastifyInstance;
-  /** By default none is listened on. */
+  /** DNS names and IP addresses by which nodes call it. */
+  readonly names: readonly string[];
+  readonly keysDirectory: string;
+  readonly blobDirectory: string;
   readonly metricsPort?: number;
-  /** What differs from `EDGE_LIMITS`. */
   readonly limits?: Partial<EdgeLimits>;
 }
 
-/** What both sides of the edge use. */
-export interface EdgeParts {
-  readonly pool: Pool;
-  readonly refusals: Refusals;
-  readonly metrics: Registry;
-}
-
-export interface Edge {
-  /** HOST:PORT */
-  readonly address: string;
-  readonly port: number;
-  readonly metrics: Registry;
-  readonly metricsPort: number | null;
-  /** Ends polls, takes answers to tasks for a while, and stops. */
-  stop(): Promise<void>;
-}
-
-/** How long answers to tasks are still taken by an edge that stops. */
-const DRAIN_MS_MAX = 10_000;
-const DRAIN_LOOK_MS = 50;
-
-/** Starts an edge: the one place that nodes know. Several may run side by side. */
-export async function startEdge(options: EdgeOptions, log: Logger): Promise<Edge> {
-  const { database, namespace } = options;
-  const limits = { ...EDGE_LIMITS, ...options.limits };
-  const metrics = new Registry();
-  const refusals = countRefusals(log, metrics);
-  const pool = watchPool(database, log);
-  const upstream = connectUpstream(options.temporalAddress, namespace);
-  const tasks = new Tasks({ upstream, namespace, ring: options.ring, log });
-  const shared = { upstream, namespace, tasks, pool };
-  const polls = new Polls({ ...shared, pollsPerNode: limits.pollsPerNode });
-  const isConnected = (nodeId: NodeId) => grpc.isConnected(nodeId);
-  const lostNodes = new LostNodes({ tasks, pool, isConnected, log });
-  const grpc: GrpcServer = new GrpcServer({
-    handlers: edgeMethods(polls, respondHandlers(shared)),
-    limits,
-    refusals,
+/** An edge with all its parts: certificate, gRPC, side channels, blobs. */
+export async function startEdge(config: EdgeConfig, log: Logger): Promise<Edge> {
+  const database = openDatabase(config.databaseUrl, DATABASE_CONNECTIONS);
+  const coordinator = new CoordinatorClient(config.coordinatorUrl, config.edgeToken, log);
+  const blobs = directoryStore(config.blobDirectory);
+  const tls = await serverCertificate({
+    coordinator,
+    names: config.names,
     log,
-    onGone(nodeId) {
-      pool.unwatch(nodeId);
-      lostNodes.gone(nodeId);
+  });
+  const edge = await openEdge(
+    {
+      host: config.host,
+      port: config.port,
+      temporalAddress: config.temporalAddress,
+      namespace: config.namespace,
+      database,
+      ring: await loadOrCreateWrapRing(config.keysDirectory, 'task-token'),
+      tls,
+      createNodeApi: (parts) =>
+        createNodeApi({ ...admission(parts), database, coordinator, blobs, log }),
+      ...(config.metricsPort === undefined ? {} : { metricsPort: config.metricsPort }),
+      ...(config.limits === undefined ? {} : { limits: config.limits }),
     },
-  });
-  pool.onRemoved((nodeId) => {
-    polls.endOf(nodeId);
-    void tasks.failAll(nodeId);
-  });
-  registerGauges(metrics, {
-    connections: () => grpc.sessions,
-    polls: () => polls.size,
-    inFlight: () => tasks.inFlight.count(Date.now()),
-  });
-  const app = options.createNodeApi({ pool, refusals, metrics });
-  await app.ready();
-  const metricsServer =
-    options.metricsPort === undefined ? null : await serveMetrics(metrics, options.metricsPort);
-  const listener = await listen({
-    host: options.host,
-    port: options.port,
-    tls: options.tls,
-    limits,
-    refusals,
-    onGrpc(socket, peer, address) {
-      if (!grpc.isConnected(peer.nodeId)) pool.watch(peer.nodeId);
-      grpc.accept(socket, peer, address);
-    },
-    onHttp: (socket) => void app.server.emit('connection', socket),
-  });
+    log,
+  );
+  const sweep = setInterval(() => {
+    sweepBlobs({ database, blobs }).catch((error: unknown) =>
+      log.warn({ error: String(error) }, 'edge // blobs can not be swept'),
+    );
+  }, BLOBS_SWEPT_MS).unref();
   return {
-    address: `${listener.host}:${listener.port}`,
-    port: listener.port,
-    metrics,
-    metricsPort: metricsServer?.port ?? null,
+    ...edge,
     async stop() {
-      listener.close();
-      polls.drain();
-      const untilMs = Date.now() + DRAIN_MS_MAX;
-      while (tasks.inFlight.count(Date.now()) > 0 && Date.now() < untilMs)
-        await sleep(DRAIN_LOOK_MS);
-      // What isn't answered may be by another edge.
-      lostNodes.stop();
-      grpc.close();
-      await app.close();
-      grpc.destroy();
-      listener.destroy();
-      lostNodes.stop();
-      pool.stop();
-      upstream.close();
-      metricsServer?.close();
+      clearInterval(sweep);
+      tls.stop();
+      await edge.stop();
+      await coordinator.close();
+      await database.$disconnect();
     },
+  };
+}
+
+/** Who is let in over HTTP, and how often. */
+function admission({ pool, refusals }: EdgeParts) {
+  const buckets = new Map<NodeCall, KeyedBuckets>();
+  for (const [call, { perSecond, burst }] of Object.entries(CALL_RATES))
+    buckets.set(call as NodeCall, new KeyedBuckets(perSecond, burst));
+  const enrolments = new KeyedBuckets(ENROLMENTS_PER_SECOND, ENROLMENTS_BURST);
+  return {
+    peerOf,
+    isRemoved: (nodeId: NodeId) => pool.isRemoved(nodeId),
+    onRemoved: (listener: (nodeId: NodeId) => void) => pool.onRemoved(listener),
+    allow: (nodeId: NodeId, call: NodeCall) =>
+      buckets.get(call)?.take(nodeId, performance.now()) ?? false,
+    allowAddress: (address: string) => enrolments.take(addressKey(address), performance.now()),
+    nodeOfRequest: (csr: string) => checkCertificateRequest(csr).nodeId,
+    refused: refusals.refused,
   };
 }

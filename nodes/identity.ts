@@ -144,7 +144,9 @@ class Identity implements NodeIdentity {
         // Said once per outage, not at every attempt.
         if (attempt === 0)
           log.warn({ error: describe(error), ...(advice && { advice }) }, 'node // no certificate');
-        await sleep(retryMs * (0.5 + Math.random() / 2), undefined, { signal: this.#signal });
+        const pauseMs = retryMs * (0.5 + Math.random() / 2);
+        await sleep(pauseMs, undefined, { signal: this.#signal }).catch(() => undefined);
+        this.#signal.throwIfAborted();
         retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
       }
     }

@@ -1,4 +1,4 @@
-import { openEdge } from '../edge/compose.ts';
+import { startEdge } from '../edge/start.ts';
 import { edgeEnv, readConfig } from './config.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 
@@ -6,7 +6,7 @@ import { createLogger, runRole, type RunningRole } from './role.ts';
 async function startEdgeRole(): Promise<RunningRole> {
   const config = readConfig('edge', edgeEnv);
   const { PLX_EDGE_METRICS_PORT: metricsPort } = config;
-  const edge = await openEdge(
+  const edge = await startEdge(
     {
       databaseUrl: config.DATABASE_URL,
       temporalAddress: config.TEMPORAL_ADDRESS,

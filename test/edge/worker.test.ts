@@ -22,7 +22,7 @@ describe('edge // a stock worker', () => {
     this.timeout(120_000);
     scene = await startEdgeScene();
     source = await startTaskSource(scene.client, scene.temporalAddress);
-    node = scene.ca.node();
+    node = await scene.ca.node();
     worker = await startEdgeWorker(scene.edge, scene.ca.ca, node, (input) => execute(input));
   });
   after(async function () {

@@ -4,7 +4,7 @@ import fastify from 'fastify';
 import pino from 'pino';
 import { generateWrapKey, type Ring, type WrapKey } from '../../crypto/keys.ts';
 import type { EdgeLimits } from '../../edge/limits.ts';
-import { startEdge, type Edge } from '../../edge/start.ts';
+import { openEdge, type Edge } from '../../edge/edge.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
 import { freshDatabase, testServers, type TestDatabase } from './servers.ts';
 import { testCa, type TestCa, type TestNodeCertificate } from './test-ca.ts';
@@ -32,13 +32,13 @@ export interface EdgeScene {
 export async function startEdgeScene(limits: Partial<EdgeLimits> = {}): Promise<EdgeScene> {
   const { temporalAddress } = await testServers();
   const db = await freshDatabase();
-  const ca = testCa();
+  const ca = await testCa();
   const ring: Ring<WrapKey> = [generateWrapKey()];
   const logged: Record<string, unknown>[] = [];
   const log = pino({ level: 'info' }, { write: (line) => void logged.push(JSON.parse(line)) });
-  const material = { ...ca.edge(), ca: ca.ca };
+  const material = { ...(await ca.edge()), ca: ca.ca };
   const start = () =>
-    startEdge(
+    openEdge(
       {
         host: '127.0.0.1',
         port: 0,

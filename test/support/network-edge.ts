@@ -4,7 +4,7 @@ import pino from 'pino';
 import { signedBinding } from '../../bench/signed-binding.ts';
 import { caSource } from '../../crypto/ca.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
-import { openEdge } from '../../edge/compose.ts';
+import { startEdge } from '../../edge/start.ts';
 import { testServers } from './servers.ts';
 
 export const EDGE_TOKEN = 'test-edge-token-0123456789';
@@ -40,7 +40,7 @@ export async function startTestEdge(to: {
   readonly name: string;
 }): Promise<TestEdge> {
   const { directory, temporalAddress } = await testServers();
-  const edge = await openEdge(
+  const edge = await startEdge(
     {
       databaseUrl: to.databaseUrl,
       temporalAddress,

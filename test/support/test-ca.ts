@@ -1,6 +1,11 @@
-import { createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
-import forge from 'node-forge';
-import { exportSpki, nodeIdOf } from '../../crypto/keys.ts';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import {
+  issueNodeCertificate,
+  issueServerCertificate,
+  selfSignedCa,
+  type Issuer,
+} from '../../crypto/certificates.ts';
+import { exportSpki, nodeIdOf, type KeyPair } from '../../crypto/keys.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 
 /** A certificate and its key, in PEM. */
@@ -13,84 +18,62 @@ export interface TestNodeCertificate extends TestCertificate {
   readonly nodeId: NodeId;
 }
 
-/** What may be wrong with a certificate. */
+/** What may be odd about a node's certificate. */
 export interface CertificateChanges {
-  readonly notBefore?: Date;
-  readonly notAfter?: Date;
-  /** By default that of clients for nodes. */
+  /** How long it is valid; an hour by default, and it may be over. */
+  readonly seconds?: number;
+  /** That of an edge, with the node's key. */
   readonly isServer?: boolean;
-  /** By default the node's own id. */
-  readonly namedId?: string;
+  /** The id that it names, by default the node's own. */
+  readonly namedId?: NodeId;
 }
 
 export interface TestCa {
   readonly ca: string;
-  /** Of a node; with a key of its own unless one is given. */
-  node(changes?: CertificateChanges & { readonly key?: string }): TestNodeCertificate;
-  /** Of an edge on this machine. */
-  edge(): TestCertificate;
+  /** A new node. */
+  node(changes?: CertificateChanges): Promise<TestNodeCertificate>;
+  /** An edge on this machine. */
+  edge(): Promise<TestCertificate>;
 }
 
-const HOUR_MS = 3_600_000;
+const HOUR_SECONDS = 3_600;
+const EDGE_NAMES = ['localhost', '127.0.0.1'];
 
-/** A CA of the form that the network's has. */
-export function testCa(): TestCa {
-  const caKey = newKey();
-  const attributes = [{ name: 'commonName', value: 'test network' }];
-  const caPem = sign(caKey, attributes, caKey, attributes, [
-    { name: 'basicConstraints', cA: true, critical: true },
-    { name: 'keyUsage', keyCertSign: true, cRLSign: true, critical: true },
-  ]);
+/** A network's CA. */
+export async function testCa(): Promise<TestCa> {
+  const keyPair = newKeyPair();
+  const ca = await selfSignedCa(keyPair, 'test network');
+  const issuer: Issuer = {
+    certificate: new X509Certificate(ca),
+    privateKey: keyPair.privateKey,
+  };
   return {
-    ca: caPem,
-    node({ key = newKey(), namedId, isServer = false, ...dates } = {}) {
-      const nodeId = nodeIdOf(exportSpki(createPublicKey(key)));
-      const subject = [{ name: 'commonName', value: nodeId.slice(0, 40) }];
-      const extensions = [
-        { name: 'basicConstraints', cA: false },
-        { name: 'extKeyUsage', clientAuth: !isServer, serverAuth: isServer },
-        { name: 'subjectAltName', altNames: [{ type: 6, value: `urn:plx:${namedId ?? nodeId}` }] },
-      ];
-      return { key, nodeId, cert: sign(key, subject, caKey, attributes, extensions, dates) };
+    ca,
+    async node({ seconds = HOUR_SECONDS, isServer = false, namedId } = {}) {
+      const node = newKeyPair();
+      const nodeId = nodeIdOf(exportSpki(node.publicKey));
+      const { certificate } = isServer
+        ? await issueServerCertificate(issuer, node.publicKey, EDGE_NAMES, seconds)
+        : await issueNodeCertificate(issuer, node.publicKey, namedId ?? nodeId, seconds);
+      return { nodeId, key: pem(node), cert: certificate };
     },
-    edge() {
-      const key = newKey();
-      const altNames = [
-        { type: 2, value: 'localhost' },
-        { type: 7, ip: '127.0.0.1' },
-      ];
-      const cert = sign(key, [{ name: 'commonName', value: 'edge' }], caKey, attributes, [
-        { name: 'basicConstraints', cA: false },
-        { name: 'extKeyUsage', serverAuth: true },
-        { name: 'subjectAltName', altNames },
-      ]);
-      return { key, cert };
+    async edge() {
+      const edge = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const { certificate } = await issueServerCertificate(
+        issuer,
+        edge.publicKey,
+        EDGE_NAMES,
+        HOUR_SECONDS,
+      );
+      return { key: pem(edge), cert: certificate };
     },
   };
 }
 
-function newKey(): string {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 3072 });
-  return privateKey.export({ format: 'pem', type: 'pkcs1' }).toString();
+function newKeyPair(): KeyPair {
+  return generateKeyPairSync('rsa', { modulusLength: 3072 });
 }
 
-function sign(
-  subjectKey: string,
-  subject: forge.pki.CertificateField[],
-  issuerKey: string,
-  issuer: forge.pki.CertificateField[],
-  extensions: object[],
-  { notBefore, notAfter }: CertificateChanges = {},
-): string {
-  const { n, e } = forge.pki.privateKeyFromPem(subjectKey);
-  const certificate = forge.pki.createCertificate();
-  certificate.publicKey = forge.pki.setRsaPublicKey(n, e);
-  certificate.serialNumber = `00${randomBytes(15).toString('hex')}`;
-  certificate.validity.notBefore = notBefore ?? new Date(Date.now() - HOUR_MS);
-  certificate.validity.notAfter = notAfter ?? new Date(Date.now() + HOUR_MS);
-  certificate.setSubject(subject);
-  certificate.setIssuer(issuer);
-  certificate.setExtensions(extensions);
-  certificate.sign(forge.pki.privateKeyFromPem(issuerKey), forge.md.sha256.create());
-  return forge.pki.certificateToPem(certificate);
+function pem({ privateKey }: KeyPair): string {
+  return privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
 }
