@@ -25,6 +25,9 @@ const DEPOSIT_WEI = 10n ** 24n;
 export const ONE_SLOT_TIER = 2;
 const MEASURED_SECONDS_MAX = 30;
 
+/** Served by the node that reaches Temporal without the edge. */
+export const DIRECT_MODEL_ID = 'instant-direct';
+
 /** Of all nodes here. */
 const OPERATOR = 'operator-a';
 
@@ -35,6 +38,10 @@ export interface Cluster {
   readonly databaseUrl: string;
   readonly temporalAddress: string;
   readonly apiKey: string;
+  /** HOST:PORT */
+  readonly edgeAddress: string;
+  /** Directory of the coordinator's keys, the CA's among them. */
+  readonly coordinatorKeys: string;
   readonly postgresVersion: string;
   /** By what they are called in the report. */
   readonly pids: Readonly<Record<string, number>>;
@@ -92,11 +99,18 @@ async function startParts(
   const edge = await spawn('edge', '../workers/edge', {
     PLX_EDGE_PORT: edgePort ?? '',
     PLX_EDGE_KEYS: join(directory, 'edge-keys'),
+    PLX_BLOB_DIR: join(directory, 'blobs'),
   });
   await writeFile(shared.PLX_EDGE_CA, (await caSource({ directory: keys })()).trusted);
   const spawnNode = (name: string, env: Record<string, string>) =>
     spawn(name, './node', { PLX_NODE_KEYS: join(directory, `${name}-keys`), ...env });
   const node = await spawnNode('node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });
+  await spawnNode('direct-node', {
+    BENCH_TIER: '1',
+    BENCH_SLOTS: '128',
+    BENCH_MODEL: DIRECT_MODEL_ID,
+    BENCH_WAY: 'direct',
+  });
   await spawnNode('one-slot-node', { BENCH_TIER: String(ONE_SLOT_TIER), BENCH_SLOTS: '1' });
   await nodesMeasured(postgres.url);
   const floor = await spawn('floor', './floor', {
@@ -110,6 +124,8 @@ async function startParts(
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
     apiKey,
+    edgeAddress: shared.PLX_EDGE_ADDRESS,
+    coordinatorKeys: keys,
     postgresVersion: await versionOf(postgres),
     pids: {
       'floor client and worker': floor.pid,
@@ -133,7 +149,7 @@ async function leaveUnchecked(url: string, keys: string): Promise<void> {
 /** What is measured here begins once the nodes get work. */
 async function nodesMeasured(url: string): Promise<void> {
   const database = openDatabase(url, 1);
-  const isActive = await whenNodesActive(database, 2, MEASURED_SECONDS_MAX);
+  const isActive = await whenNodesActive(database, 3, MEASURED_SECONDS_MAX);
   await database.$disconnect();
   if (!isActive) throw new Error('a node of the benchmark did not pass its canary');
 }
@@ -198,6 +214,7 @@ export async function prepareDatabase(
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
+  await seed(database, apiKey, { ...INSTANT_MODEL, id: DIRECT_MODEL_ID });
   await seedOperators(database, operators.map(testOperator));
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),

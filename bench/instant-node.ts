@@ -84,7 +84,7 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     quiet,
     () => ({ ready: true, running: attempts.list() }),
   );
-  const commands = listenForCommands(channel, membership, attempts, quiet);
+  const commands = listenForCommands(channel, attempts, quiet);
   const running = worker.run();
   return {
     async stop() {

@@ -9,7 +9,7 @@ import { openEdgeLink } from '../nodes/edge-link.ts';
 import { readConfig } from '../workers/config.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
 import type { FloorActivities } from './floor-workflows.ts';
-import { instantBackend } from './instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from './instant-backend.ts';
 import { startInstantNode } from './instant-node.ts';
 
 const { subtle } = webcrypto;
@@ -22,6 +22,7 @@ const benchNodeEnv = z.object({
   BENCH_OPERATOR: z.string(),
   BENCH_TIER: z.coerce.number(),
   BENCH_SLOTS: z.coerce.number(),
+  BENCH_MODEL: z.string().default(INSTANT_MODEL.id),
   /** How it reaches Temporal: as nodes do, or as none can, to compare with. */
   BENCH_WAY: z.enum(['edge', 'direct']).default('edge'),
 });
@@ -31,7 +32,8 @@ async function startBenchNode(): Promise<RunningRole> {
   const config = readConfig('bench node', benchNodeEnv);
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
-  const backend = instantBackend({ slots: config.BENCH_SLOTS });
+  const instant = instantBackend({ slots: config.BENCH_SLOTS });
+  const backend = { ...instant, model: { ...instant.model, id: config.BENCH_MODEL } };
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const floorQueue = `floor.${keys.nodeId}`;
   const floor = await Worker.create({

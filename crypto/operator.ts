@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, open } from 'node:fs/promises';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { link, mkdir, open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { privateKeyToAccount } from 'viem/accounts';
 import { bindingTypedData, type Address, type Binding } from '../protocol/binding.ts';
@@ -44,12 +44,16 @@ export async function createOperatorKey(path: string): Promise<OperatorKey> {
   const key: OperatorKey = `0x${randomBytes(32).toString('hex')}`;
   // Refused before anything is written, should the curve not have it: 1 of 2^128 numbers.
   privateKeyToAccount(key);
-  const file = await open(path, 'wx', 0o600);
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  const file = await open(temporary, 'wx', 0o600);
   try {
     await file.writeFile(`${key}\n`);
     await file.sync();
+    // Whole or not at all; a link, unlike a rename, fails if there is a file already.
+    await link(temporary, path);
   } finally {
     await file.close();
+    await rm(temporary, { force: true });
   }
   return key;
 }

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { drawJoinToken, joinTokenHash } from '../crypto/join-token.ts';
 import {
   endJoinToken,
+  isJoinToken,
   listJoinTokens,
   storeJoinToken,
   type JoinTokenRow,
@@ -46,7 +47,10 @@ export function joinRoutes(app: FastifyInstance, dependencies: GatewayDependenci
   app.get('/v1/join-tokens', async (request) => {
     await authenticateAdmin(database, request);
     const { limit, after } = parseQuery(listQuery, request.query);
-    const rows = await listJoinTokens(database, after ? hashOf(after) : null, limit + 1);
+    const from = after === undefined ? null : hashOf(after);
+    if (from !== null && !(await isJoinToken(database, from)))
+      throw new CodedError('gateway.join_token_not_found');
+    const rows = await listJoinTokens(database, from, limit + 1);
     return listPage(rows, limit, describe);
   });
   app.delete<IdParams>('/v1/join-tokens/:id', async (request) => {

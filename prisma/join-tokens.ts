@@ -43,6 +43,12 @@ export function listJoinTokens(
     ORDER BY created_at DESC, hash DESC LIMIT ${limit}`;
 }
 
+/** Whether there is such a token, used up or not. */
+export async function isJoinToken(database: Database, hash: string): Promise<boolean> {
+  const [row] = await database.$queryRaw<object[]>`SELECT FROM join_token WHERE hash = ${hash}`;
+  return row !== undefined;
+}
+
 /** A token that is ended lets nobody in from now on. @returns false when there is no such token. */
 export async function endJoinToken(database: Database, hash: string): Promise<boolean> {
   const ended = await database.$executeRaw`DELETE FROM join_token WHERE hash = ${hash}`;

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { openDatabase } from '../prisma/client.ts';
+import { bindingSigner } from '../protocol/binding.ts';
+import type { NodeId } from '../protocol/ids.ts';
 import { EMBEDDED_MODEL_ID } from '../workers/embedded/model.ts';
 import { startNetwork, type Network } from '../workers/embedded/network.ts';
 import type { Terminal } from '../cli/terminal.ts';
@@ -103,6 +105,9 @@ describe('network', () => {
         ['operator-b', ['node-2']],
       ],
     );
+    for (const { address, nodes } of operators)
+      for (const { id, binding } of nodes)
+        assert.equal(await bindingSigner(31_337, id as NodeId, binding), address);
   });
 
   it('gives the same answer for the same seed, whole or streamed', async () => {

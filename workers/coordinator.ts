@@ -5,8 +5,10 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { Sampling } from '../activities/sampling.ts';
 import { createSteps } from '../activities/steps.ts';
+import { caSource } from '../crypto/ca.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
 import type { BackgroundDependencies } from '../intake/background.ts';
+import { certificateRoutes } from '../intake/certificate-routes.ts';
 import { Commands } from '../intake/commands.ts';
 import { startPulse } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
@@ -37,19 +39,19 @@ async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const database = openDatabase(config.DATABASE_URL);
+  const { DATABASE_URL: databaseUrl } = config;
+  const database = openDatabase(databaseUrl);
   const { channelSecret, returnRing, ...rings } = await loadKeys(config.PLX_COORDINATOR_KEYS);
+  const ca = caSource({ given: config.PLX_CA, directory: config.PLX_COORDINATOR_KEYS });
+  // A CA that can't be used is said now, not to the first node.
+  await ca();
   const sampling = await startSampling(database, rings.samplingRing, config, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
   const commands = new Commands(channelSecret);
-  const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
-  const background = await startBackground(
-    { database, client, log },
-    sampling,
-    config.DATABASE_URL,
-  );
+  const outcomes = await listenTo(databaseUrl, { relay, commands }, log);
+  const background = await startBackground({ database, client, log }, sampling, databaseUrl);
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 
@@ -88,6 +90,13 @@ async function startCoordinator(): Promise<RunningRole> {
     commands,
     join: config.PLX_JOIN,
     chainId: config.PLX_CHAIN_ID,
+  });
+  certificateRoutes(server, {
+    database,
+    ca,
+    certificateSeconds: config.PLX_CERTIFICATE_SECONDS,
+    join: config.PLX_JOIN,
+    edgeToken: config.PLX_EDGE_TOKEN,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
 

@@ -32,7 +32,10 @@ async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS, config.PLX_NODE_KEYS_PASSPHRASE);
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS, {
+    passphrase: config.PLX_NODE_KEYS_PASSPHRASE,
+    before: config.PLX_NODE_KEYS_PASSPHRASE_BEFORE,
+  });
   const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const link = await linkToEdge(config, keys, log);
@@ -77,7 +80,7 @@ async function startNode(): Promise<RunningRole> {
     log,
     () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
-  const commands = listenForCommands(channel, membership, attempts, log);
+  const commands = listenForCommands(channel, attempts, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
 

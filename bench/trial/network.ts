@@ -97,6 +97,7 @@ async function startParts(
   await spawn('edge', '../../workers/edge', {
     PLX_EDGE_PORT: edgePort,
     PLX_EDGE_KEYS: join(directory, 'edge-keys'),
+    PLX_BLOB_DIR: join(directory, 'blobs'),
   });
   const ca = await caSource({ directory: join(directory, 'coordinator-keys') })();
   await writeFile(shared.PLX_EDGE_CA, ca.trusted);

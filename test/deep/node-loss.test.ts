@@ -13,7 +13,7 @@ import { transitions, windows } from '../support/presence.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { freePort, testServers } from '../support/servers.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
-import { nodeEnvironment } from '../support/edge.ts';
+import { nodeEnvironment } from '../support/network-edge.ts';
 import { until } from '../support/until.ts';
 
 /** Each word of what `ask` sends takes a second; what a node is measured by takes no time. */

@@ -71,6 +71,12 @@ describe('gateway/join', () => {
     assert.deepEqual([next.body.last_id, next.body.has_more], [first.body.id, false]);
   });
 
+  it('has no page behind a token that is none', async () => {
+    const path = `/v1/join-tokens?after=jt_${'0'.repeat(64)}`;
+    const { status, code } = await gateway.call('GET', path, admin);
+    assert.deepEqual([status, code], [404, 'gateway.join_token_not_found']);
+  });
+
   it('ends a token, once', async () => {
     const { body } = await make({ uses: 5 });
     const path = `/v1/join-tokens/${body.id}`;

@@ -7,7 +7,7 @@ import type { SamplingPolicy } from '../../protocol/sampling.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import type { Database } from '../../prisma/client.ts';
 import { shortId, type UnitId } from '../../protocol/ids.ts';
-import { EDGE_TOKEN, startTestEdge, testCaFile, type EdgePlace } from './edge.ts';
+import { EDGE_TOKEN, startTestEdge, testCaFile, type EdgePlace } from './network-edge.ts';
 import { API_KEY, seedInstant } from './seeded.ts';
 import { freePort, freshDatabase, testServers } from './servers.ts';
 

@@ -19,7 +19,7 @@ import { nodeQueue } from '../../protocol/queues.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { signedBinding, testOperator } from '../../bench/signed-binding.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
-import type { EdgePlace } from './edge.ts';
+import type { EdgePlace } from './network-edge.ts';
 import { until } from './until.ts';
 import './quiet-temporal.ts';
 
@@ -127,9 +127,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const state = () => ({ ready: true, running: attempts.list() });
   const membership = await joinNetwork(channel, () => claims, quiet, state);
   const commands =
-    options.takesCommands === false
-      ? undefined
-      : listenForCommands(channel, membership, attempts, quiet);
+    options.takesCommands === false ? undefined : listenForCommands(channel, attempts, quiet);
   if (!isTrueToItself) await until(() => isActive(database, keys.nodeId), 'the node is active');
   if (payloadConverterPath) {
     await stopPolling();

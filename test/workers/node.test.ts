@@ -11,7 +11,7 @@ import { freePort, testServers } from '../support/servers.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { isActive, startTestNode, type TestNode } from '../support/test-node.ts';
 import { transitions, windows } from '../support/presence.ts';
-import { nodeEnvironment } from '../support/edge.ts';
+import { nodeEnvironment } from '../support/network-edge.ts';
 import { until } from '../support/until.ts';
 
 const API_KEY = 'key-of-the-model-server';
