@@ -102,6 +102,21 @@ describe('edge/frames', () => {
     assert.equal(scene.edge.refusals[0]?.nodeId, node.keys.nodeId);
   });
 
+  it('are refused at once, also when the stream goes on', async () => {
+    const [attempt, lost] = [await given(), [] as string[]];
+    const channel = await scene.edge.channel(node.keys);
+    const stream = channel.openStream(attempt, attempt.token, ({ message }) => lost.push(message));
+    stream.send('nonsense');
+    await until(() => lost.length > 0, 'it hears of it');
+    assert.match(lost[0] ?? '', /400 relay\.bad_frame/);
+    stream.send('more of it');
+    await stream.close();
+    assert.equal(lost.length, 1);
+    const next = await given();
+    const frames = [next.sealer.keyFrame, next.sealer.end()];
+    assert.equal((await send(node, next, next.token, frames)).status, 204);
+  });
+
   it('are refused for an attempt that the node does not have', async () => {
     const mine = await given();
     const thief = await scene.node();
