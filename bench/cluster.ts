@@ -14,6 +14,7 @@ import { moduleFile } from '../workers/module-file.ts';
 import { commitPolicy, UNCHECKED } from './commit-policy.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
 import { inOwnDirectory, type Stops } from './own-directory.ts';
+import { testOperator } from './signed-binding.ts';
 
 /** Enough for millions of benchmark requests. */
 const DEPOSIT_WEI = 10n ** 24n;
@@ -60,7 +61,7 @@ async function startParts(
     TEMPORAL_ADDRESS: temporal.address,
     PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
     PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_OPERATOR: OPERATOR,
+    BENCH_OPERATOR: OPERATOR,
   };
   const spawn = async (name: string, module: string, env: Record<string, string>) => {
     const role = await spawnRole({
@@ -184,7 +185,7 @@ export async function prepareDatabase(
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
-  await seedOperators(database, operators);
+  await seedOperators(database, operators.map(testOperator));
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),
   );

@@ -10,6 +10,7 @@ import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
+import { signedBinding } from './signed-binding.ts';
 
 const quiet = { info: () => {}, warn: () => {} };
 
@@ -19,6 +20,7 @@ export interface InstantNodeOptions {
   readonly keys: NodeKeys;
   readonly backend: Backend;
   readonly name: string;
+  /** An operator of tests and benchmarks, which signs for it. */
   readonly operatorId: string;
   readonly tier: number;
   /** Makes of the honest way what this node does with a unit; by default nothing else. */
@@ -62,11 +64,12 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     maxConcurrentActivityTaskExecutions: backend.slots,
     maxConcurrentActivityTaskPolls: 1,
   });
+  const binding = await signedBinding(keys.nodeId, options.operatorId);
   const membership = await joinNetwork(
     channel,
     () => ({
       name: options.name,
-      operatorId: options.operatorId,
+      binding,
       tier: options.tier,
       workloadClasses: ['ai.inference'],
       modelId: backend.model.id,

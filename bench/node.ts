@@ -14,7 +14,7 @@ const { subtle } = webcrypto;
 const benchNodeEnv = z.object({
   TEMPORAL_ADDRESS: z.string(),
   PLX_COORDINATOR_URL: z.string(),
-  PLX_OPERATOR: z.string(),
+  BENCH_OPERATOR: z.string(),
   BENCH_TIER: z.coerce.number(),
   BENCH_SLOTS: z.coerce.number(),
 });
@@ -40,7 +40,7 @@ async function startBenchNode(): Promise<RunningRole> {
     backend,
     name: 'bench',
     coordinatorUrl: config.PLX_COORDINATOR_URL,
-    operatorId: config.PLX_OPERATOR,
+    operatorId: config.BENCH_OPERATOR,
     tier: config.BENCH_TIER,
   });
   const running = floor.run();

@@ -6,6 +6,7 @@ import type { UnitId } from '../protocol/ids.ts';
 import { seed, seedOperators } from '../workers/embedded/seed.ts';
 import { query } from './cluster.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
+import { testOperator } from './signed-binding.ts';
 import { percentile } from './statistics.ts';
 
 /** Pools that are compared, in nodes. */
@@ -55,7 +56,7 @@ async function openPool(databaseUrl: string, nodes: number): Promise<{ database:
   await migrate(url.href);
   const database = openDatabase(url.href, 2);
   await seed(database, randomBytes(24).toString('base64url'), INSTANT_MODEL);
-  await seedOperators(database, ['operator']);
+  await seedOperators(database, [testOperator('operator')]);
   await fill(database, nodes);
   return { database };
 }

@@ -151,7 +151,8 @@ async function writeTemporary(path: string, value: unknown): Promise<string> {
   return temporary;
 }
 
-async function readPrivate(path: string): Promise<string | undefined> {
+/** A file that nobody else can read; undefined when it is not there. @throws `key.file_exposed` */
+export async function readPrivate(path: string): Promise<string | undefined> {
   const file = await open(path, 'r').catch((error: unknown) => {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { sameSecret } from '../crypto/channel.ts';
 import { nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import type { Binding } from '../protocol/binding.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
@@ -17,6 +18,8 @@ import {
 } from '../protocol/measure.ts';
 import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
+import type { JoinPolicy } from './admission.ts';
+import { boundOperator, operatorAt } from './operators.ts';
 
 /** How far a node's clock may be off when it registers; it bounds replays of a registration. */
 const CLOCK_SKEW_SECONDS_MAX = 60;
@@ -26,14 +29,13 @@ const label = z.string().regex(/^[\w.:/+-]{1,120}$/);
 const spki = z.base64().max(2_000);
 
 /**
- * What a node says of itself: all but the keys is a claim. Its operator too: it has to be one that
- * is known here, and never changes, but until operators sign for their nodes any node may name any
- * of them.
+ * What a node says of itself: all but the keys and the operator's signature is a claim. A malformed
+ * binding has a code of its own, so that whoever runs the node knows where to look.
  */
 const registrationSchema = z.strictObject({
   nodeId: z.custom<NodeId>(isNodeId),
   name: label,
-  operatorId: label,
+  binding: z.unknown().optional(),
   tier: z.int().min(1).max(HARDWARE_TIER_MAX),
   workloadClasses: z.array(z.string().refine(isWorkloadClass)).min(1).max(16),
   modelId: label,
@@ -50,6 +52,15 @@ const registrationSchema = z.strictObject({
 
 type Registration = z.infer<typeof registrationSchema>;
 
+export interface RegistrationDependencies {
+  readonly database: Database;
+  readonly channelSecret: KeyObject;
+  /** Whether it opens accounts for operators that are unknown. */
+  readonly join: JoinPolicy;
+  /** Of the chain that bindings are signed for. */
+  readonly chainId: number;
+}
+
 /** What is signed with the node's signing key: the canonical bytes of the registration. */
 const signedRegistrationSchema = z.strictObject({
   registration: registrationSchema,
@@ -63,19 +74,22 @@ const signedRegistrationSchema = z.strictObject({
  *
  * @returns the token for its heartbeats.
  * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
- * `node.operator_unknown`, or `node.operator_mismatch`: a node's record stays with the operator
- * that it first named.
+ * `node.binding_invalid`, `node.operator_unknown`, or `node.operator_mismatch`: a node's record
+ * stays with the operator that first signed for it.
  */
 export async function registerNode(
-  database: Database,
-  channelSecret: KeyObject,
+  { database, channelSecret, join, chainId }: RegistrationDependencies,
   body: unknown,
 ): Promise<string> {
   const parsed = signedRegistrationSchema.safeParse(body);
   if (!parsed.success) throw new CodedError('node.registration_invalid', firstIssue(parsed.error));
   const { registration, signature } = parsed.data;
   assertAuthentic(registration, signature);
-  await inTransaction(database, (transaction) => store(transaction, registration));
+  const bound = await boundOperator(chainId, registration.nodeId, registration.binding);
+  await inTransaction(database, async (transaction) => {
+    const operatorId = await operatorAt(transaction, bound.operator, join);
+    await store(transaction, { ...registration, operatorId, binding: bound.binding });
+  });
   return heartbeatToken(channelSecret, registration.nodeId);
 }
 
@@ -97,10 +111,12 @@ function assertAuthentic(registration: Registration, signature: string): void {
     throw new CodedError('node.registration_refused', `Its clock is off by ${skewMs} ms.`);
 }
 
-async function store(transaction: Transaction, node: Registration): Promise<void> {
-  const [operator] = await transaction.$queryRaw<object[]>`
-    SELECT id FROM operator WHERE id = ${node.operatorId}`;
-  if (!operator) throw new CodedError('node.operator_unknown');
+interface BoundRegistration extends Registration {
+  readonly operatorId: string;
+  readonly binding: Binding;
+}
+
+async function store(transaction: Transaction, node: BoundRegistration): Promise<void> {
   const machineId = await machineOf(transaction, node);
   // Slots before nodes, as everywhere: two that lock both can't wait for each other.
   await transaction.$executeRaw`
@@ -113,18 +129,19 @@ async function store(transaction: Transaction, node: Registration): Promise<void
     INSERT INTO node (id, name, operator_id, machine_id, slots, status, tier, claimed_tier,
                       workload_classes, model_id, model_digest, engine, tokens_per_second,
                       claimed_tokens_per_second, signing_key, encryption_key, probe_after,
-                      is_online)
+                      is_online, binding)
     VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${machineId}, ${node.slots},
             'probing', 1, ${node.tier}, ${[...node.workloadClasses]}::text[], ${node.modelId},
             ${node.modelDigest}, ${node.engine}, 0, ${node.tokensPerSecond},
             decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'), now(),
-            FALSE)
+            FALSE, ${JSON.stringify(node.binding)}::jsonb)
     ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, machine_id = EXCLUDED.machine_id,
       slots = EXCLUDED.slots, claimed_tier = EXCLUDED.claimed_tier,
       workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
       model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
       claimed_tokens_per_second = EXCLUDED.claimed_tokens_per_second,
-      encryption_key = EXCLUDED.encryption_key, is_full = FALSE, last_seen_at = now(),
+      encryption_key = EXCLUDED.encryption_key, binding = EXCLUDED.binding,
+      is_full = FALSE, last_seen_at = now(),
       tier = least(node.tier, EXCLUDED.claimed_tier),
       measured_tokens = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_tokens END,
       measured_seconds = CASE WHEN ${measured} = 'anew' THEN 0 ELSE node.measured_seconds END,
@@ -159,10 +176,9 @@ async function whatCounts(
 
 /**
  * The machine that a node says it is on; without a name it is a machine of its own. A name belongs
- * to one operator, whose nodes share its slots. Until operators sign for their nodes a stranger can
- * name another operator and its machine, and take up slots there.
+ * to one operator, whose nodes share its slots: a claim, within what that operator signed for.
  */
-async function machineOf(transaction: Transaction, node: Registration): Promise<string> {
+async function machineOf(transaction: Transaction, node: BoundRegistration): Promise<string> {
   const { operatorId, nodeId, machine: name = nodeId } = node;
   const id = `mc_${randomBytes(16).toString('hex')}`;
   const [machine] = await transaction.$queryRaw<{ id: string }[]>`

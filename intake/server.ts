@@ -1,4 +1,3 @@
-import type { KeyObject } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
@@ -23,7 +22,7 @@ import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
 import type { Commands } from './commands.ts';
 import { drain, heartbeat, leave } from './heartbeat.ts';
-import { assertHeartbeatToken, registerNode } from './nodes.ts';
+import { assertHeartbeatToken, registerNode, type RegistrationDependencies } from './nodes.ts';
 import { probeSoon } from './probe.ts';
 import type { IncomingStream } from './relay.ts';
 import { cancelRun, liveSteps } from './run.ts';
@@ -33,10 +32,9 @@ const BODY_BYTES_MAX = 1024 * 1024;
 /** Between two lines on a quiet intake call, so that a dead connection is noticed. */
 const PING_MS = 10_000;
 
-export interface ServerDependencies extends IntakeDependencies {
+export interface ServerDependencies extends IntakeDependencies, RegistrationDependencies {
   /** What a gateway must present; in production mutual TLS stands in front of it. */
   readonly intakeToken: string;
-  readonly channelSecret: KeyObject;
   readonly intakeKey: RequesterKey;
   readonly returnKey: RequesterKey;
   readonly onNodeSeen: () => void;
@@ -106,9 +104,9 @@ function requestIdOf(text: string): RequestId {
 }
 
 function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
-  const { database, channelSecret, returnKey, onNodeSeen, relay, commands } = dependencies;
+  const { channelSecret, returnKey, onNodeSeen, relay, commands } = dependencies;
   app.post('/v1/nodes/register', async (request) => {
-    const heartbeatToken = await registerNode(database, channelSecret, request.body);
+    const heartbeatToken = await registerNode(dependencies, request.body);
     onNodeSeen();
     probeSoon(dependencies);
     return { heartbeatToken, returnKey };

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DispatchContext } from '../crypto/channel.ts';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { exportSpki } from '../crypto/keys.ts';
+import type { Binding } from '../protocol/binding.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import {
   COMMAND_CHARACTERS_MAX,
@@ -17,7 +18,8 @@ import type { RequesterKey } from '../protocol/receive.ts';
 /** What a node claims of itself when it registers. */
 export interface NodeClaims {
   readonly name: string;
-  readonly operatorId: string;
+  /** By which its operator has signed for it. */
+  readonly binding: Binding;
   /** Hardware tier, 1 to 5. */
   readonly tier: number;
   readonly workloadClasses: readonly string[];

@@ -18,7 +18,7 @@ const TABLE: Table = {
     // Decisions on data: the same input gives the same answer, in a workflow's replay too.
     forbiddenMembers: ['Date.now', 'new Date()', 'Math.random', 'crypto.*'],
   },
-  crypto: { folders: ['protocol'], packages: ['node:*', 'jose', 'zod'] },
+  crypto: { folders: ['protocol'], packages: ['node:*', 'jose', 'zod', 'viem/accounts'] },
   workflows: {
     folders: ['protocol'],
     typesOf: ['activities'],

@@ -18,6 +18,12 @@ const secret = z.string().min(16, 'must have at least 16 characters');
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgresql:// URL');
 const logLevel = z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info');
 const namespace = z.string().min(1).default('default');
+/** By default that of a development chain on this machine. */
+const chainId = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/, 'must be a whole number')
+  .default('31337')
+  .transform(Number);
 const host = z.string().min(1).default('127.0.0.1');
 
 const samplingRates = z
@@ -54,6 +60,10 @@ export const coordinatorEnv = z.object({
   PLX_SAMPLING_RATES: samplingRates,
   /** How long a sampling secret is used. The same for all coordinators. */
   PLX_SAMPLING_EPOCH_SECONDS: z.coerce.number().int().min(10).max(86_400).default(600),
+  /** Whether anybody's nodes may join, or those of known operators with a join token. */
+  PLX_JOIN: z.enum(['open', 'token']).default('open'),
+  /** Of the chain that operators' signatures are for. */
+  PLX_CHAIN_ID: chainId,
   PLX_LOG_LEVEL: logLevel,
 });
 
@@ -78,7 +88,10 @@ const commonNodeEnv = z.object({
   TEMPORAL_NAMESPACE: namespace,
   PLX_COORDINATOR_URL: url,
   PLX_NODE_NAME: z.string().regex(/^[\w.:/+-]{1,120}$/),
-  PLX_OPERATOR: z.string().regex(/^[\w.:/+-]{1,120}$/),
+  /** A JSON file: the operator's signature on this node's id (`prlx operator bind`). */
+  PLX_OPERATOR_BINDING: z.string().min(1),
+  /** What lets it into a network that isn't open; needed once. */
+  PLX_JOIN_TOKEN: secret.optional(),
   PLX_NODE_KEYS: z.string().min(1),
   PLX_NODE_TIER: z.coerce.number().int().min(1).max(5),
   PLX_NODE_SLOTS: z.coerce.number().int().min(1).max(256).default(1),

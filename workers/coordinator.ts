@@ -85,6 +85,8 @@ async function startCoordinator(): Promise<RunningRole> {
     returnKey: returnRing[0].publicJwk,
     onNodeSeen: hint,
     commands,
+    join: config.PLX_JOIN,
+    chainId: config.PLX_CHAIN_ID,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
 

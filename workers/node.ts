@@ -8,9 +8,11 @@ import { listenForCommands } from '../nodes/commands.ts';
 import { execute, executionContext } from '../nodes/execute.ts';
 import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
+import type { Binding } from '../protocol/binding.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
+import { readBinding } from './binding-file.ts';
 import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 import { installTemporalRuntime } from './runtime.ts';
@@ -24,6 +26,7 @@ async function startNode(): Promise<RunningRole> {
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
   const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
@@ -62,7 +65,7 @@ async function startNode(): Promise<RunningRole> {
   const health = watchHealth(backend, log);
   const membership = await joinNetwork(
     channel,
-    () => claims(config, backend, tokensPerSecond),
+    () => claims(config, binding, backend, tokensPerSecond),
     log,
     () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
@@ -88,10 +91,15 @@ async function startNode(): Promise<RunningRole> {
 }
 
 /** What the node says of itself; the network measures what it relies on. */
-function claims(config: NodeConfig, backend: Backend, tokensPerSecond: number): NodeClaims {
+function claims(
+  config: NodeConfig,
+  binding: Binding,
+  backend: Backend,
+  tokensPerSecond: number,
+): NodeClaims {
   return {
     name: config.PLX_NODE_NAME,
-    operatorId: config.PLX_OPERATOR,
+    binding,
     tier: config.PLX_NODE_TIER,
     workloadClasses: ['ai.inference'],
     modelId: backend.model.id,

@@ -4,6 +4,7 @@ import type { CheckRequirements } from '../../activities/checkers.ts';
 import { receive } from '../../activities/receive.ts';
 import { schedule, type ScheduleInput } from '../../activities/schedule.ts';
 import { match } from '../../intake/match.ts';
+import { testOperator } from '../../bench/signed-binding.ts';
 import type { NodeId } from '../../protocol/ids.ts';
 import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
 import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
@@ -21,7 +22,7 @@ describe('activities/checkers', () => {
   afterEach(() => scene.close());
 
   async function add(operatorId: string, changed: PoolNodeData = {}): Promise<NodeId> {
-    await seedOperators(scene.database, [operatorId]);
+    await seedOperators(scene.database, [testOperator(operatorId)]);
     return addPoolNode(scene.database, { operatorId, slots: 100, ...changed });
   }
 

@@ -7,6 +7,7 @@ import type { Backend } from '../../nodes/backends/backend.ts';
 import { OUTAGE_SECONDS } from '../../protocol/outage.ts';
 import { ONLINE_SECONDS } from '../../protocol/schedule.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
+import { bindingFile } from '../support/binding-file.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
 import { transitions, windows } from '../support/presence.ts';
@@ -58,6 +59,7 @@ describe('workers/node: draining, killed, and through an outage', function () {
 
   async function startNode(): Promise<Role> {
     const { directory } = await testServers();
+    const keys = join(directory, `keys-node-loss-${port}`);
     return spawnRole({
       name: 'node',
       entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
@@ -67,8 +69,8 @@ describe('workers/node: draining, killed, and through an outage', function () {
         TEMPORAL_ADDRESS: network.temporalAddress,
         PLX_COORDINATOR_URL: network.coordinatorUrl,
         PLX_NODE_NAME: 'goes',
-        PLX_OPERATOR: OPERATOR,
-        PLX_NODE_KEYS: join(directory, `keys-node-loss-${port}`),
+        PLX_OPERATOR_BINDING: await bindingFile(keys, OPERATOR),
+        PLX_NODE_KEYS: keys,
         PLX_NODE_TIER: '1',
         PLX_NODE_SLOTS: '2',
         PLX_BACKEND: 'openai',

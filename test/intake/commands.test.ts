@@ -18,6 +18,7 @@ import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.t
 import type { NodeCommand } from '../../protocol/commands.ts';
 import { formatRequestId } from '../../protocol/ids.ts';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
+import { CHAIN_ID, signedBinding } from '../../bench/signed-binding.ts';
 import { addPoolNode } from '../support/pool.ts';
 import { intakeCall, OPERATOR, receiveKeys, requester, seedInstant } from '../support/seeded.ts';
 import { freePort, freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
@@ -58,6 +59,8 @@ describe('intake/commands', () => {
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
       commands,
+      join: 'token',
+      chainId: CHAIN_ID,
     });
     const port = await freePort();
     await app.listen({ host: '127.0.0.1', port });
@@ -74,7 +77,7 @@ describe('intake/commands', () => {
   async function register(keys: NodeKeys): Promise<string> {
     const { heartbeatToken } = await new Channel(url, keys).register({
       name: 'node',
-      operatorId: OPERATOR,
+      binding: await signedBinding(keys.nodeId, OPERATOR),
       tier: 1,
       workloadClasses: ['ai.inference'],
       modelId: INSTANT_MODEL.id,

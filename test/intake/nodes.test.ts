@@ -1,21 +1,19 @@
 import assert from 'node:assert/strict';
-import { createSecretKey, randomBytes, sign } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import pino from 'pino';
-import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { drain, heartbeat } from '../../intake/heartbeat.ts';
 import { registerNode } from '../../intake/nodes.ts';
-import { canonicalBytes } from '../../protocol/canonical.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
-import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
+import { testOperator } from '../../bench/signed-binding.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
 import type { UnitId } from '../../protocol/ids.ts';
 import { readNode } from '../../prisma/pool.ts';
 import { deletePoolNodes } from '../support/pool.ts';
 import { transitions } from '../support/presence.ts';
+import { registerAs, registrar, registration, signedBy } from '../support/registration.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
-
-const secret = createSecretKey(randomBytes(32));
 
 function failsAs(code: ErrorCode) {
   return (error: unknown) => {
@@ -29,55 +27,36 @@ describe('intake/nodes', () => {
   let db: TestDatabase;
   let keys: NodeKeys;
   let others: NodeKeys;
+  let at: ReturnType<typeof registrar>;
   before(async () => {
     db = await freshDatabase();
-    await seedOperators(db.database, ['op', 'other']);
+    at = registrar(db.database);
+    await seedOperators(db.database, ['op', 'other'].map(testOperator));
     [keys, others] = await Promise.all([generateNodeKeys(), generateNodeKeys()]);
   });
   after(() => db.close());
 
-  function registration(changed: object = {}, of: NodeKeys = keys) {
-    return {
-      nodeId: of.nodeId,
-      name: 'n1',
-      operatorId: 'op',
-      tier: 2,
-      workloadClasses: ['ai.inference'],
-      modelId: INSTANT_MODEL.id,
-      modelDigest: INSTANT_MODEL.digest,
-      engine: 'instant/1',
-      tokensPerSecond: 10,
-      slots: 2,
-      signingKey: exportSpki(of.signing.publicKey).toString('base64'),
-      encryptionKey: exportSpki(of.encryption.publicKey).toString('base64'),
-      issuedAtMs: Date.now(),
-      ...changed,
-    };
-  }
-
-  function signed(body: object, by: NodeKeys = keys) {
-    const signature = sign('sha256', canonicalBytes(body), by.signing.privateKey);
-    return { registration: body, signature: signature.toString('base64url') };
-  }
+  const register = (changed: object = {}, of: NodeKeys = keys, operatorId?: string) =>
+    registerAs(at, of, changed, operatorId);
 
   const slotsOf = async (id: string) => (await readNode(db.database, id))?.slotsTotal;
 
   it('registers a node once, however often it comes, with as many slots as it has', async () => {
-    await registerNode(db.database, secret, signed(registration()));
-    await registerNode(db.database, secret, signed(registration({ slots: 4, tier: 3 })));
+    await register();
+    await register({ slots: 4, tier: 3 });
     const nodes = await db.database.node.findMany();
     assert.deepEqual(
       nodes.map(({ id, claimedTier, operatorId }) => [id, claimedTier, operatorId]),
       [[keys.nodeId, 3, 'op']],
     );
     assert.equal(await slotsOf(keys.nodeId), 4);
-    await registerNode(db.database, secret, signed(registration({ slots: 1 })));
+    await register({ slots: 1 });
     assert.equal(await slotsOf(keys.nodeId), 1);
   });
 
   it('takes claims for claims: a new node is probing, without speed or tier', async () => {
     const claims = { tier: 5, tokensPerSecond: 1e6 };
-    await registerNode(db.database, secret, signed(registration(claims, others), others));
+    await register(claims, others);
     const node = await db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } });
     assert.deepEqual(
       [node.status, node.tier, node.tokensPerSecond, node.claimedTier, node.claimedTokensPerSecond],
@@ -104,10 +83,10 @@ describe('intake/nodes', () => {
   for (const [how, claims, state, [status, tier, seconds]] of returns)
     it(`knows a measured node that returns ${how}: ${status}, tier ${tier}`, async () => {
       const where = { id: others.nodeId };
-      await registerNode(db.database, secret, signed(registration({}, others), others));
+      await register({}, others);
       const data = { status: 'active', ...measured, probeAfter: new Date(0), ...state };
       await db.database.node.update({ where, data });
-      await registerNode(db.database, secret, signed(registration(claims, others), others));
+      await register(claims, others);
       const node = await db.database.node.findUniqueOrThrow({ where });
       assert.deepEqual(
         [node.status, node.tier, node.measuredSeconds, node.tokensPerSecond],
@@ -118,13 +97,8 @@ describe('intake/nodes', () => {
     });
 
   describe('a node that owes a canary', () => {
-    const at = () => ({
-      database: db.database,
-      channelSecret: secret,
-      log: pino({ level: 'silent' }),
-    });
-    const register = (changed = {}) =>
-      registerNode(db.database, secret, signed(registration(changed, others), others));
+    const present = () => ({ ...at, log: pino({ level: 'silent' }) });
+    const registerOther = (changed = {}) => register(changed, others);
     const update = (data: object) =>
       db.database.node.update({
         where: { id: others.nodeId },
@@ -135,7 +109,7 @@ describe('intake/nodes', () => {
     afterEach(() => deletePoolNodes(db.database, [others.nodeId]));
 
     async function drained(): Promise<void> {
-      await drain(at(), others.nodeId, await register());
+      await drain(present(), others.nodeId, await registerOther());
     }
 
     const read = () => db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } });
@@ -143,56 +117,56 @@ describe('intake/nodes', () => {
 
     it('gets no other one by registering again, unless its claims changed', async () => {
       const probeUntil = new Date(Date.now() + 60_000);
-      await register();
+      await registerOther();
       const states = [{}, { ...measured, status: 'active' }];
       for (const state of states) {
         await update({ ...state, probeUntil });
         for (const same of [{}, { name: 'x', tokensPerSecond: 1e5 }]) {
-          await register(same);
+          await registerOther(same);
           assert.deepEqual((await read()).probeUntil, probeUntil);
         }
       }
       assert.equal((await read()).status, 'active', 'it is measured again, and stays in the pool');
-      await register({ slots: 3 });
+      await registerOther({ slots: 3 });
       const { status: now, probeUntil: underWay } = await read();
       assert.deepEqual([now, underWay], ['probing', null]);
     });
 
     it('does not bring its next one near by registering again, whatever it claims', async () => {
-      await register();
+      await registerOther();
       await update({ probeFailures: 5, probeAfter: new Date(Date.now() + 60_000) });
       for (const changed of [{}, { engine: 'instant/2' }, { engine: 'instant/3' }]) {
-        await register(changed);
+        await registerOther(changed);
         const wait = await inSeconds();
         assert.ok(wait > 2 && wait <= 5, String(wait));
       }
     });
 
     it('is offline until its first heartbeat', async () => {
-      const token = await register();
+      const token = await registerOther();
       assert.equal((await read()).isOnline, false);
-      await heartbeat(at(), others.nodeId, token, { ready: true, running: [] });
+      await heartbeat(present(), others.nodeId, token, { ready: true, running: [] });
       assert.equal((await read()).isOnline, true);
-      await register();
+      await registerOther();
       assert.equal((await read()).isOnline, true);
       const codes = await transitions(db.database, others.nodeId);
       assert.deepEqual(codes.slice(-1), ['node.online']);
     });
 
     it('does not get around it by draining', async () => {
-      await register({ slots: 1 });
+      await registerOther({ slots: 1 });
       await update({ ...measured, status: 'active' });
       // More slots than it was measured with.
-      const token = await register({ slots: 2 });
+      const token = await registerOther({ slots: 2 });
       for (const _ of [1, 2]) {
-        await drain(at(), others.nodeId, token);
-        await register({ slots: 2 });
+        await drain(present(), others.nodeId, token);
+        await registerOther({ slots: 2 });
         assert.equal(await status(), 'probing');
       }
     });
 
     it('nor by draining before its loss shows', async () => {
-      await register();
+      await registerOther();
       await update({ ...measured, status: 'active' });
       await drained();
       const unitId = `req_${randomBytes(32).toString('hex')}` as UnitId;
@@ -206,41 +180,24 @@ describe('intake/nodes', () => {
         code: 'execute.node_lost',
       } as const;
       await reportFailure(db.database, lost);
-      await register();
+      await registerOther();
       assert.equal(await status(), 'probing');
     });
   });
 
   it('does not bring a removed node back', async () => {
-    await registerNode(db.database, secret, signed(registration()));
+    await register();
     await db.database.node.update({ where: { id: keys.nodeId }, data: { status: 'removed' } });
-    await registerNode(db.database, secret, signed(registration()));
+    await register();
     assert.equal((await db.database.node.findFirst())?.status, 'removed');
-  });
-
-  it('refuses a node of an unknown operator, and one that changes its operator', async () => {
-    const keys = await generateNodeKeys();
-    const register = (operatorId: string) =>
-      registerNode(db.database, secret, signed(registration({ operatorId }, keys), keys));
-    await assert.rejects(register('nobody'), failsAs('node.operator_unknown'));
-    assert.equal(await db.database.node.count({ where: { id: keys.nodeId } }), 0);
-    await register('op');
-    await assert.rejects(register('other'), failsAs('node.operator_mismatch'));
-    await assert.rejects(register('nobody'), failsAs('node.operator_unknown'));
-    const node = await db.database.node.findUnique({ where: { id: keys.nodeId } });
-    assert.equal(node?.operatorId, 'op');
-    await deletePoolNodes(db.database, [keys.nodeId]);
   });
 
   it('lets nodes of one operator share the slots of a machine, and nobody else', async () => {
     const stranger = await generateNodeKeys();
-    const register = (of: NodeKeys, changed: object) => {
-      const body = registration({ machine: 'shared', ...changed }, of);
-      return registerNode(db.database, secret, signed(body, of));
-    };
-    await register(keys, { slots: 3 });
-    await register(others, { slots: 2 });
-    await register(stranger, { operatorId: 'other', slots: 4 });
+    const machine = 'shared';
+    await register({ machine, slots: 3 });
+    await register({ machine, slots: 2 }, others);
+    await register({ machine, slots: 4 }, stranger, 'other');
     const machines = await db.database.machine.findMany({
       where: { name: 'shared' },
       include: { slots: true },
@@ -263,23 +220,24 @@ describe('intake/nodes', () => {
   });
 
   it('refuses who does not hold the key, or signs something else', async () => {
+    const said = async (changed: object = {}, by = keys) =>
+      signedBy(by, await registration(keys, changed));
     const cases: [object, ErrorCode][] = [
-      [signed(registration(), others), 'node.registration_refused'],
-      [signed(registration({ nodeId: others.nodeId })), 'node.registration_refused'],
+      [await said({}, others), 'node.registration_refused'],
+      [await said({ nodeId: others.nodeId }), 'node.registration_refused'],
       [
-        { ...signed(registration()), registration: registration({ tier: 5 }) },
+        { ...(await said()), registration: await registration(keys, { tier: 5 }) },
         'node.registration_refused',
       ],
-      [signed(registration({ issuedAtMs: Date.now() - 600_000 })), 'node.registration_refused'],
-      [signed(registration({ signingKey: 'AAAA' })), 'node.registration_invalid'],
-      [signed(registration({ tier: 9 })), 'node.registration_invalid'],
-      [signed(registration({ slots: 0 })), 'node.registration_invalid'],
-      [signed(registration({ extra: 1 })), 'node.registration_invalid'],
-      [signed(registration({ workloadClasses: ['mining'] })), 'node.registration_invalid'],
+      [await said({ issuedAtMs: Date.now() - 600_000 }), 'node.registration_refused'],
+      [await said({ signingKey: 'AAAA' }), 'node.registration_invalid'],
+      [await said({ tier: 9 }), 'node.registration_invalid'],
+      [await said({ slots: 0 }), 'node.registration_invalid'],
+      [await said({ extra: 1 }), 'node.registration_invalid'],
+      [await said({ workloadClasses: ['mining'] }), 'node.registration_invalid'],
       [{}, 'node.registration_invalid'],
     ];
-    for (const [body, code] of cases)
-      await assert.rejects(registerNode(db.database, secret, body), failsAs(code));
+    for (const [body, code] of cases) await assert.rejects(registerNode(at, body), failsAs(code));
   });
 
   it('ends the draining of a node, and changes no other status', async () => {
@@ -288,10 +246,10 @@ describe('intake/nodes', () => {
       ['active', 'active'],
       ['removed', 'removed'],
     ] as const) {
-      await registerNode(db.database, secret, signed(registration()));
+      await register();
       const data = { ...measured, status: before };
       await db.database.node.update({ where: { id: keys.nodeId }, data });
-      await registerNode(db.database, secret, signed(registration()));
+      await register();
       const node = await db.database.node.findUniqueOrThrow({ where: { id: keys.nodeId } });
       assert.equal(node.status, after);
     }

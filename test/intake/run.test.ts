@@ -3,6 +3,7 @@ import { createSecretKey } from 'node:crypto';
 import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
+import { CHAIN_ID } from '../../bench/signed-binding.ts';
 import { receive } from '../../activities/receive.ts';
 import { Commands } from '../../intake/commands.ts';
 import { Relay } from '../../intake/relay.ts';
@@ -52,6 +53,8 @@ describe('intake/run', () => {
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
       commands: new Commands(channelSecret),
+      join: 'token',
+      chainId: CHAIN_ID,
     });
   });
   after(async () => {

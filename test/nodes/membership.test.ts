@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
+import { signedBinding } from '../../bench/signed-binding.ts';
 import { generateNodeKeys, generateX25519Key, type NodeKeys } from '../../crypto/keys.ts';
 import { Channel, type NodeClaims } from '../../nodes/channel.ts';
 import { joinNetwork, type Membership } from '../../nodes/membership.ts';
@@ -64,9 +65,10 @@ describe('nodes/membership', () => {
     [refusal, removed, newKey] = [undefined, undefined, undefined];
     engine = 'engine/1';
     state = { ready: true, running: [] };
+    const binding = await signedBinding(keys.nodeId, 'operator');
     const claims = (): NodeClaims => ({
       name: 'node',
-      operatorId: 'operator',
+      binding,
       tier: 1,
       workloadClasses: ['ai.inference'],
       modelId: 'instant',

@@ -8,6 +8,7 @@ import { receive } from '../../activities/receive.ts';
 import { schedule } from '../../activities/schedule.ts';
 import { checkReturn } from '../../activities/validate.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
+import { CHAIN_ID, signedBinding } from '../../bench/signed-binding.ts';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { Commands } from '../../intake/commands.ts';
 import { Relay, type RelayedFrame } from '../../intake/relay.ts';
@@ -71,6 +72,8 @@ describe('nodes: what a node sees of an attempt', () => {
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
       commands,
+      join: 'token',
+      chainId: CHAIN_ID,
     });
     const port = await freePort();
     await app.listen({ host: '127.0.0.1', port });
@@ -91,7 +94,7 @@ describe('nodes: what a node sees of an attempt', () => {
   async function connected(channel: Channel, signal: AbortSignal) {
     const { heartbeatToken } = await channel.register({
       name: 'node',
-      operatorId: OPERATOR,
+      binding: await signedBinding(keys.nodeId, OPERATOR),
       tier: 1,
       workloadClasses: ['ai.inference'],
       modelId: INSTANT_MODEL.id,

@@ -6,6 +6,7 @@ import { canonicalBytes } from '../../protocol/canonical.ts';
 import type { IntakeCall, RequesterKey, RequestParameters } from '../../protocol/receive.ts';
 import { seed, seedOperators } from '../../workers/embedded/seed.ts';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
+import { testOperator } from '../../bench/signed-binding.ts';
 
 export const ACCOUNT = 'acct_demo';
 export const OPERATOR = 'op';
@@ -30,7 +31,7 @@ export const PARAMETERS: RequestParameters = {
 /** The demo account with credit, the model of the instant backend, and one operator. */
 export async function seedInstant(database: Database): Promise<void> {
   await seed(database, API_KEY, INSTANT_MODEL);
-  await seedOperators(database, [OPERATOR]);
+  await seedOperators(database, [testOperator(OPERATOR)]);
 }
 
 /** An intake call as a gateway makes it, sealed to a key of `receiveKeys` unless told another. */

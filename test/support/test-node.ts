@@ -13,6 +13,7 @@ import type { Database } from '../../prisma/client.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
 import { nodeQueue } from '../../protocol/queues.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
+import { signedBinding, testOperator } from '../../bench/signed-binding.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
 import { until } from './until.ts';
 import './quiet-temporal.ts';
@@ -87,7 +88,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const { backend, database, isTrueToItself = false, payloadConverterPath } = options;
   const { interceptors = {} } = options;
   const { operatorId = `operator-${options.name}` } = options;
-  await seedOperators(database, [operatorId]);
+  await seedOperators(database, [testOperator(operatorId)]);
   const keys = await generateNodeKeys();
   const channel = new LossyChannel(options.coordinatorUrl, keys);
   const connection = await NativeConnection.connect({ address: options.temporalAddress });
@@ -116,7 +117,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   await startPolling();
   const claims = {
     name: options.name,
-    operatorId,
+    binding: await signedBinding(keys.nodeId, operatorId),
     tier: options.tier,
     workloadClasses: ['ai.inference'],
     modelId: backend.model.id,

@@ -25,7 +25,7 @@ const node = {
   TEMPORAL_ADDRESS: 'temporal.example:7233',
   PLX_COORDINATOR_URL: 'https://coordinator.example',
   PLX_NODE_NAME: 'rack-1/node.2',
-  PLX_OPERATOR: 'op-1',
+  PLX_OPERATOR_BINDING: 'binding.json',
   PLX_NODE_KEYS: '.data/keys',
   PLX_NODE_TIER: '3',
   MODEL_PATH: 'model.gguf',
@@ -80,6 +80,8 @@ describe('workers/config readConfig', () => {
       PLX_COORDINATOR_PORT: 8_421,
       PLX_SAMPLING_RATES: samplingPolicy(),
       PLX_SAMPLING_EPOCH_SECONDS: 600,
+      PLX_JOIN: 'open',
+      PLX_CHAIN_ID: 31_337,
       PLX_LOG_LEVEL: 'info',
     });
     assert.equal(readConfig('gateway', gatewayEnv, gateway).PLX_GATEWAY_PORT, 8_420);

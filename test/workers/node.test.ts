@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
+import { bindingFile } from '../support/binding-file.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { endsWithoutFinishReason } from '../support/openai-faults.ts';
@@ -31,6 +32,7 @@ describe('workers/node with the openai backend', () => {
     const { directory } = await testServers();
     port = await freePort();
     logFile = join(directory, `node-${port}.log`);
+    const keys = join(directory, `keys-node-${port}`);
     const starting = spawnRole({
       name: 'node',
       entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
@@ -39,8 +41,8 @@ describe('workers/node with the openai backend', () => {
         TEMPORAL_ADDRESS: network.temporalAddress,
         PLX_COORDINATOR_URL: network.coordinatorUrl,
         PLX_NODE_NAME: 'in-front',
-        PLX_OPERATOR: OPERATOR,
-        PLX_NODE_KEYS: join(directory, `keys-node-${port}`),
+        PLX_OPERATOR_BINDING: await bindingFile(keys, OPERATOR),
+        PLX_NODE_KEYS: keys,
         PLX_NODE_TIER: '1',
         PLX_BACKEND: 'openai',
         PLX_MODEL_ID: INSTANT_MODEL.id,

@@ -8,6 +8,7 @@ import { whenNodesActive } from './active-nodes.ts';
 import { openDataDir, type OpenDataDir } from './data-dir.ts';
 import { explained } from './disk.ts';
 import { Keeper } from './keeper.ts';
+import { bindEmbeddedNode, embeddedOperator } from './operators.ts';
 import { choosePorts, type NetworkPorts } from './port-block.ts';
 import { startPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
@@ -155,6 +156,9 @@ async function startServers(
 ): Promise<Servers> {
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
   const adminKey = await secretFile(join(dataDir, 'keys', 'demo-admin-key'), 'plx-admin-');
+  const operators: Awaited<ReturnType<typeof embeddedOperator>>[] = [];
+  for (const id of new Set(nodes.map(({ operator }) => operator)))
+    operators.push(await embeddedOperator(join(dataDir, 'keys'), id));
   const logFile = (name: string) => join(dataDir, 'logs', `${name}.log`);
   const database = async () => {
     let url = process.env['DATABASE_URL'] ?? '';
@@ -172,10 +176,7 @@ async function startServers(
     const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
     await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
     await seedAdminKey(client, adminKey);
-    await seedOperators(
-      client,
-      nodes.map(({ operator }) => operator),
-    );
+    await seedOperators(client, operators);
     await client.$disconnect();
     return url;
   };
@@ -247,7 +248,7 @@ async function roleEnvironments(
       ...temporal,
       PLX_COORDINATOR_URL: servers.coordinatorUrl,
       PLX_NODE_NAME: node.name,
-      PLX_OPERATOR: node.operator,
+      PLX_OPERATOR_BINDING: await bindEmbeddedNode(keys, node),
       PLX_NODE_TIER: String(node.tier),
       PLX_NODE_SLOTS: '2',
       PLX_NODE_KEYS: join(keys, node.name),

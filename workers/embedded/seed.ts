@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { inTransaction, type Database } from '../../prisma/client.ts';
 import { deposit, openLedgerAccounts } from '../../prisma/ledger.ts';
+import type { Address } from '../../protocol/binding.ts';
 import { readOrNothing, writeDurably } from './files.ts';
 
 /** The account that a new checkout can spend from at once. */
@@ -57,11 +58,20 @@ function hashOf(key: string): string {
   return createHash('sha256').update(key).digest('hex');
 }
 
-/** Puts operator accounts in place, by their ids, which serve as names too; safe to repeat. */
-export async function seedOperators(database: Database, ids: readonly string[]): Promise<void> {
+/**
+ * Puts operator accounts in place, with the addresses that sign for their nodes; safe to repeat.
+ * Their ids serve as names too.
+ */
+export async function seedOperators(
+  database: Database,
+  operators: readonly { readonly id: string; readonly address: Address }[],
+): Promise<void> {
+  const ids = operators.map(({ id }) => id);
+  const addresses = operators.map(({ address }) => address);
   await database.$executeRaw`
-    INSERT INTO operator (id, name) SELECT id, id FROM unnest(${[...ids]}::text[]) AS id
-    ON CONFLICT (id) DO NOTHING`;
+    INSERT INTO operator (id, name, address)
+    SELECT id, id, address FROM unnest(${ids}::text[], ${addresses}::text[]) AS given (id, address)
+    ON CONFLICT (id) DO UPDATE SET address = EXCLUDED.address`;
 }
 
 /** A secret kept in a file that only its owner can read; drawn on first use. */
