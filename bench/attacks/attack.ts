@@ -9,6 +9,8 @@ export interface EdgeAddress {
   readonly port: number;
   /** PEM, one certificate or more. */
   readonly ca: string;
+  /** The attackers' own addresses, which they take in turn; by default the one that they have. */
+  readonly from?: Iterator<string>;
 }
 
 /** All that an attacker was told. */
@@ -38,6 +40,8 @@ export interface Attack {
   readonly group: Group;
   /** Any of these is a failure of the attack; anything else is a hole. */
   readonly expects: readonly Expected[];
+  /** Whether it takes as long as the edge has patience; not unless it says so. */
+  readonly isSlow?: true;
   /** @returns null when it can't be tried here, such as with a key that a stranger can't have. */
   run(scene: Scene): Promise<Told | null>;
 }

@@ -2,6 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { connect, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2';
 import { codeIn, nothing, type EdgeAddress, type Told } from './attack.ts';
 import type { Credentials } from './certificates.ts';
+import { connectSecurely } from './raw.ts';
 
 const SERVICE = '/temporal.api.workflowservice.v1.WorkflowService/';
 
@@ -80,8 +81,11 @@ export class GrpcAttacker {
   /** The connection, another one when the edge has ended it. */
   session(): ClientHttp2Session {
     if (this.#session && !this.#session.closed && !this.#session.destroyed) return this.#session;
-    const { host, port, ca } = this.#edge;
-    this.#session = connect(`https://${host}:${port}`, { ca, ...this.#credentials });
+    const { host, port } = this.#edge;
+    this.#session = connect(`https://${host}:${port}`, {
+      createConnection: () =>
+        connectSecurely(this.#edge, { ALPNProtocols: ['h2'], ...this.#credentials }),
+    });
     // What becomes of calls says it all.
     this.#session.on('error', () => undefined);
     return this.#session;

@@ -46,7 +46,9 @@ function withCertificate(
   });
   return [
     attack('gRPC', ({ edge }, made) => systemInfo(new GrpcAttacker(edge, made))),
-    attack('HTTP', ({ edge }, credentials) => exchange(edge, HEARTBEAT, { credentials })),
+    attack('HTTP', ({ edge }, credentials) =>
+      exchange(edge, request('GET', '/v1/node/commands'), { credentials }),
+    ),
   ];
 }
 
@@ -89,10 +91,7 @@ const RAW: RawOptions = { alpn: ['h2'] };
 /** Somebody else, or nobody. */
 export const IDENTITY_ATTACKS: readonly Attack[] = [
   ...withCertificate('an expired certificate', ({ lapsed }) => lapsed.expired),
-  ...withCertificate('a removed node', ({ lapsed }) => lapsed.removed, [
-    'edge.node_removed',
-    'node.unknown',
-  ]),
+  ...withCertificate('a removed node', ({ lapsed }) => lapsed.removed, ['edge.node_removed']),
   ...withCertificate('a self-signed certificate', ({ stranger }) => selfSigned(stranger.keys)),
   ...withCertificate("a self-signed one that names another's id", ({ stranger, victim }) =>
     selfSigned(stranger.keys, currentTerms(victim)),

@@ -1,5 +1,6 @@
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { codeIn, nothing, type EdgeAddress, type Told } from './attack.ts';
 import type { Credentials } from './certificates.ts';
 
@@ -20,26 +21,39 @@ export function exchange(
   send: string | Buffer | ((socket: Socket) => void),
   { credentials, alpn = ['http/1.1'], tls, ...options }: RawOptions = {},
 ): Promise<Told> {
-  const { host, port, ca } = edge;
-  const socket = connectTls({
-    host,
-    port,
-    ca,
-    servername: 'localhost',
-    ALPNProtocols: [...alpn],
-    ...credentials,
-    ...tls,
-  });
-  return listenTo(socket, 'secureConnect', send, options);
+  const connect = () => connectSecurely(edge, { ALPNProtocols: [...alpn], ...credentials, ...tls });
+  return patiently(() => listenTo(connect(), 'secureConnect', send, options));
 }
 
 /** The same without TLS. */
 export function exchangeInClear(
-  { host, port }: EdgeAddress,
+  edge: EdgeAddress,
   send: string | Buffer,
   options: RawOptions = {},
 ): Promise<Told> {
-  return listenTo(connectTcp({ host, port }), 'connect', send, options);
+  return patiently(() => listenTo(connectTcp(placeOf(edge)), 'connect', send, options));
+}
+
+/** A TLS connection from the address whose turn it is. */
+export function connectSecurely(edge: EdgeAddress, options: ConnectionOptions): TLSSocket {
+  return connectTls({ ...placeOf(edge), ca: edge.ca, servername: 'localhost', ...options });
+}
+
+function placeOf({ host, port, from }: EdgeAddress) {
+  const next = from?.next();
+  return { host, port, ...(next && !next.done && { localAddress: next.value }) };
+}
+
+const TRIES_MAX = 40;
+const PAUSE_MS = 250;
+
+/** Where too many connections are turned away, it comes back later: that isn't what it asks. */
+async function patiently(run: () => Promise<Told & { isTurnedAway: boolean }>): Promise<Told> {
+  for (let attempt = 1; ; attempt += 1) {
+    const { isTurnedAway, ...told } = await run();
+    if (!isTurnedAway || attempt === TRIES_MAX) return told;
+    await sleep(PAUSE_MS);
+  }
 }
 
 function listenTo(
@@ -47,16 +61,20 @@ function listenTo(
   ready: 'connect' | 'secureConnect',
   send: string | Buffer | ((socket: Socket) => void),
   { patienceMs = 5_000, untilClosed = false }: RawOptions,
-): Promise<Told> {
+): Promise<Told & { isTurnedAway: boolean }> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
+    let isReady = false;
+    let isReset = false;
     const end = (ending: 'closed' | 'silent') => {
       clearTimeout(patience);
       socket.destroy();
-      resolve(toldBy(Buffer.concat(chunks), ending));
+      const isTurnedAway = isReset && !isReady;
+      resolve({ ...toldBy(Buffer.concat(chunks), ending), isTurnedAway });
     };
     const patience = setTimeout(() => end('silent'), patienceMs);
     socket.once(ready, () => {
+      isReady = true;
       if (typeof send === 'function') send(socket);
       else socket.write(send);
     });
@@ -64,7 +82,7 @@ function listenTo(
       chunks.push(chunk);
       if (!untilClosed && isWhole(Buffer.concat(chunks).toString('latin1'))) end('silent');
     });
-    socket.on('error', () => undefined);
+    socket.on('error', (error: NodeJS.ErrnoException) => (isReset ||= error.code === 'ECONNRESET'));
     socket.once('close', () => end('closed'));
   });
 }

@@ -26,6 +26,15 @@ function attack(
   return { name, group: 'transport', expects, run };
 }
 
+/** One that ends when the edge has waited for long enough. */
+function slowAttack(
+  name: string,
+  expects: readonly Expected[],
+  run: (scene: Scene) => Promise<Told>,
+): Attack {
+  return { ...attack(name, expects, run), isSlow: true };
+}
+
 const GONE: readonly Expected[] = ['closed', 'edge.too_large', 'edge.malformed'];
 const TOO_SLOW: readonly Expected[] = ['closed', 'edge.too_slow'];
 const NO_REQUEST: readonly Expected[] = ['closed', 'edge.malformed'];
@@ -141,27 +150,27 @@ export const TRANSPORT_ATTACKS: readonly Attack[] = [
   attack(`${RESETS} calls begun and reset`, ['closed', 'edge.too_many'], (scene) =>
     rapidReset(scene, RESETS),
   ),
-  attack('a handshake, and no request', TOO_SLOW, (scene) => http(scene, '', { ...slow })),
-  attack('HTTP headers a byte at a time', TOO_SLOW, (scene) =>
+  slowAttack('a handshake, and no request', TOO_SLOW, (scene) => http(scene, '', { ...slow })),
+  slowAttack('HTTP headers a byte at a time', TOO_SLOW, (scene) =>
     exchange(scene.edge, slowly(`${head}x-slow: `), {
       credentials: scene.stranger.credentials,
       ...slow,
     }),
   ),
-  attack('an HTTP body a byte at a time', TOO_SLOW, (scene) =>
+  slowAttack('an HTTP body a byte at a time', TOO_SLOW, (scene) =>
     exchange(
       scene.edge,
       slowly(`${head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n`),
       { credentials: scene.stranger.credentials, ...slow },
     ),
   ),
-  attack('a gRPC message that never comes', TOO_SLOW, (scene) =>
+  slowAttack('a gRPC message that never comes', TOO_SLOW, (scene) =>
     rpc(scene, { body: null, patienceMs: SLOW_MS_MAX }),
   ),
-  attack('a connection without a handshake', ['closed'], ({ edge }) =>
+  slowAttack('a connection without a handshake', ['closed'], ({ edge }) =>
     exchangeInClear(edge, '', { patienceMs: SLOW_MS_MAX }),
   ),
-  attack('half a handshake', ['closed'], ({ edge }) =>
+  slowAttack('half a handshake', ['closed'], ({ edge }) =>
     exchangeInClear(edge, Buffer.from([22, 3, 1, 2, 0, 1, 0, 1]), { patienceMs: SLOW_MS_MAX }),
   ),
   ambiguous('both lengths', 'content-length: 6\r\ntransfer-encoding: chunked\r\n'),

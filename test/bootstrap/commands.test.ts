@@ -17,6 +17,7 @@ const ENTRIES = [
   'sim-schedule',
   'sim-trust',
   'trial-liars',
+  'attack',
 ];
 
 describe('bootstrap: commands', () => {
