@@ -5,9 +5,8 @@ import { z } from 'zod';
 import { ATTACKS } from './attacks/all.ts';
 import { joinAsStrangers, runningNetwork } from './attacks/network.ts';
 import { renderTrials, succeeded, type Trial } from './attacks/report.ts';
+import { CHAIN_ID } from './signed-binding.ts';
 import { runWithOptions } from './run-with-options.ts';
-
-const CHAIN_ID = 31_337;
 
 const HELP = `Usage: npm run attack -- [options]
 

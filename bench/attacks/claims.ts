@@ -6,7 +6,7 @@ type Failure = proto.temporal.api.failure.v1.IFailure;
 
 const LONG_CHARACTERS = 200_000;
 /** More than any result or failure may have. */
-const OVERSIZE_BYTES = 16 * 2 ** 20;
+const OVERSIZE_BYTES = 8 * 2 ** 20;
 
 /** A lie about work: the answer may be a yes, but the request that the work is of goes on. */
 function claim(
@@ -89,13 +89,13 @@ export const CLAIM_ATTACKS: readonly Attack[] = [
     ['accepted'],
   ),
   claim(
-    'a result of 16 MiB',
+    'a result of 8 MiB',
     (work) =>
       answer(work.owner, 'Completed', work.taskToken, { details: Buffer.alloc(OVERSIZE_BYTES) }),
     ['edge.too_large', 'closed'],
   ),
   claim(
-    'a heartbeat of 16 MiB',
+    'a heartbeat of 8 MiB',
     (work) =>
       answer(work.owner, 'heartbeat', work.taskToken, { details: Buffer.alloc(OVERSIZE_BYTES) }),
     ['edge.too_large', 'closed'],

@@ -1,5 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { connect, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeIn, nothing, type EdgeAddress, type Told } from './attack.ts';
 import type { Credentials } from './certificates.ts';
 import { connectSecurely } from './raw.ts';
@@ -27,19 +28,26 @@ export class GrpcAttacker {
   readonly #edge: EdgeAddress;
   readonly #credentials: Credentials | undefined;
   #session: ClientHttp2Session | undefined;
+  /** On this connection. */
+  #calls = 0;
 
   constructor(edge: EdgeAddress, credentials?: Credentials) {
     this.#edge = edge;
     this.#credentials = credentials;
   }
 
-  /** @param method a full path, or the name of a method of WorkflowService. */
+  /**
+   * Calls, and comes again when it was slowed down: it wants to know the rest as well.
+   *
+   * @param method a full path, or the name of a method of WorkflowService.
+   */
   async call(method: string, message: Uint8Array, options: CallOptions = {}): Promise<CallTold> {
-    for (let attempt = 0; ; attempt += 1) {
+    for (let attempt = 1; ; attempt += 1) {
+      const session = this.session();
       const told = await this.once(method, message, options);
-      // It asks in the way that it is slowed down for, and wants to know the rest as well.
-      if (told.code !== 'edge.too_many' || attempt >= TRIES_MAX) return told;
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      const isSlowedDown = told.code === 'edge.too_many' || this.#isWornOut(session, told);
+      if (!isSlowedDown || attempt === TRIES_MAX) return told;
+      await sleep(PAUSE_MS);
     }
   }
 
@@ -47,6 +55,7 @@ export class GrpcAttacker {
   once(method: string, message: Uint8Array, options: CallOptions = {}): Promise<CallTold> {
     const { patienceMs = 5_000, headers = {}, body = framed(message) } = options;
     const session = this.session();
+    this.#calls += 1;
     return new Promise((resolve) => {
       let told: IncomingHttpHeaders = {};
       const chunks: Buffer[] = [];
@@ -78,9 +87,16 @@ export class GrpcAttacker {
     });
   }
 
+  /** Whether a connection was ended for what was asked on it before. */
+  #isWornOut(session: ClientHttp2Session, told: Told): boolean {
+    const isEnded = told.status === 'closed' && session === this.#session;
+    return isEnded && this.#calls > 1;
+  }
+
   /** The connection, another one when the edge has ended it. */
   session(): ClientHttp2Session {
     if (this.#session && !this.#session.closed && !this.#session.destroyed) return this.#session;
+    this.#calls = 0;
     const { host, port } = this.#edge;
     this.#session = connect(`https://${host}:${port}`, {
       createConnection: () =>

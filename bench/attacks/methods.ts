@@ -17,7 +17,9 @@ const OF_A_WORKER: readonly string[] = [
   'RecordActivityTaskHeartbeat',
   'ShutdownWorker',
   'RecordWorkerHeartbeat',
-];
+]
+  .map((name) => `/temporal.api.workflowservice.v1.WorkflowService/${name}`)
+  .concat('/grpc.health.v1.Health/Check');
 
 const OPERATOR_SERVICE = '/temporal.api.operatorservice.v1.OperatorService/';
 const namespace = 'default';
@@ -159,9 +161,7 @@ export const METHOD_ATTACKS: readonly Attack[] = [
 /** One attack per service, so that what a new version of it adds is covered as well. */
 function everyOther(described: Service): Attack {
   const path = (method: Method) => `/${described.fullName.replace(/^\./, '')}/${method.name}`;
-  const isOpen = (method: Method) =>
-    path(method).startsWith('/temporal.api.workflowservice.v1.WorkflowService/') &&
-    OF_A_WORKER.includes(method.name);
+  const isOpen = (method: Method) => OF_A_WORKER.includes(path(method));
   const methods = described.methodsArray.filter((method) => !isOpen(method));
   const attack: Attack = {
     name: `all ${methods.length} other methods of ${described.name}`,

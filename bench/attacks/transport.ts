@@ -7,8 +7,8 @@ import { framed, GrpcAttacker, type CallOptions } from './grpc.ts';
 import { exchange, exchangeInClear, request, type RawOptions } from './raw.ts';
 
 const MIB = 2 ** 20;
-/** More than any message may have. */
-const OVERSIZE_BYTES = 16 * MIB;
+/** More than any message may have, and as much as a connection of ours holds ready to be sent. */
+const OVERSIZE_BYTES = 8 * MIB;
 /** What some 60 kB unpack to. */
 const BOMB_BYTES = 64 * MIB;
 /** Whoever waits for bytes gives up within this. */
@@ -129,7 +129,7 @@ export const TRANSPORT_ATTACKS: readonly Attack[] = [
     );
     return http(scene, request('POST', '/v1/node/heartbeat', {}, many));
   }),
-  attack('an HTTP body of 16 MiB', GONE, (scene) =>
+  attack('an HTTP body of 8 MiB', GONE, (scene) =>
     http(scene, request('POST', '/v1/node/register', 'x'.repeat(OVERSIZE_BYTES))),
   ),
   attack('an HTTP/2 frame of 16 MiB', ['closed'], (scene) =>
