@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
+import { caSource } from '../crypto/ca.ts';
 import { openDatabase, inTransaction } from '../prisma/client.ts';
 import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
@@ -23,6 +25,9 @@ const DEPOSIT_WEI = 10n ** 24n;
 export const ONE_SLOT_TIER = 2;
 const MEASURED_SECONDS_MAX = 30;
 
+/** Served by the node that reaches Temporal without the edge. */
+export const DIRECT_MODEL_ID = 'instant-direct';
+
 /** Of all nodes here. */
 const OPERATOR = 'operator-a';
 
@@ -33,6 +38,10 @@ export interface Cluster {
   readonly databaseUrl: string;
   readonly temporalAddress: string;
   readonly apiKey: string;
+  /** HOST:PORT */
+  readonly edgeAddress: string;
+  /** Directory of the coordinator's keys, the CA's among them. */
+  readonly coordinatorKeys: string;
   readonly postgresVersion: string;
   /** By what they are called in the report. */
   readonly pids: Readonly<Record<string, number>>;
@@ -55,12 +64,15 @@ async function startParts(
   const { postgres, temporal } = servers;
   const apiKey = `plx-${randomBytes(24).toString('base64url')}`;
   await prepareDatabase(postgres.url, apiKey, [OPERATOR]);
-  const [coordinatorPort, gatewayPort, floorPort] = (await freePorts(3)).map(String);
+  const [coordinatorPort, gatewayPort, floorPort, edgePort] = (await freePorts(4)).map(String);
   const shared = {
     DATABASE_URL: postgres.url,
     TEMPORAL_ADDRESS: temporal.address,
     PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
     PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_EDGE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_EDGE_ADDRESS: `127.0.0.1:${edgePort}`,
+    PLX_EDGE_CA: join(directory, 'edge-ca.pem'),
     BENCH_OPERATOR: OPERATOR,
   };
   const spawn = async (name: string, module: string, env: Record<string, string>) => {
@@ -84,8 +96,22 @@ async function startParts(
     PLX_GATEWAY_PORT: gatewayPort ?? '',
     PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
   });
-  const node = await spawn('node', './node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });
-  await spawn('one-slot-node', './node', { BENCH_TIER: String(ONE_SLOT_TIER), BENCH_SLOTS: '1' });
+  const edge = await spawn('edge', '../workers/edge', {
+    PLX_EDGE_PORT: edgePort ?? '',
+    PLX_EDGE_KEYS: join(directory, 'edge-keys'),
+    PLX_BLOB_DIR: join(directory, 'blobs'),
+  });
+  await writeFile(shared.PLX_EDGE_CA, (await caSource({ directory: keys })()).trusted);
+  const spawnNode = (name: string, env: Record<string, string>) =>
+    spawn(name, './node', { PLX_NODE_KEYS: join(directory, `${name}-keys`), ...env });
+  const node = await spawnNode('node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });
+  await spawnNode('direct-node', {
+    BENCH_TIER: '1',
+    BENCH_SLOTS: '128',
+    BENCH_MODEL: DIRECT_MODEL_ID,
+    BENCH_WAY: 'direct',
+  });
+  await spawnNode('one-slot-node', { BENCH_TIER: String(ONE_SLOT_TIER), BENCH_SLOTS: '1' });
   await nodesMeasured(postgres.url);
   const floor = await spawn('floor', './floor', {
     BENCH_PORT: floorPort ?? '',
@@ -98,11 +124,14 @@ async function startParts(
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
     apiKey,
+    edgeAddress: shared.PLX_EDGE_ADDRESS,
+    coordinatorKeys: keys,
     postgresVersion: await versionOf(postgres),
     pids: {
       'floor client and worker': floor.pid,
       coordinator: coordinator.pid,
       gateway: gateway.pid,
+      edge: edge.pid,
       node: node.pid,
       Temporal: temporal.pid,
       PostgreSQL: postgres.pid,
@@ -120,7 +149,7 @@ async function leaveUnchecked(url: string, keys: string): Promise<void> {
 /** What is measured here begins once the nodes get work. */
 async function nodesMeasured(url: string): Promise<void> {
   const database = openDatabase(url, 1);
-  const isActive = await whenNodesActive(database, 2, MEASURED_SECONDS_MAX);
+  const isActive = await whenNodesActive(database, 3, MEASURED_SECONDS_MAX);
   await database.$disconnect();
   if (!isActive) throw new Error('a node of the benchmark did not pass its canary');
 }
@@ -185,6 +214,7 @@ export async function prepareDatabase(
   await migrate(url);
   const database = openDatabase(url, 1);
   await seed(database, apiKey, INSTANT_MODEL);
+  await seed(database, apiKey, { ...INSTANT_MODEL, id: DIRECT_MODEL_ID });
   await seedOperators(database, operators.map(testOperator));
   await inTransaction(database, (transaction) =>
     deposit(transaction, 'bench', DEMO_ACCOUNT, DEPOSIT_WEI),

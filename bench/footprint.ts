@@ -42,7 +42,7 @@ export interface FootprintOptions {
 
 /** In the checkout, which is the working directory: this file may run from a build. */
 const START = resolve('bootstrap', 'start.mjs');
-const PORTS = ['GATEWAY', 'COORDINATOR', 'POSTGRES', 'TEMPORAL', 'TEMPORAL_UI'];
+const PORTS = ['GATEWAY', 'COORDINATOR', 'POSTGRES', 'TEMPORAL', 'TEMPORAL_UI', 'EDGE'];
 /** With these the network would use servers of somebody else, which aren't in the sums. */
 const NOT_OWN = ['DATABASE_URL', 'TEMPORAL_ADDRESS'];
 /** What `npm start` prints once all parts are up, and once its first request has ended. */

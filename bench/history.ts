@@ -1,18 +1,24 @@
 import { Client, Connection } from '@temporalio/client';
-import type { Cluster } from './cluster.ts';
+import { DIRECT_MODEL_ID, type Cluster } from './cluster.ts';
 import { requestOnce, runScenario, type Scenario } from './scenarios.ts';
 
 /** Events in the history of one run of each scenario. */
 export async function historyEventsOf(cluster: Cluster): Promise<Record<Scenario, number>> {
   const plain = await floorEvents(cluster, 'plain');
   const rsa = await floorEvents(cluster, 'rsa');
-  const { requestId } = await requestOnce(cluster);
+  const direct = await requestEvents(cluster, { model: DIRECT_MODEL_ID });
+  const full = await requestEvents(cluster, {});
+  return { plain, rsa, direct, full };
+}
+
+async function requestEvents(cluster: Cluster, changed: object): Promise<number> {
+  const { requestId } = await requestOnce(cluster, changed);
   const connection = await Connection.connect({ address: cluster.temporalAddress });
   try {
     const handle = new Client({ connection }).workflow.getHandle(requestId);
     await handle.result();
     const { events } = await handle.fetchHistory();
-    return { plain, rsa, full: events?.length ?? 0 };
+    return events?.length ?? 0;
   } finally {
     await connection.close();
   }

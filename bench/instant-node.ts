@@ -3,8 +3,8 @@ import { Worker, type NativeConnection } from '@temporalio/worker';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { Attempts } from '../nodes/attempts.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
-import { Channel } from '../nodes/channel.ts';
 import { listenForCommands } from '../nodes/commands.ts';
+import type { EdgeLink } from '../nodes/edge-link.ts';
 import { execute, executionContext, type ExecuteDependencies } from '../nodes/execute.ts';
 import { joinNetwork } from '../nodes/membership.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
@@ -15,8 +15,9 @@ import { signedBinding } from './signed-binding.ts';
 const quiet = { info: () => {}, warn: () => {} };
 
 export interface InstantNodeOptions {
-  readonly connection: NativeConnection;
-  readonly coordinatorUrl: string;
+  readonly link: EdgeLink;
+  /** Its way to Temporal; by default the edge's, as in the product. */
+  readonly connection?: NativeConnection;
   readonly keys: NodeKeys;
   readonly backend: Backend;
   readonly name: string;
@@ -38,8 +39,9 @@ export interface InstantNode {
 
 /** A real node over a backend that answers at once: registration, queue, envelopes, proofs. */
 export async function startInstantNode(options: InstantNodeOptions): Promise<InstantNode> {
-  const { connection, keys, backend, behave = (honest) => honest() } = options;
-  const channel = new Channel(options.coordinatorUrl, keys);
+  const { link, keys, backend, behave = (honest) => honest() } = options;
+  const { channel } = link;
+  const { connection = link.connection } = options;
   const attempts = new Attempts();
   const dependencies: ExecuteDependencies = {
     keys,
@@ -64,6 +66,7 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     maxConcurrentActivityTaskExecutions: backend.slots,
     maxConcurrentActivityTaskPolls: 1,
   });
+  if (connection === link.connection) link.serve(worker);
   const binding = await signedBinding(keys.nodeId, options.operatorId);
   const membership = await joinNetwork(
     channel,
@@ -81,7 +84,7 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     quiet,
     () => ({ ready: true, running: attempts.list() }),
   );
-  const commands = listenForCommands(channel, membership, attempts, quiet);
+  const commands = listenForCommands(channel, attempts, quiet);
   const running = worker.run();
   return {
     async stop() {

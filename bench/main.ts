@@ -9,6 +9,7 @@ import { startCluster } from './cluster.ts';
 import { writeBetween } from './marked-report.ts';
 import { measureAll, measureStatements, type Plan } from './measure.ts';
 import { plotRuns } from './plot.ts';
+import { measurePollers } from './pollers.ts';
 import { measureReservations } from './reservation.ts';
 import { renderFindings, renderFootprints, type Findings } from './report.ts';
 import { measureWaiting } from './waiting.ts';
@@ -23,7 +24,8 @@ const HELP = `Usage: npm run bench -- [options]
 
 Measures a request through gateway, coordinator and node, on a backend that answers at once, against
 the least that Temporal allows on the same server: a workflow of one activity, without and with the
-two RSA operations of a node. Then start time and memory of the whole network. About 7 minutes.
+two RSA operations of a node, and with and without the edge. Then what idle pollers cost an edge, and
+start time and memory of the whole network. About 10 minutes.
 
 Options
   --write            put what was measured into docs/performance.md
@@ -37,12 +39,14 @@ const PLAN: Plan = {
   repetitions: 5,
   secondsPerRun: 4,
   warmUpSeconds: 30,
+  pollers: 1_000,
 };
 const QUICK: Plan = {
   inFlightLevels: [1, 4],
   repetitions: 1,
   secondsPerRun: 1,
   warmUpSeconds: 1,
+  pollers: 20,
 };
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
@@ -95,6 +99,7 @@ async function measure(
       waiting: await measureWaiting(cluster, plan.repetitions, plan.secondsPerRun),
       reservations: await measureReservations(cluster.databaseUrl, plan.repetitions),
       historyEvents: await historyEventsOf(cluster),
+      pollers: await measurePollers(cluster, plan.pollers, 2 * plan.secondsPerRun),
       environment: await environment(cluster.postgresVersion),
       plotPath: PLOT.replaceAll('\\', '/'),
     };

@@ -34,6 +34,8 @@ export interface Plan {
   readonly secondsPerRun: number;
   /** Before anything is measured, each scenario runs for so long at 16 in flight. */
   readonly warmUpSeconds: number;
+  /** Idle nodes that are connected to one edge. */
+  readonly pollers: number;
 }
 
 /**
@@ -59,7 +61,7 @@ export async function measureAll(
         runs.push(run);
         say(
           `${inFlight} in flight, ${repetition + 1} of ${plan.repetitions}, ` +
-            `${scenario.padEnd(5)} ${run.requestsPerSecond.toFixed(1)} requests/s, ` +
+            `${scenario.padEnd(6)} ${run.requestsPerSecond.toFixed(1)} requests/s, ` +
             `p50 ${run.p50Ms.toFixed(0)} ms`,
         );
       }

@@ -1,30 +1,39 @@
 import { webcrypto } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { z } from 'zod';
-import { exportSpki, generateNodeKeys, type NodeKeys } from '../crypto/keys.ts';
+import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
+import { exportSpki, type NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
+import { openEdgeLink } from '../nodes/edge-link.ts';
 import { readConfig } from '../workers/config.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
 import type { FloorActivities } from './floor-workflows.ts';
-import { instantBackend } from './instant-backend.ts';
+import { INSTANT_MODEL, instantBackend } from './instant-backend.ts';
 import { startInstantNode } from './instant-node.ts';
 
 const { subtle } = webcrypto;
 
 const benchNodeEnv = z.object({
   TEMPORAL_ADDRESS: z.string(),
-  PLX_COORDINATOR_URL: z.string(),
+  PLX_EDGE_ADDRESS: z.string(),
+  PLX_EDGE_CA: z.string(),
+  PLX_NODE_KEYS: z.string(),
   BENCH_OPERATOR: z.string(),
   BENCH_TIER: z.coerce.number(),
   BENCH_SLOTS: z.coerce.number(),
+  BENCH_MODEL: z.string().default(INSTANT_MODEL.id),
+  /** How it reaches Temporal: as nodes do, or as none can, to compare with. */
+  BENCH_WAY: z.enum(['edge', 'direct']).default('edge'),
 });
 
 /** One process with both: a real node over an instant backend, and the floor's activities. */
 async function startBenchNode(): Promise<RunningRole> {
   const config = readConfig('bench node', benchNodeEnv);
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
-  const keys = await generateNodeKeys();
-  const backend = instantBackend({ slots: config.BENCH_SLOTS });
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const instant = instantBackend({ slots: config.BENCH_SLOTS });
+  const backend = { ...instant, model: { ...instant.model, id: config.BENCH_MODEL } };
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const floorQueue = `floor.${keys.nodeId}`;
   const floor = await Worker.create({
@@ -34,12 +43,19 @@ async function startBenchNode(): Promise<RunningRole> {
     maxConcurrentActivityTaskExecutions: backend.slots,
     maxConcurrentActivityTaskPolls: 1,
   });
+  const link = await openEdgeLink({
+    address: config.PLX_EDGE_ADDRESS,
+    ca: await readFile(config.PLX_EDGE_CA, 'utf8'),
+    directory: config.PLX_NODE_KEYS,
+    keys,
+    log: { info: () => {}, warn: () => {} },
+  });
   const node = await startInstantNode({
-    connection,
+    link,
+    ...(config.BENCH_WAY === 'direct' ? { connection } : {}),
     keys,
     backend,
     name: 'bench',
-    coordinatorUrl: config.PLX_COORDINATOR_URL,
     operatorId: config.BENCH_OPERATOR,
     tier: config.BENCH_TIER,
   });
@@ -51,6 +67,7 @@ async function startBenchNode(): Promise<RunningRole> {
       await node.stop();
       floor.shutdown();
       await running;
+      await link.close();
       await connection.close();
     },
   };

@@ -1,5 +1,6 @@
 import type { Footprint } from './footprint.ts';
 import { levelsOf, runsOf, type Run, type StatementUse } from './measure.ts';
+import type { EdgeUse, PollersCost } from './pollers.ts';
 import type { ReservationCost } from './reservation.ts';
 import { SCENARIO_TITLES, SCENARIOS, type Scenario } from './scenarios.ts';
 import { ratios, spread } from './statistics.ts';
@@ -11,6 +12,7 @@ export interface Findings {
   readonly statements: StatementUse;
   readonly waiting: WaitingCost;
   readonly reservations: readonly ReservationCost[];
+  readonly pollers: PollersCost;
   readonly historyEvents: Readonly<Record<Scenario, number>>;
   /** Of the machine and what ran on it, for people: name and value. */
   readonly environment: readonly (readonly [string, string])[];
@@ -36,6 +38,10 @@ export function renderFindings(findings: Findings): string {
     '',
     ratioTable(runs, 'plain'),
     '',
+    '### What the edge costs: with it, by without it (aim: at most 1.10)',
+    '',
+    ratioTable(runs, 'direct'),
+    '',
     `![Throughput and latency](${plotPath})`,
     '',
     '### Requests per second and latency',
@@ -53,6 +59,10 @@ export function renderFindings(findings: Findings): string {
     '### Waiting, and large pools',
     '',
     scheduling(findings),
+    '',
+    '### Idle nodes on one edge',
+    '',
+    idleNodes(findings.pollers),
     '',
     '### Measured on',
     '',
@@ -154,6 +164,23 @@ function scheduling({ waiting, reservations }: Findings): string {
       range(ratios(medianMs, smallest?.medianMs ?? []), 2),
     ]);
   return table(['', 'ratio'], rows);
+}
+
+function idleNodes({ pollers, without, with: full }: PollersCost): string {
+  const row = (name: string, { rssBytes, cpuShare }: EdgeUse) => [
+    name,
+    mebibytes(rssBytes),
+    `${(100 * cpuShare).toFixed(1)} % of a core`,
+  ];
+  const eachKibibytes = (full.rssBytes - without.rssBytes) / pollers / 1_024;
+  return [
+    table(
+      ['the edge with', 'RSS', 'CPU'],
+      [row('no nodes', without), row(`${pollers} connected nodes that poll`, full)],
+    ),
+    '',
+    `That is ${eachKibibytes.toFixed(0)} KiB a node.`,
+  ].join('\n');
 }
 
 /** Start and memory of the whole network: a first start, and one on the data that it left. */

@@ -1,17 +1,18 @@
-import type { Cluster } from './cluster.ts';
+import { DIRECT_MODEL_ID, type Cluster } from './cluster.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
 import { closedLoop, type LoadOptions, type LoadResult } from './load.ts';
 import type { FloorKind } from './floor-workflows.ts';
 
 /** What is compared, in this order. */
-export const SCENARIOS = ['plain', 'rsa', 'full'] as const;
+export const SCENARIOS = ['plain', 'rsa', 'direct', 'full'] as const;
 export type Scenario = (typeof SCENARIOS)[number];
 
 /** For people. */
 export const SCENARIO_TITLES: Readonly<Record<Scenario, string>> = {
   plain: 'one-activity workflow',
   rsa: 'the same with two RSA operations on the node: the fair floor',
-  full: 'a request through gateway, coordinator and node',
+  direct: 'a request whose node reaches Temporal without the edge, as none may',
+  full: 'a request through gateway, coordinator, edge and node',
 };
 
 const REQUEST = {
@@ -29,8 +30,9 @@ export function runScenario(
   scenario: Scenario,
   load: LoadOptions,
 ): Promise<ScenarioResult> {
-  if (scenario !== 'full') return runFloor(cluster, scenario, load);
-  return closedLoop(load, () => requestOnce(cluster));
+  if (scenario === 'plain' || scenario === 'rsa') return runFloor(cluster, scenario, load);
+  const model = scenario === 'direct' ? DIRECT_MODEL_ID : INSTANT_MODEL.id;
+  return closedLoop(load, () => requestOnce(cluster, { model }));
 }
 
 /**

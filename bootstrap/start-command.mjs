@@ -24,7 +24,8 @@ Environment
   PLX_POSTGRES_PORT      8422
   PLX_TEMPORAL_PORT      8423
   PLX_TEMPORAL_UI_PORT   8424   Temporal's web interface
-                         If these are in use, 8430 to 8434, and so on; kept for later starts.
+  PLX_EDGE_PORT          8425   where nodes connect
+                         If these are in use, 8430 to 8435, and so on; kept for later starts.
   PLX_DATA_DIR           .data  databases, keys and logs; one network at a time
   TEMPORAL_CLI_PATH      a Temporal CLI (1.9.0 or newer, below 2) instead of a downloaded one
   MODEL_PATH             a GGUF model instead of the downloaded one

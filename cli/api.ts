@@ -4,6 +4,8 @@ import { CliError, EXIT, type ExitCode } from './errors.ts';
 /** Longer than the gateway waits for a request to be cancelled. */
 const ANSWER_MS_MAX = 30_000;
 
+type Method = 'GET' | 'POST' | 'DELETE';
+
 /** HTTP's word for: not now. */
 const UNAVAILABLE = 503;
 
@@ -25,12 +27,16 @@ export class Api {
     return this.#json('POST', path, body);
   }
 
+  delete<Answer>(path: string): Promise<Answer> {
+    return this.#json('DELETE', path);
+  }
+
   /** An answer that comes in pieces, from its first byte on. */
   async stream(path: string, body: object): Promise<Response> {
     return this.#accepted(await this.#send('POST', path, body));
   }
 
-  async #json<Answer>(method: 'GET' | 'POST', path: string, body?: object): Promise<Answer> {
+  async #json<Answer>(method: Method, path: string, body?: object): Promise<Answer> {
     const signal = AbortSignal.timeout(ANSWER_MS_MAX);
     const response = await this.#accepted(await this.#send(method, path, body, signal));
     return (await response.json().catch((cause: unknown) => {
@@ -41,7 +47,7 @@ export class Api {
     })) as Answer;
   }
 
-  #send(method: 'GET' | 'POST', path: string, body?: object, signal?: AbortSignal) {
+  #send(method: Method, path: string, body?: object, signal?: AbortSignal) {
     return fetch(`${this.url}${path}`, {
       method,
       headers: {

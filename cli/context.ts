@@ -2,9 +2,8 @@ import { Api } from './api.ts';
 import { findConnection, type ConnectionOptions, type KeyKind } from './connection.ts';
 import { safeJson, terminal, terminalOn, type Terminal } from './terminal.ts';
 
-/** What every command works with. */
-export interface Context {
-  readonly api: Api;
+/** What a command works with that asks no gateway. */
+export interface LocalContext {
   /** Whether stdout gets JSON and nothing else. */
   readonly json: boolean;
   /** Results, on stdout. */
@@ -13,18 +12,23 @@ export interface Context {
   readonly notes: Terminal;
 }
 
+/** What every other command works with. */
+export interface Context extends LocalContext {
+  readonly api: Api;
+}
+
 export interface GlobalOptions extends ConnectionOptions {
   readonly json?: boolean;
 }
 
 /** @throws CliError when there is no key. */
 export async function openContext(options: GlobalOptions, kind: KeyKind): Promise<Context> {
-  return {
-    api: new Api(await findConnection(options, process.env, kind)),
-    json: options.json ?? false,
-    out: terminal,
-    notes: terminalOn(process.stderr),
-  };
+  const api = new Api(await findConnection(options, process.env, kind));
+  return { ...localContext(options), api };
+}
+
+export function localContext({ json = false }: GlobalOptions): LocalContext {
+  return { json, out: terminal, notes: terminalOn(process.stderr) };
 }
 
 /** One JSON value, on one line. */

@@ -75,10 +75,12 @@ Examples:
   prlx nodes review                      who was removed or flagged, and why
   prlx nodes review nd_4f7c01aa          all that was written down of one
   prlx nodes reinstate nd_4f7c01aa --reason "Its memory was replaced."
+  prlx nodes invite --uses 3 --hours 2   a join token for three nodes, for a network that isn't open
+  prlx nodes invites --end jt_0b6d1f24
 
-Tier and speed are measured. Flags count missed deadlines, faulty returns and lost votes. review and
-reinstate need an admin key (PLX_ADMIN_KEY); a node that is let in again gets a canary first, and at
-first all its work is checked.
+Tier and speed are measured. Flags count missed deadlines, faulty returns and lost votes. review,
+reinstate, invite and invites need an admin key (PLX_ADMIN_KEY); a node that is let in again gets a
+canary first, and at first all its work is checked.
 `,
   audit: `
 Examples:
@@ -89,6 +91,16 @@ Examples:
 Which requests are checked is drawn with secrets that were committed to before. This recomputes each
 draw, and compares it with what was published. Exit code 1 if anything differs. An admin key
 (PLX_ADMIN_KEY) sees all draws, another key those of its own requests.
+`,
+  operator: `
+Examples:
+  prlx operator new operator.key         an account: its key in that file, its address on stdout
+  prlx operator bind nd_4f7c01aa… --key-file operator.key > binding.json
+  prlx operator bind nd_4f7c01aa… --key-file operator.key --days 30 --chain-id 42161
+  prlx operator new operator.key --json | jq -r .address
+
+No gateway is asked. A node says its id when it is started without a binding; then it gets
+PLX_OPERATOR_BINDING=binding.json. The key stays with its owner: no node needs it.
 `,
   explain: `
 Examples:

@@ -1,6 +1,6 @@
 import type { Api } from './api.ts';
 import { CliError, EXIT, usageError } from './errors.ts';
-import type { ListView, NodeView, RequestSummaryView, ReviewView } from './views.ts';
+import type { JoinTokenView, ListView, NodeView, RequestSummaryView, ReviewView } from './views.ts';
 
 /** How far back an abbreviated request id is looked for. */
 const RECENT_MAX = 100;
@@ -61,6 +61,21 @@ export async function reviewedNodeId(api: Api, text: string): Promise<string> {
     `of the ${data.length} nodes under review`,
     '`prlx nodes review` lists them; others need their whole id.',
   );
+}
+
+/**
+ * The whole id of a join token, from itself or its beginning (`jt_a3f10b77`).
+ *
+ * @throws CliError when none or several of those that are in use begin like that.
+ */
+export async function joinTokenId(api: Api, text: string): Promise<string> {
+  if (/^jt_[0-9a-f]{64}$/.test(text)) return text;
+  // Not quoted: it may be the token itself.
+  if (!/^jt_[0-9a-f]{1,63}$/.test(text))
+    throw usageError('That is not the id of a join token: it looks like jt_a3f10b77.');
+  const { data } = await api.get<ListView<JoinTokenView>>(`/v1/join-tokens?limit=${RECENT_MAX}`);
+  const found = data.map(({ id }) => id).filter((id) => id.startsWith(text));
+  return only(found, text, `of ${data.length} join tokens`, '`prlx nodes invites` lists them.');
 }
 
 export function isNodeId(text: string): boolean {

@@ -1,9 +1,11 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { AuditOptions } from './audit.ts';
 import type { ChatOptions } from './chat-body.ts';
-import type { Context, GlobalOptions } from './context.ts';
+import type { Context, GlobalOptions, LocalContext } from './context.ts';
 import type { KeyKind } from './connection.ts';
 import type { ExitCode } from './errors.ts';
+import type { BindOptions } from './operator.ts';
+import type { InviteOptions } from './join.ts';
 import { EXAMPLES, HELP } from './help.ts';
 import type { StatusOptions } from './status.ts';
 import type { SubmitOptions } from './submit.ts';
@@ -51,12 +53,22 @@ export function createProgram(done: (code: ExitCode) => void): Command {
   inspectingCommands(program, call);
   nodeCommands(program, call, callAs('admin'));
   auditCommands(program, callAs('any'));
+  operatorCommands(program, async (command, run, ...args) => {
+    const { localContext } = await import('./context.ts');
+    done(await run(localContext(command.optsWithGlobals<GlobalOptions>()), ...args));
+  });
   return program;
 }
 
 type Call = <Arguments extends unknown[]>(
   command: Command,
   run: Run<Arguments>,
+  ...args: Arguments
+) => Promise<void>;
+
+type LocalCall = <Arguments extends unknown[]>(
+  command: Command,
+  run: (context: LocalContext, ...args: Arguments) => Promise<ExitCode>,
   ...args: Arguments
 ) => Promise<void>;
 
@@ -114,6 +126,46 @@ function nodeCommands(program: Command, call: Call, callAsAdmin: Call): void {
     .requiredOption('--reason <text>', 'why; it is kept')
     .action(async (node: string, { reason }: { reason: string }, command: Command) =>
       callAsAdmin(command, (await import('./review.ts')).reinstate, node, reason),
+    );
+  nodes
+    .command('invite')
+    .description("make a join token, for a network that isn't open (admin)")
+    .option('--uses <count>', 'how many nodes it lets in (default: 1)', wholeNumber)
+    .option('--hours <count>', 'how long (default: 24)', wholeNumber)
+    .action(async (options: InviteOptions, command: Command) =>
+      callAsAdmin(command, (await import('./join.ts')).invite, options),
+    );
+  nodes
+    .command('invites')
+    .description('the join tokens that still let somebody in (admin)')
+    .option('--end <id>', 'one that lets nobody in from now on')
+    .action(async (options: { end?: string }, command: Command) =>
+      callAsAdmin(command, (await import('./join.ts')).invites, options),
+    );
+}
+
+/** They ask nobody: keys stay where they are. */
+function operatorCommands(program: Command, call: LocalCall): void {
+  const operator = program
+    .command('operator')
+    .description('sign for the nodes that are yours')
+    .addHelpText('after', EXAMPLES.operator);
+  operator
+    .command('new')
+    .description('make an account: its key goes to a file, its address to stdout')
+    .argument('<file>', 'where nothing is yet')
+    .action(async (file: string, _options: object, command: Command) =>
+      call(command, (await import('./operator.ts')).newOperator, file),
+    );
+  operator
+    .command('bind')
+    .description('sign for a node; the JSON on stdout is what its PLX_OPERATOR_BINDING names')
+    .argument('<node>', 'its whole id')
+    .requiredOption('--key-file <file>', "the account's private key")
+    .option('--days <count>', 'how long the node may register with it (default: 365)', wholeNumber)
+    .option('--chain-id <number>', 'the chain of the network (default: 31337)', wholeNumber)
+    .action(async (node: string, options: BindOptions, command: Command) =>
+      call(command, (await import('./operator.ts')).bindNode, node, options),
     );
 }
 

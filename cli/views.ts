@@ -164,6 +164,18 @@ export interface ReviewHistoryView extends ReviewView {
   readonly has_more: boolean;
 }
 
+/** What lets nodes in. */
+export interface JoinTokenView {
+  readonly id: string;
+  readonly uses_left: number;
+  readonly created_at: string;
+  readonly expires_at: string;
+}
+
+export interface NewJoinTokenView extends JoinTokenView {
+  readonly token: string;
+}
+
 /** What an epoch's draws were committed to with. */
 export interface EpochView {
   readonly epoch: number;

@@ -19,7 +19,13 @@ export type EnvelopeErrorCode =
   /** A private key file that other users of the machine can read. */
   | 'key.file_exposed'
   /** A private key file that doesn't hold what its name says. */
-  | 'key.file_invalid';
+  | 'key.file_invalid'
+  /** Encrypted private keys, and no passphrase. */
+  | 'key.passphrase_missing'
+  /** The passphrase isn't the one of the encrypted private keys. */
+  | 'key.passphrase_wrong'
+  /** Certificates and keys of a CA that no network can be run with. */
+  | 'ca.invalid';
 
 /**
  * A failure in `crypto/`, with a stable code. Messages name keys by `kid` and never hold key

@@ -1,8 +1,6 @@
-import { createPrivateKey, createPublicKey, randomUUID, type KeyObject } from 'node:crypto';
-import { link, mkdir, open, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { join } from 'node:path';
 import { z } from 'zod';
-import { EnvelopeError } from './errors.ts';
 import {
   generateNodeKeys,
   generateWrapKey,
@@ -19,6 +17,8 @@ import {
   type WrapKey,
   type X25519Key,
 } from './keys.ts';
+import { invalidKeyFile, readOrCreatePrivate, replacePrivate } from './private-files.ts';
+import { exportPrivatePem, importPrivatePem, isEncrypted } from './private-pem.ts';
 
 /** Enough to open what was sealed two rotations ago. */
 const RING_KEYS_MAX = 3;
@@ -54,18 +54,37 @@ const x25519Kind: KeyKind<X25519Key> = {
   },
 };
 
+/** How the private keys of a node are encrypted in their file. */
+export interface Passphrases {
+  /** The one that they shall have, and have; none: they aren't encrypted. */
+  readonly passphrase?: string | undefined;
+  /** The one that they may still have: with it they are read, and written as `passphrase` says. */
+  readonly before?: string | undefined;
+}
+
 /**
  * A node's keys from `<directory>/node-keys.json` (both pairs in one file, so that a crash can't
- * leave half an identity); made on first use. Throws `key.file_exposed` or `key.file_invalid`.
+ * leave half an identity); made on first use. Keys that aren't encrypted are with the first
+ * passphrase. Throws `key.file_exposed`, `key.file_invalid`, `key.passphrase_missing` or
+ * `key.passphrase_wrong`, and leaves the file as it is.
  */
-export async function loadOrCreateNodeKeys(directory: string): Promise<NodeKeys> {
+export async function loadOrCreateNodeKeys(
+  directory: string,
+  passphrases: Passphrases = {},
+): Promise<NodeKeys> {
   const path = join(directory, 'node-keys.json');
-  const text = await readOrCreate(path, async () => {
-    const { signing, encryption } = await generateNodeKeys();
-    return { signing: exportPem(signing), encryption: exportPem(encryption) };
-  });
+  const { passphrase } = passphrases;
+  const text = await readOrCreatePrivate(path, async () =>
+    encodeNodeKeys(await generateNodeKeys(), passphrase),
+  );
   const { signing, encryption } = parse(path, nodeKeysFile, text);
-  return nodeKeysOf(rsaPair(path, signing), rsaPair(path, encryption));
+  const opened = [signing, encryption].map((pem) => openNodeKey(path, pem, passphrases));
+  const [first, second] = opened;
+  if (!first || !second) throw invalidKeyFile(path, 'it lacks a key');
+  const keys = nodeKeysOf(first.pair, second.pair);
+  if (!opened.every(({ isAsAsked }) => isAsAsked))
+    await replacePrivate(path, encodeNodeKeys(keys, passphrase));
+  return keys;
 }
 
 /** A symmetric ring from `<directory>/<name>.json`; made with one key on first use. */
@@ -92,12 +111,14 @@ async function loadOrCreateRing<Key extends { readonly kid: string }>(
   path: string,
   kind: KeyKind<Key>,
 ): Promise<Ring<Key>> {
-  const text = await readOrCreate(path, async () => encodeRing([await kind.generate()], kind));
+  const text = await readOrCreatePrivate(path, async () =>
+    encodeRing([await kind.generate()], kind),
+  );
   const { keys } = parse(path, ringFile, text);
   const [current, ...older] = await Promise.all(
     keys.map(({ kid, key }) => kind.decode(kid, Buffer.from(key, 'base64url'))),
   );
-  if (!current) throw invalid(path, 'it has no key');
+  if (!current) throw invalidKeyFile(path, 'it has no key');
   return [current, ...older];
 }
 
@@ -107,65 +128,27 @@ async function rotateRing<Key extends { readonly kid: string }>(
 ): Promise<Ring<Key>> {
   const ring = await loadOrCreateRing(path, kind);
   const next = rotated(ring, await kind.generate(), RING_KEYS_MAX);
-  const temporary = await writeTemporary(path, encodeRing(next, kind));
-  await rename(temporary, path);
+  await replacePrivate(path, encodeRing(next, kind));
   return next;
 }
 
 function encodeRing<Key extends { readonly kid: string }>(
   ring: Ring<Key>,
   kind: KeyKind<Key>,
-): z.infer<typeof ringFile> {
-  return {
-    keys: ring.map((key) => ({ kid: key.kid, key: kind.encode(key).toString('base64url') })),
-  };
+): string {
+  const keys = ring.map((key) => ({ kid: key.kid, key: kind.encode(key).toString('base64url') }));
+  return encodeFile({ keys } satisfies z.infer<typeof ringFile>);
 }
 
-async function readOrCreate(path: string, make: () => Promise<unknown>): Promise<string> {
-  const found = await readPrivate(path);
-  if (found !== undefined) return found;
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const temporary = await writeTemporary(path, await make());
-  try {
-    // A link, unlike a rename, fails if another process was first: then its keys are the keys.
-    await link(temporary, path);
-  } catch (error) {
-    if (!hasCode(error, 'EEXIST')) throw error;
-  } finally {
-    await rm(temporary, { force: true });
-  }
-  const written = await readPrivate(path);
-  if (written === undefined) throw invalid(path, 'it vanished while it was being created');
-  return written;
+function encodeNodeKeys({ signing, encryption }: NodeKeys, passphrase?: string): string {
+  return encodeFile({
+    signing: exportPrivatePem(signing.privateKey, passphrase),
+    encryption: exportPrivatePem(encryption.privateKey, passphrase),
+  } satisfies z.infer<typeof nodeKeysFile>);
 }
 
-async function writeTemporary(path: string, value: unknown): Promise<string> {
-  const temporary = `${path}.${randomUUID()}.tmp`;
-  const file = await open(temporary, 'wx', 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(value, undefined, 2)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  return temporary;
-}
-
-/** A file that nobody else can read; undefined when it is not there. @throws `key.file_exposed` */
-export async function readPrivate(path: string): Promise<string | undefined> {
-  const file = await open(path, 'r').catch((error: unknown) => {
-    if (hasCode(error, 'ENOENT')) return undefined;
-    throw error;
-  });
-  if (!file) return undefined;
-  try {
-    // Of the open file, so that it can't be swapped between the check and the read.
-    const { mode } = await file.stat();
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0) throw exposed(path, mode);
-    return await file.readFile('utf8');
-  } finally {
-    await file.close();
-  }
+function encodeFile(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
 function parse<Value>(path: string, schema: z.ZodType<Value>, text: string): Value {
@@ -174,45 +157,25 @@ function parse<Value>(path: string, schema: z.ZodType<Value>, text: string): Val
     value = JSON.parse(text);
   } catch {
     // No cause: the parser's message quotes the text, and the text is key material.
-    throw invalid(path, 'it is not JSON');
+    throw invalidKeyFile(path, 'it is not JSON');
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw invalid(path, 'it has not the members such a file has');
+  throw invalidKeyFile(path, 'it has not the members such a file has');
 }
 
-function rsaPair(path: string, pem: string): KeyPair {
-  let privateKey: KeyObject;
+/** One pair of a node, and whether its file has it encrypted, or not, as it shall be. */
+function openNodeKey(path: string, pem: string, { passphrase, before }: Passphrases) {
   try {
-    privateKey = createPrivateKey(pem);
-  } catch {
-    throw invalid(path, 'it has a member that is not a private key in PEM');
+    const pair = rsaPair(importPrivatePem(path, pem, passphrase));
+    return { pair, isAsAsked: isEncrypted(pem) === (passphrase !== undefined) };
+  } catch (error) {
+    if (!isEncrypted(pem) || before === undefined) throw error;
+    return { pair: rsaPair(importPrivatePem(path, pem, before)), isAsAsked: false };
   }
+}
+
+function rsaPair(privateKey: KeyObject): KeyPair {
   const publicKey = createPublicKey(privateKey);
   return { privateKey, publicKey: rsaPublicKeyFromSpki(exportSpki(publicKey)) };
-}
-
-function exportPem({ privateKey }: KeyPair): string {
-  return privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
-}
-
-function exposed(path: string, mode: number): EnvelopeError {
-  const shown = (mode & 0o777).toString(8).padStart(4, '0');
-  return new EnvelopeError(
-    'key.file_exposed',
-    `Other users of this machine can read or change the private keys in ${path} (mode ${shown}). ` +
-      `Run: chmod 600 '${path}'; if others may have read it, move it away to get new keys.`,
-  );
-}
-
-function invalid(path: string, problem: string): EnvelopeError {
-  return new EnvelopeError(
-    'key.file_invalid',
-    `The key file ${path} can't be used: ${problem}. Restore it from a backup, or move it away ` +
-      'to get new keys; a node with new keys has to register again.',
-  );
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && 'code' in error && error.code === code;
 }

@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
-import { mkdir, open } from 'node:fs/promises';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { link, mkdir, open, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { privateKeyToAccount } from 'viem/accounts';
 import { bindingTypedData, type Address, type Binding } from '../protocol/binding.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { EnvelopeError } from './errors.ts';
-import { readPrivate } from './key-files.ts';
+import { readPrivate } from './private-files.ts';
 
 /** An account's private key on secp256k1: `0x` and 64 hex digits. */
 export type OperatorKey = `0x${string}`;
@@ -44,12 +44,16 @@ export async function createOperatorKey(path: string): Promise<OperatorKey> {
   const key: OperatorKey = `0x${randomBytes(32).toString('hex')}`;
   // Refused before anything is written, should the curve not have it: 1 of 2^128 numbers.
   privateKeyToAccount(key);
-  const file = await open(path, 'wx', 0o600);
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  const file = await open(temporary, 'wx', 0o600);
   try {
     await file.writeFile(`${key}\n`);
     await file.sync();
+    // Whole or not at all; a link, unlike a rename, fails if there is a file already.
+    await link(temporary, path);
   } finally {
     await file.close();
+    await rm(temporary, { force: true });
   }
   return key;
 }

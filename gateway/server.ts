@@ -6,6 +6,7 @@ import { chatRoutes } from './chat-routes.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { errorResponse } from './openai.ts';
 import { explainRoutes } from './explain-routes.ts';
+import { joinRoutes } from './join-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { requestRoutes } from './request-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
@@ -56,6 +57,7 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   nodeRoutes(app, dependencies);
   explainRoutes(app, dependencies);
   reviewRoutes(app, dependencies);
+  joinRoutes(app, dependencies);
   samplingRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;

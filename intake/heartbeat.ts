@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
 import { attemptNumber } from '../crypto/channel.ts';
+import { answersChallenge, challengeOf } from '../crypto/heartbeat.ts';
 import { inTransaction, sql, type Database } from '../prisma/client.ts';
 import { releaseSlots, type AttemptKey } from '../prisma/pool.ts';
 import { closeUptime, openUptime } from '../prisma/uptime.ts';
@@ -10,6 +11,7 @@ import { firstIssue } from '../protocol/issues.ts';
 import { PROBE_PAUSE_SECONDS } from '../protocol/measure.ts';
 import {
   transitionMessage,
+  type Challenge,
   type Heartbeat,
   type RunningAttempt,
   type TransitionCode,
@@ -17,7 +19,6 @@ import {
 import { heartbeatSchema } from '../protocol/presence-schema.ts';
 import type { RemovalCode } from '../protocol/removal.ts';
 import type { NodeStatus } from '../protocol/schedule.ts';
-import { assertHeartbeatToken } from './nodes.ts';
 
 /** So long after an attempt was decided its node may not have heard of it. */
 const HEARD_SECONDS = 1;
@@ -37,6 +38,8 @@ export interface Noted {
   readonly bringsCapacity: boolean;
   /** Why the node is no longer in the pool; null while it is. */
   readonly removedFor: RemovalCode | null;
+  /** What the next heartbeat has to answer. */
+  readonly next: Challenge;
 }
 
 interface Seen {
@@ -53,27 +56,28 @@ const HAS_SHOWN = sql`(status = 'active' OR (status = 'draining' AND probe_until
 
 /**
  * Notes that a node is alive, whether it can serve, and what it is done with. One statement while
- * nothing changes.
+ * nothing changes. Of any number that answer one challenge, one is noted.
  *
- * @param body a `Heartbeat`.
+ * @param nodeId as an edge has authenticated it.
+ * @param body a `Heartbeat`, and the `Challenge` that it answers.
  * @returns what follows from it.
- * @throws CodedError `node.registration_refused` for a wrong token, `node.heartbeat_invalid`, or
- * `node.unknown` when it has to register (again).
+ * @throws CodedError `node.heartbeat_invalid`, `node.heartbeat_replayed` unless it answers the
+ * challenge of now, or `node.unknown` when it has to register (again).
  */
 export async function heartbeat(
   dependencies: PresenceDependencies,
   nodeId: NodeId,
-  token: string,
   body: unknown,
 ): Promise<Noted> {
   const { database, channelSecret, log } = dependencies;
-  assertHeartbeatToken(channelSecret, nodeId, token);
   const parsed = heartbeatSchema.safeParse(body);
   if (!parsed.success) throw new CodedError('node.heartbeat_invalid', firstIssue(parsed.error));
-  const { ready, running } = parsed.data;
-  // No index has this column, so that the row stays where it is.
+  const { ready, running, sequence } = parsed.data;
+  if (!answersChallenge(channelSecret, nodeId, parsed.data)) throw await replayed(database, nodeId);
+  // No index has these columns, so that the row stays where it is.
   const [seen] = await database.$queryRaw<Seen[]>`
-    UPDATE node SET last_seen_at = now() WHERE id = ${nodeId}
+    UPDATE node SET last_seen_at = now(), heartbeat_sequence = heartbeat_sequence + 1
+    WHERE id = ${nodeId} AND heartbeat_sequence = ${sequence}::int
     RETURNING is_ready AS "isReady", is_online AS "isOnline", ${HAS_SHOWN} AS "hasShown",
       EXISTS (SELECT FROM node_uptime
               WHERE node_id = node.id AND ended_at IS NULL) AS "hasWindow",
@@ -82,14 +86,31 @@ export async function heartbeat(
          ORDER BY id DESC LIMIT 1) END AS "removedFor",
       EXISTS (SELECT ${OVER} AND slot.machine_id = node.machine_id
                 AND attempt.node_id = node.id) AS "holdsOver"`;
-  if (!seen) throw new CodedError('node.unknown');
+  if (!seen) throw await replayed(database, nodeId);
   const freed = seen.holdsOver ? await freeOver(dependencies, nodeId, running) : 0;
   const isChanged =
     !seen.isOnline || seen.isReady !== ready || seen.hasWindow !== (ready && seen.hasShown);
   const codes = isChanged ? await appear(database, nodeId, ready) : [];
   for (const code of codes) logTransition(log, nodeId, code);
   const bringsCapacity = ready && (freed > 0 || codes.some((code) => RETURNS.includes(code)));
-  return { bringsCapacity, removedFor: seen.removedFor };
+  const next = challengeOf(channelSecret, nodeId, sequence + 1);
+  return { bringsCapacity, removedFor: seen.removedFor, next };
+}
+
+async function replayed(database: Database, nodeId: NodeId): Promise<CodedError> {
+  await assertKnown(database, nodeId);
+  return new CodedError('node.heartbeat_replayed');
+}
+
+/** What the node's next heartbeat has to answer. @throws CodedError `node.unknown` */
+export async function nextChallenge(
+  { database, channelSecret }: Pick<PresenceDependencies, 'database' | 'channelSecret'>,
+  nodeId: NodeId,
+): Promise<Challenge> {
+  const [node] = await database.$queryRaw<{ sequence: number }[]>`
+    SELECT heartbeat_sequence AS sequence FROM node WHERE id = ${nodeId}`;
+  if (!node) throw new CodedError('node.unknown');
+  return challengeOf(channelSecret, nodeId, node.sequence);
 }
 
 /** Slots of attempts that are over: some nodes haven't stopped yet, or haven't said so. */
@@ -169,14 +190,12 @@ interface Appearing extends Pick<Seen, 'isReady' | 'isOnline' | 'hasShown'> {
  * The node takes nothing new from now on; registering again ends that.
  *
  * @returns the attempts that it was given and that are undecided: it may not have heard of all.
- * @throws CodedError `node.registration_refused`, `node.unknown`
+ * @throws CodedError `node.unknown`
  */
 export async function drain(
   { database, channelSecret, log }: PresenceDependencies,
   nodeId: NodeId,
-  token: string,
 ): Promise<readonly RunningAttempt[]> {
-  assertHeartbeatToken(channelSecret, nodeId, token);
   const code: TransitionCode = 'node.draining';
   const drained = await database.$executeRaw`
     WITH drained AS (
@@ -201,14 +220,12 @@ export async function drain(
 /**
  * The node is offline from now on, by its own word: its window of uptime ends now.
  *
- * @throws CodedError `node.registration_refused`, `node.unknown`
+ * @throws CodedError `node.unknown`
  */
 export async function leave(
-  { database, channelSecret, log }: PresenceDependencies,
+  { database, log }: PresenceDependencies,
   nodeId: NodeId,
-  token: string,
 ): Promise<void> {
-  assertHeartbeatToken(channelSecret, nodeId, token);
   const code: TransitionCode = 'node.left';
   const gone = await database.$executeRaw`
     WITH gone AS (

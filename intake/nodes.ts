@@ -1,12 +1,11 @@
-import { createHmac, randomBytes, verify, type KeyObject } from 'node:crypto';
+import { randomBytes, verify } from 'node:crypto';
 import { z } from 'zod';
-import { sameSecret } from '../crypto/channel.ts';
 import { nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import type { Binding } from '../protocol/binding.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
-import { idBytes, isNodeId, type NodeId } from '../protocol/ids.ts';
+import { isNodeId, type NodeId } from '../protocol/ids.ts';
 import { firstIssue } from '../protocol/issues.ts';
 import {
   isUnchanged,
@@ -54,7 +53,6 @@ type Registration = z.infer<typeof registrationSchema>;
 
 export interface RegistrationDependencies {
   readonly database: Database;
-  readonly channelSecret: KeyObject;
   /** Whether it opens accounts for operators that are unknown. */
   readonly join: JoinPolicy;
   /** Of the chain that bindings are signed for. */
@@ -72,15 +70,14 @@ const signedRegistrationSchema = z.strictObject({
  * shows that it holds that key. It gets work once it was measured: a node that is new here, or that
  * comes back as something else, waits for its canary (`intake/probe.ts`).
  *
- * @returns the token for its heartbeats.
  * @throws CodedError `node.registration_invalid`, `node.registration_refused`,
  * `node.binding_invalid`, `node.operator_unknown`, or `node.operator_mismatch`: a node's record
  * stays with the operator that first signed for it.
  */
 export async function registerNode(
-  { database, channelSecret, join, chainId }: RegistrationDependencies,
+  { database, join, chainId }: RegistrationDependencies,
   body: unknown,
-): Promise<string> {
+): Promise<void> {
   const parsed = signedRegistrationSchema.safeParse(body);
   if (!parsed.success) throw new CodedError('node.registration_invalid', firstIssue(parsed.error));
   const { registration, signature } = parsed.data;
@@ -90,7 +87,6 @@ export async function registerNode(
     const operatorId = await operatorAt(transaction, bound.operator, join);
     await store(transaction, { ...registration, operatorId, binding: bound.binding });
   });
-  return heartbeatToken(channelSecret, registration.nodeId);
 }
 
 function assertAuthentic(registration: Registration, signature: string): void {
@@ -187,22 +183,4 @@ async function machineOf(transaction: Transaction, node: BoundRegistration): Pro
     RETURNING id`;
   if (!machine) throw new Error('INSERT … RETURNING returned no row');
   return machine.id;
-}
-
-/** @throws CodedError `node.registration_refused` unless the token is the one of that node. */
-export function assertHeartbeatToken(
-  channelSecret: KeyObject,
-  nodeId: NodeId,
-  token: string,
-): void {
-  if (!sameSecret(token, heartbeatToken(channelSecret, nodeId)))
-    throw new CodedError('node.registration_refused');
-}
-
-/** Bound to the node, derived instead of stored; the label keeps it apart from channel tokens. */
-export function heartbeatToken(channelSecret: KeyObject, nodeId: NodeId): string {
-  return createHmac('sha256', channelSecret)
-    .update('heartbeat.v1')
-    .update(idBytes(nodeId))
-    .digest('base64url');
 }

@@ -1,30 +1,15 @@
 import { PassThrough } from 'node:stream';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { z } from 'zod';
 import { sameSecret } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
-import { STREAM_FRAME_CHARACTERS_MAX } from '../crypto/stream.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import { CodedError, errorDefinition } from '../protocol/errors.ts';
-import {
-  isNodeId,
-  isRequestId,
-  isUnitId,
-  type NodeId,
-  type RequestId,
-  type UnitId,
-} from '../protocol/ids.ts';
+import { isRequestId, type RequestId } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import { firstIssue } from '../protocol/issues.ts';
-import { RETURN_KEY_HEADER } from '../protocol/presence.ts';
-import { LineSplitter } from '../protocol/lines.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
-import type { Commands } from './commands.ts';
-import { drain, heartbeat, leave } from './heartbeat.ts';
-import { assertHeartbeatToken, registerNode, type RegistrationDependencies } from './nodes.ts';
-import { probeSoon } from './probe.ts';
-import type { IncomingStream } from './relay.ts';
+import { nodeRoutes, type NodeDependencies } from './node-routes.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
@@ -32,16 +17,13 @@ const BODY_BYTES_MAX = 1024 * 1024;
 /** Between two lines on a quiet intake call, so that a dead connection is noticed. */
 const PING_MS = 10_000;
 
-export interface ServerDependencies extends IntakeDependencies, RegistrationDependencies {
+export interface ServerDependencies extends IntakeDependencies, NodeDependencies {
   /** What a gateway must present; in production mutual TLS stands in front of it. */
   readonly intakeToken: string;
   readonly intakeKey: RequesterKey;
-  readonly returnKey: RequesterKey;
-  readonly onNodeSeen: () => void;
-  readonly commands: Commands;
 }
 
-/** The coordinator's HTTP side: intake calls from gateways, and the side channel of nodes. */
+/** The coordinator's HTTP side: intake calls from gateways, and what edges pass on of nodes. */
 export function createIntakeServer(dependencies: ServerDependencies): FastifyInstance {
   const app = fastify({ bodyLimit: BODY_BYTES_MAX, forceCloseConnections: true });
   app.setErrorHandler((error, _request, reply) => sendError(dependencies, reply, error));
@@ -53,7 +35,6 @@ export function createIntakeServer(dependencies: ServerDependencies): FastifyIns
   gatewayRoutes(app, dependencies);
   runRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
-  presenceRoutes(app, dependencies);
   return app;
 }
 
@@ -100,90 +81,6 @@ function assertGateway(request: FastifyRequest, intakeToken: string): void {
 
 function requestIdOf(text: string): RequestId {
   if (!isRequestId(text)) throw new CodedError('gateway.request_not_found');
-  return text;
-}
-
-function nodeRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
-  const { channelSecret, returnKey, onNodeSeen, relay, commands } = dependencies;
-  app.post('/v1/nodes/register', async (request) => {
-    const heartbeatToken = await registerNode(dependencies, request.body);
-    onNodeSeen();
-    probeSoon(dependencies);
-    return { heartbeatToken, returnKey };
-  });
-  app.get<NodeParams>('/v1/nodes/:nodeId/commands', (request, reply) => {
-    const nodeId = nodeIdOf(request.params.nodeId);
-    assertHeartbeatToken(channelSecret, nodeId, bearer(request));
-    return reply.type('application/x-ndjson').send(commands.connect(nodeId));
-  });
-  app.post<{ Params: FrameParams; Body: AsyncIterable<Uint8Array> }>(
-    '/v1/nodes/:nodeId/units/:unitId/:dispatch/frames',
-    async (request, reply) => {
-      const stream = relay.open(attemptOf(request.params), bearer(request));
-      try {
-        await takeFrames(stream, request.body);
-      } finally {
-        stream.close();
-      }
-      return reply.code(204).send();
-    },
-  );
-}
-
-async function takeFrames(stream: IncomingStream, body: AsyncIterable<Uint8Array>): Promise<void> {
-  const lines = new LineSplitter();
-  const decoder = new TextDecoder();
-  for await (const bytes of body) {
-    for (const line of lines.push(decoder.decode(bytes, { stream: true }))) stream.accept(line);
-    if (lines.pendingCharacters > STREAM_FRAME_CHARACTERS_MAX)
-      throw new CodedError('relay.bad_frame', 'It is too long.');
-  }
-}
-
-interface NodeParams {
-  readonly Params: { readonly nodeId: string };
-}
-
-/** How a node says that it is alive, that it takes nothing new, and that it goes. */
-function presenceRoutes(app: FastifyInstance, dependencies: ServerDependencies): void {
-  app.post<NodeParams>('/v1/nodes/:nodeId/heartbeat', async (request, reply) => {
-    const nodeId = nodeIdOf(request.params.nodeId);
-    const noted = await heartbeat(dependencies, nodeId, bearer(request), request.body);
-    if (noted.bringsCapacity) {
-      dependencies.onNodeSeen();
-      probeSoon(dependencies);
-    }
-    reply.header(RETURN_KEY_HEADER, dependencies.returnKey.x);
-    const code = noted.removedFor;
-    if (code === null) return reply.code(204).send();
-    return { removed: { code, message: errorDefinition(code).message } };
-  });
-  app.post<NodeParams>('/v1/nodes/:nodeId/drain', async (request) => {
-    const nodeId = nodeIdOf(request.params.nodeId);
-    return { attempts: await drain(dependencies, nodeId, bearer(request)) };
-  });
-  app.post<NodeParams>('/v1/nodes/:nodeId/leave', async (request, reply) => {
-    await leave(dependencies, nodeIdOf(request.params.nodeId), bearer(request));
-    return reply.code(204).send();
-  });
-}
-
-interface FrameParams {
-  readonly nodeId: string;
-  readonly unitId: string;
-  readonly dispatch: string;
-}
-
-const dispatchNumber = z.coerce.number().int().min(1).max(0xffff_ffff);
-
-function attemptOf(params: FrameParams): { unitId: UnitId; dispatch: number; nodeId: NodeId } {
-  const dispatch = dispatchNumber.safeParse(params.dispatch);
-  if (!isUnitId(params.unitId) || !dispatch.success) throw new CodedError('relay.forbidden');
-  return { unitId: params.unitId, dispatch: dispatch.data, nodeId: nodeIdOf(params.nodeId) };
-}
-
-function nodeIdOf(text: string): NodeId {
-  if (!isNodeId(text)) throw new CodedError('node.unknown');
   return text;
 }
 

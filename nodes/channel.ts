@@ -1,5 +1,7 @@
 import { sign } from 'node:crypto';
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent, type Dispatcher } from 'undici';
 import type { DispatchContext } from '../crypto/channel.ts';
 import type { NodeKeys } from '../crypto/keys.ts';
 import { exportSpki } from '../crypto/keys.ts';
@@ -12,7 +14,7 @@ import {
   type NodeCommand,
 } from '../protocol/commands.ts';
 import { LineSplitter } from '../protocol/lines.ts';
-import { RETURN_KEY_HEADER, type Heartbeat, type RunningAttempt } from '../protocol/presence.ts';
+import type { Challenge, Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 
 /** What a node claims of itself when it registers. */
@@ -32,9 +34,27 @@ export interface NodeClaims {
   readonly machine?: string;
 }
 
+/** How a node reaches an edge, and shows who it is. */
+export interface EdgeAccess {
+  /** `host:port`: the only address that a node knows. */
+  readonly address: string;
+  /**
+   * The node's own key and certificate, and whom it trusts; all PEM. By default it trusts the
+   * system's roots. Asked before each call: once it is another one, new connections have it.
+   */
+  tls(): TlsMaterial;
+}
+
+export interface TlsMaterial {
+  readonly key: string;
+  readonly cert: string;
+  readonly ca?: string;
+}
+
 /** What the coordinator answers to a registration. */
 export interface Registration {
-  readonly heartbeatToken: string;
+  /** What the first heartbeat answers. */
+  readonly challenge: Challenge;
   /** Results are sealed to this key as well as the requester's. */
   readonly returnKey: RequesterKey;
 }
@@ -43,6 +63,10 @@ export interface Registration {
 export interface HeartbeatAnswer {
   /** If not, the node has to register again. */
   readonly isKnown: boolean;
+  /** Whether it wasn't taken, since its nonce is answered: the fresh challenge is to be, at once. */
+  readonly isReplayed?: boolean;
+  /** What the next one answers; the same as this one, if it isn't said. */
+  readonly challenge?: Challenge;
   /** Why the node gets no more work, if it was removed from the pool. */
   readonly removed?: { readonly code: string; readonly message: string };
   /** `x` of the coordinator's current return key, if it says it. */
@@ -58,25 +82,28 @@ export interface FrameStream {
 
 /** A heartbeat that takes longer than this is followed by the next one. */
 const PRESENCE_MS_MAX = 3_000;
+const REGISTER_MS_MAX = 10_000;
+const CONNECT_MS_MAX = 5_000;
 /** How long a finished node waits for its last frames to be taken before it returns anyway. */
 const CLOSE_MS_MAX = 5_000;
 /** A command stream that is silent for longer is dead. */
 const SILENCE_MS_MAX = 2.5 * COMMAND_PING_MS;
 
 /**
- * A node's side channel to the coordination plane, over plain outbound HTTP requests: registration,
- * heartbeats and stream frames. It is the only address besides Temporal's that a node knows.
+ * A node's side channel to the coordination plane, over plain outbound HTTPS requests by which an
+ * edge knows the node from its certificate: registration, heartbeats, commands and stream frames.
  */
 export class Channel {
-  readonly #url: string;
+  readonly #access: EdgeAccess;
   readonly #keys: NodeKeys;
+  #connections: { readonly tls: TlsMaterial; readonly agent: Agent } | undefined;
 
-  constructor(url: string, keys: NodeKeys) {
-    this.#url = url;
+  constructor(access: EdgeAccess, keys: NodeKeys) {
+    this.#access = access;
     this.#keys = keys;
   }
 
-  /** @throws Error when the coordinator can't be reached or refuses; the message says which. */
+  /** @throws Error when the edge can't be reached or refuses; the message says which. */
   async register(claims: NodeClaims): Promise<Registration> {
     const { nodeId, signing, encryption } = this.#keys;
     const registration = {
@@ -87,25 +114,23 @@ export class Channel {
       issuedAtMs: Date.now(),
     };
     const signature = sign('sha256', canonicalBytes(registration), signing.privateKey);
-    const response = await this.#post('/v1/nodes/register', {
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ registration, signature: signature.toString('base64url') }),
-    });
-    return (await response.json()) as Registration;
+    const body = { registration, signature: signature.toString('base64url') };
+    const answer = await this.#post('register', body, REGISTER_MS_MAX);
+    return this.#okay('register', answer) as Registration;
   }
 
-  /** @throws Error when the coordinator can't be reached or is in trouble. */
-  async heartbeat(token: string, state: Heartbeat): Promise<HeartbeatAnswer> {
-    const response = await this.#presence('heartbeat', token, state);
-    const text = await response.text();
-    if (response.ok) {
-      const { removed } = (text === '' ? {} : JSON.parse(text)) as Pick<HeartbeatAnswer, 'removed'>;
-      const returnKey = response.headers.get(RETURN_KEY_HEADER);
-      return { isKnown: true, ...(removed && { removed }), ...(returnKey && { returnKey }) };
-    }
-    // The token or the node is unknown there now; anything else is an outage, to be waited out.
-    if (response.status === 403 || response.status === 404) return { isKnown: false };
-    throw new Error(`the heartbeat was answered with ${response.status}`);
+  /**
+   * @param challenge the latest one.
+   * @throws Error when the coordinator can't be reached or is in trouble.
+   */
+  async heartbeat(challenge: Challenge, state: Heartbeat): Promise<HeartbeatAnswer> {
+    const answer = await this.#post('heartbeat', { ...state, ...challenge });
+    const { code, body } = answer;
+    // Anything else is an outage, to be waited out.
+    if (code === 'node.unknown') return { isKnown: false };
+    const isReplayed = code === 'node.heartbeat_replayed';
+    const noted = (isReplayed ? body : this.#okay('heartbeat', answer)) as HeartbeatAnswer;
+    return { ...noted, isKnown: true, isReplayed };
   }
 
   /**
@@ -114,17 +139,14 @@ export class Channel {
    * @returns the attempts that it was given and that are undecided; some may still be on their way.
    * @throws Error when the coordinator can't be reached or refuses.
    */
-  async drain(token: string): Promise<readonly RunningAttempt[]> {
-    const response = await this.#presence('drain', token);
-    if (!response.ok) throw new Error(`drain was answered with ${response.status}`);
-    return ((await response.json()) as { attempts: RunningAttempt[] }).attempts;
+  async drain(): Promise<readonly RunningAttempt[]> {
+    const answer = this.#okay('drain', await this.#post('drain', {}));
+    return (answer as { attempts: RunningAttempt[] }).attempts;
   }
 
   /** Says that the node is offline from now on. @throws Error as `drain` does. */
-  async leave(token: string): Promise<void> {
-    const response = await this.#presence('leave', token);
-    await response.arrayBuffer();
-    if (!response.ok) throw new Error(`leave was answered with ${response.status}`);
+  async leave(): Promise<void> {
+    this.#okay('leave', await this.#post('leave', {}));
   }
 
   /**
@@ -136,24 +158,22 @@ export class Channel {
    * @throws Error once the stream has broken, was silent for too long, or was ended.
    */
   async commands(
-    token: string,
     onCommand: (command: NodeCommand) => void,
     signal: AbortSignal,
     silenceMsMax = SILENCE_MS_MAX,
   ): Promise<never> {
-    const path = `/v1/nodes/${this.#keys.nodeId}/commands`;
     const silent = new AbortController();
     const silence = setTimeout(() => silent.abort(new Error('it is silent')), silenceMsMax);
     try {
-      const response = await fetch(`${this.#url}${path}`, {
-        headers: { authorization: `Bearer ${token}` },
+      const response = await this.#request({
+        method: 'GET',
+        path: '/v1/node/commands',
         signal: AbortSignal.any([signal, silent.signal]),
       });
-      if (!response.ok || !response.body)
-        throw new Error(`${path} was answered with ${response.status}`);
+      if (response.statusCode !== 200) this.#okay('commands', await answerOf(response));
       const lines = new LineSplitter();
       const decoder = new TextDecoder();
-      for await (const bytes of response.body) {
+      for await (const bytes of response.body as AsyncIterable<Uint8Array>) {
         silence.refresh();
         for (const line of lines.push(decoder.decode(bytes, { stream: true }))) {
           const command = parseCommand(line);
@@ -164,50 +184,112 @@ export class Channel {
       throw new Error('the coordinator has ended it');
     } finally {
       clearTimeout(silence);
+      // Whatever ended it: nothing of it is left open.
+      silent.abort();
     }
   }
 
-  /** Opens one attempt's stream. @param onLost called once if it breaks; the work goes on. */
+  /**
+   * Opens one attempt's stream.
+   *
+   * @param token the channel token of the attempt's ticket.
+   * @param onLost called once if it breaks; the work goes on.
+   */
   openStream(
-    { unitId, dispatch, nodeId }: DispatchContext,
+    { unitId, dispatch }: Pick<DispatchContext, 'unitId' | 'dispatch'>,
     token: string,
     onLost: (error: Error) => void,
   ): FrameStream {
-    let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
-    const body = new ReadableStream<Uint8Array>({
-      start: (started) => void (controller = started),
-    });
-    const encoder = new TextEncoder();
-    const taken = this.#post(`/v1/nodes/${nodeId}/units/${unitId}/${dispatch}/frames`, {
+    const frames = new PassThrough();
+    const given = new AbortController();
+    const taken = this.#request({
+      method: 'POST',
+      path: `/v1/node/units/${unitId}/${dispatch}/frames`,
       headers: { 'content-type': 'application/x-ndjson', authorization: `Bearer ${token}` },
-      body,
-      duplex: 'half',
-    }).catch((error: unknown) => {
-      controller = undefined;
-      onLost(error instanceof Error ? error : new Error(String(error)));
-    });
+      body: frames,
+      signal: given.signal,
+      // It is answered at its end, and lasts as long as the attempt.
+      headersTimeout: 0,
+    })
+      .then(async (response) => void this.#okay('frames', await answerOf(response)))
+      .catch((error: unknown) => {
+        frames.destroy();
+        onLost(error instanceof Error ? error : new Error(String(error)));
+      });
+    frames.on('error', () => undefined);
     return {
-      send: (frame) => controller?.enqueue(encoder.encode(`${frame}\n`)),
+      send: (frame) => {
+        if (frames.writable) frames.write(`${frame}\n`);
+      },
       async close() {
-        controller?.close();
-        controller = undefined;
+        frames.end();
         await Promise.race([taken, sleep(CLOSE_MS_MAX, undefined, { ref: false })]);
+        given.abort(new Error('its end was not taken in time'));
       },
     };
   }
 
-  #presence(what: 'heartbeat' | 'drain' | 'leave', token: string, body: object = {}) {
-    return fetch(`${this.#url}/v1/nodes/${this.#keys.nodeId}/${what}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(PRESENCE_MS_MAX),
-    });
+  /** Closes the connections, once what is under way on them has ended. */
+  async close(): Promise<void> {
+    await this.#connections?.agent.close();
+    this.#connections = undefined;
   }
 
-  async #post(path: string, init: Omit<RequestInit, 'method'>): Promise<Response> {
-    const response = await fetch(`${this.#url}${path}`, { ...init, method: 'POST' });
-    if (response.ok) return response;
-    throw new Error(`${path} was answered with ${response.status}: ${await response.text()}`);
+  async #post(what: string, body: object, msMax = PRESENCE_MS_MAX): Promise<Answer> {
+    const response = await this.#request({
+      method: 'POST',
+      path: `/v1/node/${what}`,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(msMax),
+    });
+    return answerOf(response);
+  }
+
+  #okay(what: string, { status, code, body }: Answer): unknown {
+    if (status >= 200 && status < 300) return body;
+    throw new Error(`${what} was answered with ${status}${code ? ` ${code}` : ''}`);
+  }
+
+  #request(options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> {
+    const origin = `https://${this.#access.address}`;
+    return this.#agent().request({ ...options, origin });
+  }
+
+  /** What is under way on older connections goes on; they close with it. */
+  #agent(): Agent {
+    const tls = this.#access.tls();
+    const { tls: before, agent } = this.#connections ?? {};
+    if (agent && before?.key === tls.key && before.cert === tls.cert && before.ca === tls.ca)
+      return agent;
+    void agent?.close();
+    const { key, cert, ca } = tls;
+    const connect = { key, cert, ...(ca === undefined ? {} : { ca }), timeout: CONNECT_MS_MAX };
+    const renewed = new Agent({ connect: { ...connect, minVersion: 'TLSv1.3' } });
+    this.#connections = { tls, agent: renewed };
+    return renewed;
+  }
+}
+
+/** An edge's answer, whole. */
+interface Answer {
+  readonly status: number;
+  /** Of docs/errors.md, if it is a refusal. */
+  readonly code: string | undefined;
+  readonly body: unknown;
+}
+
+async function answerOf({ statusCode, body }: Dispatcher.ResponseData): Promise<Answer> {
+  const text = await body.text();
+  const parsed = parseJson(text) as { error?: { code?: string } } | undefined;
+  return { status: statusCode, code: parsed?.error?.code, body: parsed };
+}
+
+/** What isn't JSON came from something between here and the edge: its status says enough. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) ?? undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeCommand } from '../protocol/commands.ts';
 import type { Attempts } from './attempts.ts';
 import type { Channel } from './channel.ts';
-import type { Log, Membership } from './membership.ts';
+import type { Log } from './membership.ts';
 
 const RECONNECT_MS_MIN = 250;
 const RECONNECT_MS_MAX = 5_000;
@@ -18,7 +18,6 @@ export interface CommandListener {
  */
 export function listenForCommands(
   channel: Channel,
-  membership: Pick<Membership, 'heartbeatToken'>,
   attempts: Pick<Attempts, 'cancel'>,
   log: Log,
 ): CommandListener {
@@ -36,7 +35,7 @@ export function listenForCommands(
     for (;;) {
       const startedAt = performance.now();
       try {
-        await channel.commands(membership.heartbeatToken(), obey, signal);
+        await channel.commands(obey, signal);
       } catch (error) {
         if (signal.aborted) return;
         // Said once per outage.

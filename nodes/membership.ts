@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import type { Heartbeat, RunningAttempt } from '../protocol/presence.ts';
+import type { Challenge, Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import type { Channel, HeartbeatAnswer, NodeClaims } from './channel.ts';
 
 const HEARTBEAT_MS = 2_000;
 const RETRY_MS = 1_000;
+/** Answered for one heartbeat. */
+const CHALLENGES_MAX = 3;
 
 const REVIEW =
   'It gets no more work. Look for failing memory, another build, other weights or settings; then ' +
@@ -19,8 +21,6 @@ export interface Log {
 
 export interface Membership {
   returnKey(): RequesterKey;
-  /** Also opens the command stream; another one after each registration. */
-  heartbeatToken(): string;
   /**
    * Says that the node takes nothing new; the heartbeats go on.
    *
@@ -48,22 +48,34 @@ export async function joinNetwork(
   let draining = false;
   const tellRemoval = removalTeller(log);
   let claimed = claims();
+  let challenge: Challenge;
   let current = await register();
 
   async function register() {
     for (;;) {
       try {
         claimed = claims();
-        const membership = await channel.register(claimed);
+        const registration = await channel.register(claimed);
+        challenge = registration.challenge;
         // A registration ends the draining; so it is said again.
-        if (draining) await channel.drain(membership.heartbeatToken);
+        if (draining) await channel.drain();
         log.info('node // registered');
-        return membership;
+        return registration;
       } catch (error) {
         log.warn({ error: String(error) }, 'node // not registered, will try again');
         await sleep(RETRY_MS, undefined, { signal: left.signal });
       }
     }
+  }
+
+  /** One that was lost on its way back leaves the next one without a challenge that is new. */
+  async function answerChallenge(): Promise<HeartbeatAnswer> {
+    for (let times = 0; times < CHALLENGES_MAX; times++) {
+      const answer = await channel.heartbeat(challenge, state());
+      challenge = answer.challenge ?? challenge;
+      if (!answer.isReplayed) return answer;
+    }
+    throw new Error('somebody else answers its challenges: is there a node with the same keys?');
   }
 
   async function beat(): Promise<void> {
@@ -74,7 +86,7 @@ export async function joinNetwork(
         // The backend may have come back as another version: what is claimed has to stay true.
         const changed = !draining && !isDeepStrictEqual(claims(), claimed);
         if (changed) current = await register();
-        const answer = await channel.heartbeat(current.heartbeatToken, state());
+        const answer = await answerChallenge();
         const { isKnown, returnKey = current.returnKey.x } = answer;
         if (!isKnown || returnKey !== current.returnKey.x) current = await register();
         tellRemoval(answer);
@@ -94,15 +106,14 @@ export async function joinNetwork(
   });
   return {
     returnKey: () => current.returnKey,
-    heartbeatToken: () => current.heartbeatToken,
     async drain() {
       draining = true;
-      return (await part(log, 'draining', () => channel.drain(current.heartbeatToken))) ?? [];
+      return (await part(log, 'draining', () => channel.drain())) ?? [];
     },
     async leave() {
       left.abort();
       await beating;
-      await part(log, 'left', () => channel.leave(current.heartbeatToken));
+      await part(log, 'left', () => channel.leave());
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { AttemptRow, PoolNode, QueuePlace, TransitionRow } from '../protocol/explanation.ts';
-import type { UnitId } from '../protocol/ids.ts';
+import type { NodeId, UnitId } from '../protocol/ids.ts';
 import type { Transaction } from './client.ts';
 import { Prisma } from './generated/client.ts';
 
@@ -95,6 +95,22 @@ export function readAttempts(database: Reader, unitId: string): Promise<AttemptR
     SELECT dispatch, node_id AS "nodeId", node.name AS "nodeName", reserved_at AS "reservedAt",
            decided_at AS "decidedAt", outcome, is_check AS "isCheck"
     FROM dispatch LEFT JOIN node ON node.id = node_id WHERE unit_id = ${unitId} ORDER BY dispatch`;
+}
+
+/**
+ * Where a node's frames of its latest attempt at a unit must arrive.
+ *
+ * @returns a URL; undefined when the node was never given the unit.
+ */
+export async function coordinatorOf(
+  database: Reader,
+  unitId: UnitId,
+  nodeId: NodeId,
+): Promise<string | undefined> {
+  const [row] = await database.$queryRaw<{ coordinator: string }[]>`
+    SELECT coordinator FROM dispatch WHERE unit_id = ${unitId} AND node_id = ${nodeId}
+    ORDER BY dispatch DESC LIMIT 1`;
+  return row?.coordinator;
 }
 
 /** The latest decided attempts on a node, latest first. */

@@ -149,6 +149,10 @@ export const ERRORS = {
   'edge.too_slow': channel(408, 'The message did not arrive in time.'),
   'edge.node_removed': channel(403, 'The node was removed from the pool.'),
   'edge.unavailable': channel(503, 'The edge can not reach what is behind it, or is stopping.'),
+  'blob.not_found': channel(404, 'No such blob, or none that the node may read.'),
+  'blob.digest_mismatch': channel(400, 'The bytes are not those of that digest.'),
+  'blob.too_large': channel(413, 'The blob is larger than any may be.'),
+  'blob.quota_exceeded': channel(403, 'So much is kept for the node that no more is taken.'),
   'edge.undelivered': row(
     'dispatch',
     'redispatch',
@@ -171,6 +175,7 @@ export const ERRORS = {
   'gateway.node_not_found': gateway(404, 'No such node is in the pool.'),
   'gateway.admin_required': gateway(403, 'Only an admin key may do that.'),
   'gateway.node_not_removed': gateway(409, 'The node is not removed: nothing is to be decided.'),
+  'gateway.join_token_not_found': gateway(404, 'No such join token is in use.'),
   'gateway.epoch_not_found': gateway(404, 'No such sampling epoch was published.'),
   'gateway.epoch_not_revealed': gateway(409, 'The secret of the epoch is not published yet.'),
   'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),

@@ -35,12 +35,12 @@ export function transitionMessage(code: string): string {
     : `Unknown event ${code}.`;
 }
 
-/**
- * Header of the answer to a heartbeat: `x` of the key that results are sealed to beside the
- * requester's. A node that has another one registers again, or its returns couldn't be opened once
- * the older keys are gone.
- */
-export const RETURN_KEY_HEADER = 'x-plx-return-key';
+/** What the next heartbeat of a node answers, so that none can be made before, or said twice. */
+export interface Challenge {
+  readonly sequence: number;
+  /** See `crypto/heartbeat.ts`. */
+  readonly nonce: string;
+}
 
 /** Attempts that one heartbeat may name: a node has no more slots. */
 export const RUNNING_MAX = 256;

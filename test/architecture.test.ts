@@ -18,7 +18,10 @@ const TABLE: Table = {
     // Decisions on data: the same input gives the same answer, in a workflow's replay too.
     forbiddenMembers: ['Date.now', 'new Date()', 'Math.random', 'crypto.*'],
   },
-  crypto: { folders: ['protocol'], packages: ['node:*', 'jose', 'zod', 'viem/accounts'] },
+  crypto: {
+    folders: ['protocol'],
+    packages: ['node:*', 'jose', 'node-forge', 'zod', 'viem/accounts'],
+  },
   workflows: {
     folders: ['protocol'],
     typesOf: ['activities'],
@@ -37,6 +40,20 @@ const TABLE: Table = {
     typesOf: ['workflows'],
     packages: ['@temporalio/client', '@temporalio/common', 'fastify', 'zod', 'pino', 'node:*'],
   },
+  // Between strangers and Temporal: it decides who says what, and opens no payload.
+  edge: {
+    folders: ['protocol', 'crypto', 'prisma'],
+    packages: [
+      '@grpc/grpc-js',
+      '@temporalio/proto',
+      'fastify',
+      'undici',
+      'zod',
+      'pino',
+      'prom-client',
+      'node:*',
+    ],
+  },
   gateway: {
     folders: ['protocol', 'crypto', 'prisma'],
     packages: ['fastify', 'zod', 'pino', 'node:*'],
@@ -44,14 +61,21 @@ const TABLE: Table = {
   // What an operator has to audit.
   nodes: {
     folders: ['protocol', 'crypto'],
-    packages: ['@temporalio/worker', '@temporalio/activity', 'node-llama-cpp', 'zod', 'node:*'],
+    packages: [
+      '@temporalio/worker',
+      '@temporalio/activity',
+      'node-llama-cpp',
+      'undici',
+      'zod',
+      'node:*',
+    ],
   },
   prisma: { folders: [], typesOf: ['protocol'], packages: ['pg', '@prisma/*', 'node:*'] },
   // It talks to the gateway and to nothing else: no database, no Temporal, no key of a role. What
   // it recomputes for an audit is computed by the same code.
   cli: {
     folders: ['protocol', 'crypto', 'bootstrap'],
-    packages: ['commander', 'tsx/esm/api', 'node:*'],
+    packages: ['commander', 'viem/accounts', 'tsx/esm/api', 'node:*'],
   },
   workers: { folders: 'any but test', packages: 'any' },
   bench: { folders: 'any but test', packages: 'any' },

@@ -5,7 +5,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { openDatabase } from '../prisma/client.ts';
-import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../workers/embedded/network.ts';
+import { bindingSigner } from '../protocol/binding.ts';
+import type { NodeId } from '../protocol/ids.ts';
+import { EMBEDDED_MODEL_ID } from '../workers/embedded/model.ts';
+import { startNetwork, type Network } from '../workers/embedded/network.ts';
 import type { Terminal } from '../cli/terminal.ts';
 import { showRequest, snippets } from '../workers/embedded/show.ts';
 import { freePort } from './support/servers.ts';
@@ -40,6 +43,7 @@ describe('network', () => {
         postgres: await freePort(),
         temporal: await freePort(),
         temporalUi: await freePort(),
+        edge: await freePort(),
       },
       temporalCliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
       modelPath: process.env['MODEL_PATH'] ?? '',
@@ -101,6 +105,9 @@ describe('network', () => {
         ['operator-b', ['node-2']],
       ],
     );
+    for (const { address, nodes } of operators)
+      for (const { id, binding } of nodes)
+        assert.equal(await bindingSigner(31_337, id as NodeId, binding), address);
   });
 
   it('gives the same answer for the same seed, whole or streamed', async () => {

@@ -31,6 +31,6 @@ function unusable(path: string, nodeId: NodeId, problem: string): ConfigError {
   return new ConfigError(
     `PLX_OPERATOR_BINDING: ${path} ${problem}.\n` +
       `This node is ${nodeId}. Its operator signs for it by\n` +
-      `  prlx operator bind ${nodeId} --key FILE > ${path}`,
+      `  prlx operator bind ${nodeId} --key-file FILE > ${path}`,
   );
 }

@@ -15,6 +15,10 @@ const port = z
   .pipe(z.int().max(65_535));
 const hostPort = z.string().regex(/^[^:\s]+:\d{1,5}$/, 'must be HOST:PORT');
 const secret = z.string().min(16, 'must have at least 16 characters');
+const passphrase = z
+  .string()
+  .min(12, 'must have at least 12 characters')
+  .max(200, 'must have at most 200 characters');
 const databaseUrl = z.string().regex(/^postgres(ql)?:\/\//, 'must be a postgresql:// URL');
 const logLevel = z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info');
 const namespace = z.string().min(1).default('default');
@@ -50,12 +54,18 @@ export const coordinatorEnv = z.object({
   TEMPORAL_NAMESPACE: namespace,
   PLX_COORDINATOR_HOST: host,
   PLX_COORDINATOR_PORT: port.default(8421),
-  /** Where gateways and nodes reach it; by default its host and port. */
+  /** Where gateways and edges reach it; by default its host and port. */
   PLX_COORDINATOR_URL: url.optional(),
   /** What gateways present; the same for all of them. */
   PLX_INTAKE_TOKEN: secret,
+  /** What edges present; the same for all of them. */
+  PLX_EDGE_TOKEN: secret,
   /** Directory of the key rings, mode 0700. Losing it makes running requests unreadable. */
   PLX_COORDINATOR_KEYS: z.string().min(1),
+  /** Certificates and keys of the network's CAs, in PEM or a file; by default made and kept. */
+  PLX_CA: z.string().min(1).optional(),
+  /** How long the certificates of nodes and edges are valid. */
+  PLX_CERTIFICATE_SECONDS: z.coerce.number().int().min(30).max(2_592_000).default(604_800),
   /** Shares of units that are checked, such as `ai.inference=0.1`; others have defaults. */
   PLX_SAMPLING_RATES: samplingRates,
   /** How long a sampling secret is used. The same for all coordinators. */
@@ -82,17 +92,48 @@ export const gatewayEnv = z.object({
   PLX_LOG_LEVEL: logLevel,
 });
 
-const modelId = z.string().regex(/^[\w.:/+-]{1,120}$/);
-const commonNodeEnv = z.object({
+const names = z
+  .string()
+  .regex(/^[\w.:-]+(,[\w.:-]+)*$/, 'must be like edge.example.net,203.0.113.7')
+  .transform((text) => text.split(','));
+
+/** Environment of `workers/edge.ts`. */
+export const edgeEnv = z.object({
+  DATABASE_URL: databaseUrl,
   TEMPORAL_ADDRESS: hostPort,
   TEMPORAL_NAMESPACE: namespace,
   PLX_COORDINATOR_URL: url,
+  /** What edges present to coordinators; the same for all of them. */
+  PLX_EDGE_TOKEN: secret,
+  PLX_EDGE_HOST: host,
+  PLX_EDGE_PORT: port.default(8425),
+  /** DNS names and IP addresses by which nodes call it, for its certificate. */
+  PLX_EDGE_NAMES: names.default(['localhost', '127.0.0.1']),
+  /** Directory of the key that seals task tokens, the same for all edges, and of its TLS key. */
+  PLX_EDGE_KEYS: z.string().min(1),
+  /** Directory of blobs, the same for all edges. */
+  PLX_BLOB_DIR: z.string().min(1),
+  /** On 127.0.0.1, for Prometheus; by default none. */
+  PLX_EDGE_METRICS_PORT: port.optional(),
+  PLX_LOG_LEVEL: logLevel,
+});
+
+const modelId = z.string().regex(/^[\w.:/+-]{1,120}$/);
+const commonNodeEnv = z.object({
+  /** HOST:PORT of an edge: the only address of the network that a node knows. */
+  PLX_EDGE_ADDRESS: hostPort,
+  /** File of the certificates that the edge is known by, in PEM; the system's by default. */
+  PLX_EDGE_CA: z.string().min(1).optional(),
   PLX_NODE_NAME: z.string().regex(/^[\w.:/+-]{1,120}$/),
   /** A JSON file: the operator's signature on this node's id (`prlx operator bind`). */
   PLX_OPERATOR_BINDING: z.string().min(1),
   /** What lets it into a network that isn't open; needed once. */
   PLX_JOIN_TOKEN: secret.optional(),
   PLX_NODE_KEYS: z.string().min(1),
+  /** Encrypts the file of its keys; the keys are encrypted by it when it is set later, too. */
+  PLX_NODE_KEYS_PASSPHRASE: passphrase.optional(),
+  /** The one before: to change it, or to have none any more. */
+  PLX_NODE_KEYS_PASSPHRASE_BEFORE: passphrase.optional(),
   PLX_NODE_TIER: z.coerce.number().int().min(1).max(5),
   PLX_NODE_SLOTS: z.coerce.number().int().min(1).max(256).default(1),
   /** Nodes of one operator that name the same machine share its slots; by default its own. */

@@ -5,8 +5,10 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { Sampling } from '../activities/sampling.ts';
 import { createSteps } from '../activities/steps.ts';
+import { caSource } from '../crypto/ca.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
 import type { BackgroundDependencies } from '../intake/background.ts';
+import { certificateRoutes } from '../intake/certificate-routes.ts';
 import { Commands } from '../intake/commands.ts';
 import { startPulse } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
@@ -39,6 +41,9 @@ async function startCoordinator(): Promise<RunningRole> {
   installTemporalRuntime(log);
   const database = openDatabase(config.DATABASE_URL);
   const { channelSecret, returnRing, ...rings } = await loadKeys(config.PLX_COORDINATOR_KEYS);
+  const ca = caSource({ given: config.PLX_CA, directory: config.PLX_COORDINATOR_KEYS });
+  // A CA that can't be used is said now, not to the first node.
+  await ca();
   const sampling = await startSampling(database, rings.samplingRing, config, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
@@ -80,6 +85,7 @@ async function startCoordinator(): Promise<RunningRole> {
     relay,
     log,
     intakeToken: config.PLX_INTAKE_TOKEN,
+    edgeToken: config.PLX_EDGE_TOKEN,
     channelSecret,
     intakeKey: rings.intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
@@ -87,6 +93,13 @@ async function startCoordinator(): Promise<RunningRole> {
     commands,
     join: config.PLX_JOIN,
     chainId: config.PLX_CHAIN_ID,
+  });
+  certificateRoutes(server, {
+    database,
+    ca,
+    certificateSeconds: config.PLX_CERTIFICATE_SECONDS,
+    join: config.PLX_JOIN,
+    edgeToken: config.PLX_EDGE_TOKEN,
   });
   await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
 

@@ -21,6 +21,7 @@ const networkEnv = z.object({
   PLX_POSTGRES_PORT: port,
   PLX_TEMPORAL_PORT: port,
   PLX_TEMPORAL_UI_PORT: port,
+  PLX_EDGE_PORT: port,
 });
 
 /**
@@ -126,6 +127,7 @@ function setPorts(config: z.infer<typeof networkEnv>): Partial<NetworkPorts> {
     postgres: config.PLX_POSTGRES_PORT,
     temporal: config.PLX_TEMPORAL_PORT,
     temporalUi: config.PLX_TEMPORAL_UI_PORT,
+    edge: config.PLX_EDGE_PORT,
   };
   return Object.fromEntries(Object.entries(ports).filter(([, port]) => port !== undefined));
 }

@@ -1,10 +1,14 @@
+import { readFile } from 'node:fs/promises';
 import { Context } from '@temporalio/activity';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
+import type { Logger } from 'pino';
 import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
+import type { NodeKeys } from '../crypto/keys.ts';
 import { Attempts } from '../nodes/attempts.ts';
 import type { Backend } from '../nodes/backends/backend.ts';
-import { Channel, type NodeClaims } from '../nodes/channel.ts';
+import type { NodeClaims } from '../nodes/channel.ts';
 import { listenForCommands } from '../nodes/commands.ts';
+import { openEdgeLink, type EdgeLink } from '../nodes/edge-link.ts';
 import { execute, executionContext } from '../nodes/execute.ts';
 import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
@@ -20,16 +24,22 @@ import { installTemporalRuntime } from './runtime.ts';
 /** What runs when the node is stopped may take this long to end; then it is given up. */
 const SHUTDOWN_GRACE = '30s';
 
+/** Nodes aren't told it: the edge puts it in. */
+const NAMESPACE = 'default';
+
 /** A node: a Temporal activity worker on its own queue, with its own keys and one backend. */
 async function startNode(): Promise<RunningRole> {
   const config = readConfig('node', nodeEnv);
   const log = createLogger('node', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS, {
+    passphrase: config.PLX_NODE_KEYS_PASSPHRASE,
+    before: config.PLX_NODE_KEYS_PASSPHRASE_BEFORE,
+  });
   const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
-  const channel = new Channel(config.PLX_COORDINATOR_URL, keys);
-  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const link = await linkToEdge(config, keys, log);
+  const { channel, connection } = link;
 
   const attempts = new Attempts();
   const activities: NodeActivities = {
@@ -55,13 +65,14 @@ async function startNode(): Promise<RunningRole> {
   };
   const worker = await Worker.create({
     connection,
-    namespace: config.TEMPORAL_NAMESPACE,
+    namespace: NAMESPACE,
     taskQueue: nodeQueue(keys.nodeId),
     activities: { ...activities },
     maxConcurrentActivityTaskExecutions: config.PLX_NODE_SLOTS,
     maxConcurrentActivityTaskPolls: 1,
     shutdownGraceTime: SHUTDOWN_GRACE,
   });
+  link.serve(worker);
   const health = watchHealth(backend, log);
   const membership = await joinNetwork(
     channel,
@@ -69,7 +80,7 @@ async function startNode(): Promise<RunningRole> {
     log,
     () => ({ ready: health.isHealthy(), running: attempts.list() }),
   );
-  const commands = listenForCommands(channel, membership, attempts, log);
+  const commands = listenForCommands(channel, attempts, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
   const running = worker.run();
 
@@ -84,10 +95,22 @@ async function startNode(): Promise<RunningRole> {
       await membership.leave();
       await commands.stop();
       await health.stop();
-      await connection.close();
+      await link.close();
       await backend.close();
     },
   };
+}
+
+async function linkToEdge(config: NodeConfig, keys: NodeKeys, log: Logger): Promise<EdgeLink> {
+  const { PLX_EDGE_CA: caFile, PLX_JOIN_TOKEN: joinToken } = config;
+  return openEdgeLink({
+    address: config.PLX_EDGE_ADDRESS,
+    directory: config.PLX_NODE_KEYS,
+    keys,
+    log,
+    ...(caFile === undefined ? {} : { ca: await readFile(caFile, 'utf8') }),
+    ...(joinToken === undefined ? {} : { joinToken }),
+  });
 }
 
 /** What the node says of itself; the network measures what it relies on. */

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { caSource } from '../../crypto/ca.ts';
 import { openDatabase, type Database } from '../../prisma/client.ts';
 import { whenNodesActive } from '../../workers/embedded/active-nodes.ts';
 import { freePorts } from '../../workers/embedded/ports.ts';
@@ -58,12 +60,19 @@ async function startParts(
     apiKey,
     places.map(({ operator }) => operator),
   );
-  const [coordinatorPort, gatewayPort] = (await freePorts(2)).map(String) as [string, string];
+  const [coordinatorPort, gatewayPort, edgePort] = (await freePorts(3)).map(String) as [
+    string,
+    string,
+    string,
+  ];
   const shared = {
     DATABASE_URL: postgres.url,
     TEMPORAL_ADDRESS: temporal.address,
     PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
     PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_EDGE_TOKEN: randomBytes(24).toString('base64url'),
+    PLX_EDGE_ADDRESS: `127.0.0.1:${edgePort}`,
+    PLX_EDGE_CA: join(directory, 'edge-ca.pem'),
     PLX_LOG_LEVEL: 'warn',
   };
   const spawn = async (name: string, module: string, env: Record<string, string>) => {
@@ -85,12 +94,20 @@ async function startParts(
     PLX_GATEWAY_PORT: gatewayPort,
     PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
   });
+  await spawn('edge', '../../workers/edge', {
+    PLX_EDGE_PORT: edgePort,
+    PLX_EDGE_KEYS: join(directory, 'edge-keys'),
+    PLX_BLOB_DIR: join(directory, 'blobs'),
+  });
+  const ca = await caSource({ directory: join(directory, 'coordinator-keys') })();
+  await writeFile(shared.PLX_EDGE_CA, ca.trusted);
   const nodes: TrialNode[] = [];
   for (const place of places) {
     const role = await spawn(place.name, './node', {
       TRIAL_NAME: place.name,
       TRIAL_OPERATOR: place.operator,
       TRIAL_WILL: place.will,
+      PLX_NODE_KEYS: join(directory, `${place.name}-keys`),
     });
     nodes.push({ ...place, nodeId: String(role.ready['nodeId']) });
   }

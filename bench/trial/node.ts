@@ -1,6 +1,8 @@
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { readFile } from 'node:fs/promises';
+import { DefaultLogger, Runtime } from '@temporalio/worker';
 import { z } from 'zod';
-import { generateNodeKeys } from '../../crypto/keys.ts';
+import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
+import { openEdgeLink } from '../../nodes/edge-link.ts';
 import type { NodeReturn } from '../../protocol/execute.ts';
 import { readConfig } from '../../workers/config.ts';
 import { runRole, type RunningRole } from '../../workers/role.ts';
@@ -10,8 +12,9 @@ import { backendOf, returner, WILLS } from './wills.ts';
 const SLOTS = 4;
 
 const trialNodeEnv = z.object({
-  TEMPORAL_ADDRESS: z.string(),
-  PLX_COORDINATOR_URL: z.string(),
+  PLX_EDGE_ADDRESS: z.string(),
+  PLX_EDGE_CA: z.string(),
+  PLX_NODE_KEYS: z.string(),
   TRIAL_NAME: z.string(),
   TRIAL_OPERATOR: z.string(),
   TRIAL_WILL: z.enum(WILLS),
@@ -22,19 +25,24 @@ async function startTrialNode(): Promise<RunningRole> {
   const config = readConfig('node of the trial', trialNodeEnv);
   const will = config.TRIAL_WILL;
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
-  const keys = await generateNodeKeys();
-  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const link = await openEdgeLink({
+    address: config.PLX_EDGE_ADDRESS,
+    ca: await readFile(config.PLX_EDGE_CA, 'utf8'),
+    directory: config.PLX_NODE_KEYS,
+    keys,
+    log: { info: () => {}, warn: () => {} },
+  });
   const backend = backendOf(will, keys, SLOTS);
   const returned = returner(will);
   // It answers its canary honestly: liars would, since they can tell it from work today.
   let isProbed = false;
   const node = await startInstantNode({
-    connection,
+    link,
     keys,
     name: config.TRIAL_NAME,
     tier: 1,
     backend,
-    coordinatorUrl: config.PLX_COORDINATOR_URL,
     operatorId: config.TRIAL_OPERATOR,
     async behave(honest, input, returnKey) {
       const result = (await honest()) as NodeReturn;
@@ -47,7 +55,7 @@ async function startTrialNode(): Promise<RunningRole> {
     ready: { nodeId: keys.nodeId },
     async stop() {
       await node.stop();
-      await connection.close();
+      await link.close();
     },
   };
 }

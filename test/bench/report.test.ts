@@ -11,9 +11,9 @@ const RUNS: readonly Run[] = [1, 16].flatMap((inFlight) =>
       scenario,
       inFlight,
       requests: 100,
-      requestsPerSecond: { plain: 60, rsa: 40, full: 20 }[scenario] * repetition,
-      p50Ms: { plain: 10, rsa: 20, full: 30 }[scenario] / repetition,
-      p95Ms: { plain: 20, rsa: 40, full: 60 }[scenario] / repetition,
+      requestsPerSecond: { plain: 60, rsa: 40, direct: 25, full: 20 }[scenario] * repetition,
+      p50Ms: { plain: 10, rsa: 20, direct: 24, full: 30 }[scenario] / repetition,
+      p95Ms: { plain: 20, rsa: 40, direct: 48, full: 60 }[scenario] / repetition,
       p99Ms: 100,
       cpuMs: { coordinator: scenario === 'full' ? 9 : 0, Temporal: 3 },
     })),
@@ -38,7 +38,12 @@ const FINDINGS = {
     { nodes: 100, medianMs: [1, 2] },
     { nodes: 10_000, medianMs: [1.1, 2.2] },
   ],
-  historyEvents: { plain: 11, rsa: 11, full: 16 },
+  pollers: {
+    pollers: 1_000,
+    without: { rssBytes: 100 * 2 ** 20, cpuShare: 0 },
+    with: { rssBytes: 200 * 2 ** 20, cpuShare: 0.0213 },
+  },
+  historyEvents: { plain: 11, rsa: 11, direct: 16, full: 16 },
   environment: [['processor', 'one of some kind']] as const,
   plotPath: 'images/performance.svg',
 };
@@ -54,6 +59,14 @@ describe('bench/report', () => {
       lines.some((line) => line.startsWith(row)),
       lines.slice(0, 8).join('\n'),
     );
+  });
+
+  it('tells what the edge costs', () => {
+    const lines = renderFindings(FINDINGS).split('\n');
+    const title = lines.findIndex((line) => line.startsWith('### What the edge costs'));
+    assert.ok(title > 0);
+    const row = '| 1 | **0.80** (0.80–0.80) | **1.25** (1.25–1.25) | **1.25** (1.25–1.25) |';
+    assert.ok(lines.slice(title, title + 6).some((line) => line.startsWith(row)));
   });
 
   it('tells CPU time by process, and its sum', () => {
@@ -79,6 +92,13 @@ describe('bench/report', () => {
     assert.doesNotMatch(report, /SELECT rare|SELECT inner/);
   });
 
+  it('tells what idle nodes cost an edge', () => {
+    const report = renderFindings(FINDINGS);
+    assert.match(report, /\| no nodes \| 100 MiB \| 0\.0 % of a core \|/);
+    assert.match(report, /\| 1000 connected nodes that poll \| 200 MiB \| 2\.1 % of a core \|/);
+    assert.match(report, /^That is 102 KiB a node\.$/m);
+  });
+
   it('tells start and memory of the whole network, and of each process', () => {
     const footprint = (readySeconds: number) => ({
       readySeconds,
@@ -97,7 +117,7 @@ describe('bench/report', () => {
     assert.match(svg, /^<svg /);
     for (const text of ['requests per second', 'p50 in ms', 'fair floor', 'in flight'])
       assert.ok(svg.includes(text), text);
-    // Points of three scenarios at two levels in two panels.
-    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 12);
+    // Points of four scenarios at two levels in two panels.
+    assert.equal(svg.match(/aria-roledescription="point"/g)?.length, 16);
   });
 });

@@ -13,8 +13,8 @@ describe('cli on a terminal', function () {
   const nodes: TestNode[] = [];
   before(async () => {
     network = await startCoordination();
-    const { temporalAddress, coordinatorUrl, database } = network;
-    const at = { temporalAddress, coordinatorUrl, database };
+    const { edge, database } = network;
+    const at = { edge, database };
     // It says how many messages it was given, and the last one.
     const counting = instantBackend({
       answer: ({ messages }) => [`${messages.length}: `, messages.at(-1)?.content ?? ''],

@@ -11,9 +11,9 @@ describe('cli: nodes, explain', function () {
   let node: TestNode;
   before(async () => {
     network = await startCoordination();
-    const { temporalAddress, coordinatorUrl, database } = network;
+    const { edge, database } = network;
     const backend = instantBackend();
-    const at = { temporalAddress, coordinatorUrl, database, backend };
+    const at = { edge, database, backend };
     node = await startTestNode({ ...at, name: 'machine-1', tier: 1 });
   });
   after(async () => {

@@ -26,8 +26,8 @@ describe('cli: chat, submit, status, cancel', function () {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'plx-cli-'));
     network = await startCoordination();
-    const { temporalAddress, coordinatorUrl, database } = network;
-    const at = { temporalAddress, coordinatorUrl, database };
+    const { edge, database } = network;
+    const at = { edge, database };
     nodes.push(await startTestNode({ ...at, backend: instantBackend(), name: 'quick', tier: 1 }));
     const slow = instantBackend({ pieceMs: 1_000 });
     nodes.push(await startTestNode({ ...at, backend: slow, name: 'slow', tier: 2 }));

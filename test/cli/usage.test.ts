@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ENTRY, prlx, type CliResult } from '../support/cli.ts';
 import { freePort } from '../support/servers.ts';
 
-const COMMANDS = ['chat', 'submit', 'status', 'cancel', 'nodes', 'explain', 'audit'];
+const COMMANDS = ['chat', 'submit', 'status', 'cancel', 'nodes', 'explain', 'audit', 'operator'];
 
 describe('cli: usage', function () {
   // Each line is a process of its own, and they start slowly on a busy machine.
@@ -43,6 +43,7 @@ describe('cli: usage', function () {
     ['an unknown delivery', ['chat', 'x', '--delivery', 'soon']],
     ['a missing reason', ['nodes', 'reinstate', 'node-1']],
     ['a missing id', ['cancel']],
+    ['a missing key', ['operator', 'bind', `nd_${'0'.repeat(64)}`]],
     ['too many arguments', ['chat', 'Why', 'me?']],
   ];
   for (const [name, args] of wrong)

@@ -7,13 +7,13 @@ import type { Backend } from '../../nodes/backends/backend.ts';
 import { OUTAGE_SECONDS } from '../../protocol/outage.ts';
 import { ONLINE_SECONDS } from '../../protocol/schedule.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
-import { bindingFile } from '../support/binding-file.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { startOpenAiServer, type OpenAiServer } from '../support/openai-server.ts';
 import { transitions, windows } from '../support/presence.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { freePort, testServers } from '../support/servers.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
+import { nodeEnvironment } from '../support/network-edge.ts';
 import { until } from '../support/until.ts';
 
 /** Each word of what `ask` sends takes a second; what a node is measured by takes no time. */
@@ -59,18 +59,18 @@ describe('workers/node: draining, killed, and through an outage', function () {
 
   async function startNode(): Promise<Role> {
     const { directory } = await testServers();
-    const keys = join(directory, `keys-node-loss-${port}`);
     return spawnRole({
       name: 'node',
       entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
       logFile: join(directory, `node-loss-${port}.log`),
       stopWithinMs: 45_000,
       env: {
-        TEMPORAL_ADDRESS: network.temporalAddress,
-        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        ...(await nodeEnvironment(
+          network.edge,
+          OPERATOR,
+          join(directory, `keys-node-loss-${port}`),
+        )),
         PLX_NODE_NAME: 'goes',
-        PLX_OPERATOR_BINDING: await bindingFile(keys, OPERATOR),
-        PLX_NODE_KEYS: keys,
         PLX_NODE_TIER: '1',
         PLX_NODE_SLOTS: '2',
         PLX_BACKEND: 'openai',

@@ -51,7 +51,7 @@ describe('recovery of an ordinary user', function () {
 
 /** @returns why no other user can run this checkout, for people; nothing if one can. */
 function whyNotNobody(): string | undefined {
-  if (process.getuid?.() !== 0) return 'test/recovery.test.ts ran as an ordinary user';
+  if (process.getuid?.() !== 0) return 'test/deep/recovery.test.ts ran as an ordinary user';
   const root = join(import.meta.dirname, '../..');
   const { TEMPORAL_CLI_PATH: temporal = '', MODEL_PATH: model = '' } = process.env;
   const account = { uid: NOBODY, gid: NOBODY, cwd: '/' };

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openDatabase } from '../../prisma/client.ts';
-import { EMBEDDED_MODEL_ID, startNetwork, type Network } from '../../workers/embedded/network.ts';
+import { EMBEDDED_MODEL_ID } from '../../workers/embedded/model.ts';
+import { startNetwork, type Network } from '../../workers/embedded/network.ts';
 import { balances } from '../support/seeded.ts';
 import { until } from '../support/until.ts';
 

@@ -13,9 +13,9 @@ describe('gateway/api', () => {
   let client: OpenAI;
   before(async () => {
     network = await startCoordination();
-    const { database, temporalAddress, coordinatorUrl } = network;
+    const { database, edge } = network;
     const backend = instantBackend({ pieceMs: 5 });
-    const where = { database, temporalAddress, coordinatorUrl };
+    const where = { database, edge };
     node = await startTestNode({ ...where, backend, name: 'n', tier: 1 });
     client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: API_KEY, maxRetries: 0 });
   });

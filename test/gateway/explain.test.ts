@@ -29,9 +29,9 @@ describe('gateway/explain', () => {
   let gone: string;
   before(async () => {
     network = await startCoordination();
-    const { temporalAddress, coordinatorUrl, database } = network;
+    const { edge, database } = network;
     const backend = instantBackend({ pieceMs: 1_000, slots: 1 });
-    const at = { temporalAddress, coordinatorUrl, database, backend };
+    const at = { edge, database, backend };
     node = await startTestNode({ ...at, name: 'real', tier: 1 });
     gone = await storedNode('gone', { status: 'removed' });
     await storedNode('silent', { lastSeenAt: new Date(Date.now() - 3_600_000) });

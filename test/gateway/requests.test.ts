@@ -37,8 +37,8 @@ describe('gateway/requests', () => {
   const nodes: TestNode[] = [];
   before(async () => {
     network = await startCoordination();
-    const { temporalAddress, coordinatorUrl, database } = network;
-    const at = { temporalAddress, coordinatorUrl, database };
+    const { edge, database } = network;
+    const at = { edge, database };
     nodes.push(await startTestNode({ ...at, backend: instantBackend(), name: 'quick', tier: 1 }));
     const slow = instantBackend({ pieceMs: 1_000 });
     nodes.push(await startTestNode({ ...at, backend: slow, name: 'slow', tier: 2 }));

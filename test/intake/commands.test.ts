@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { createSecretKey, randomBytes } from 'node:crypto';
-import { createServer } from 'node:http';
 import { Client, Connection } from '@temporalio/client';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
@@ -8,23 +7,23 @@ import { abandon, receive } from '../../activities/receive.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule } from '../../activities/schedule.ts';
 import { attemptNumber } from '../../crypto/channel.ts';
-import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import { generateNodeKeys } from '../../crypto/keys.ts';
 import { Commands } from '../../intake/commands.ts';
 import { Relay } from '../../intake/relay.ts';
 import { createIntakeServer } from '../../intake/server.ts';
-import { Channel } from '../../nodes/channel.ts';
 import { cancellationHandler, type Cancellation } from '../../prisma/cancellations.ts';
 import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.ts';
 import type { NodeCommand } from '../../protocol/commands.ts';
 import { formatRequestId } from '../../protocol/ids.ts';
-import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
-import { CHAIN_ID, signedBinding } from '../../bench/signed-binding.ts';
+import { CHAIN_ID } from '../../bench/signed-binding.ts';
 import { addPoolNode } from '../support/pool.ts';
-import { intakeCall, OPERATOR, receiveKeys, requester, seedInstant } from '../support/seeded.ts';
+import { intakeCall, receiveKeys, requester, seedInstant } from '../support/seeded.ts';
+import { startSideChannel, type SideChannel } from '../support/side-channel.ts';
 import { freePort, freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
 const COORDINATOR = 'http://127.0.0.1:1';
+const EDGE_TOKEN = 'edge-token-of-this-test';
 
 /** The way from what a coordinator gives up to the node that works on it. */
 describe('intake/commands', () => {
@@ -33,6 +32,7 @@ describe('intake/commands', () => {
   let outcomes: OutcomeListener;
   let app: FastifyInstance;
   let url: string;
+  let edge: SideChannel;
   const channelSecret = createSecretKey(randomBytes(32));
   const commands = new Commands(channelSecret);
   const announced: Cancellation[] = [];
@@ -54,6 +54,7 @@ describe('intake/commands', () => {
       relay: new Relay(channelSecret, [requester]),
       log: pino({ level: 'silent' }),
       intakeToken: 'test-intake-token-0123456789',
+      edgeToken: EDGE_TOKEN,
       channelSecret,
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
@@ -65,53 +66,38 @@ describe('intake/commands', () => {
     const port = await freePort();
     await app.listen({ host: '127.0.0.1', port });
     url = `http://127.0.0.1:${port}`;
+    const { database } = db;
+    edge = await startSideChannel({ coordinatorUrl: url, edgeToken: EDGE_TOKEN, database });
   });
   afterEach(() => void (announced.length = 0));
   after(async () => {
+    await edge.close();
     await app.close();
     await outcomes.close();
     await db.close();
     await connection.close();
   });
 
-  async function register(keys: NodeKeys): Promise<string> {
-    const { heartbeatToken } = await new Channel(url, keys).register({
-      name: 'node',
-      binding: await signedBinding(keys.nodeId, OPERATOR),
-      tier: 1,
-      workloadClasses: ['ai.inference'],
-      modelId: INSTANT_MODEL.id,
-      modelDigest: INSTANT_MODEL.digest,
-      engine: 'instant/1',
-      tokensPerSecond: 1_000,
-      slots: 1,
-    });
-    return heartbeatToken;
-  }
-
-  it('is open to the node whose token it is, and to nobody else', async () => {
-    const [keys, others] = [await generateNodeKeys(), await generateNodeKeys()];
-    const token = await register(others);
-    const ask = (authorization: string) =>
-      fetch(`${url}/v1/nodes/${keys.nodeId}/commands`, { headers: { authorization } });
-    for (const wrong of [`Bearer ${token}`, 'Bearer ', 'nonsense']) {
-      const response = await ask(wrong);
-      assert.equal(response.status, 403);
-      assert.match(await response.text(), /node\.registration_refused/);
+  it('is open to edges, and to nobody else', async () => {
+    const { nodeId } = await generateNodeKeys();
+    const ask = (id: string, authorization: string) =>
+      fetch(`${url}/v1/nodes/${id}/commands`, { headers: { authorization } });
+    for (const wrong of [`Bearer ${EDGE_TOKEN}x`, 'Bearer ', EDGE_TOKEN]) {
+      const response = await ask(nodeId, wrong);
+      assert.equal(response.status, 401);
+      assert.match(await response.text(), /edge\.unauthenticated/);
     }
-    const unknown = await fetch(`${url}/v1/nodes/nd_short/commands`);
-    assert.equal(unknown.status, 404);
+    assert.equal((await ask('nd_short', `Bearer ${EDGE_TOKEN}`)).status, 404);
   });
 
   it('tells the node about its own attempts, on its latest connection only', async () => {
     const keys = await generateNodeKeys();
-    const token = await register(keys);
     const stop = new AbortController();
     const heard: NodeCommand[][] = [[], []];
     const ended: unknown[] = [];
-    const listen = (index: number) =>
-      new Channel(url, keys)
-        .commands(token, (command) => heard[index]?.push(command), stop.signal)
+    const listen = async (index: number) =>
+      (await edge.channel(keys))
+        .commands((command) => heard[index]?.push(command), stop.signal)
         .catch((error: unknown) => ended.push(error));
     void listen(0);
     await until(() => heard[0]?.length === 1, 'the first connection');
@@ -141,20 +127,6 @@ describe('intake/commands', () => {
     while (commands.cancel({ nodeId, unitId, dispatch: 1 })) taken += 1;
     assert.ok(taken > 10 && taken < 2_000, `${taken} commands`);
     assert.equal(lines.destroyed, true);
-  });
-
-  it('gives a coordinator up that has been silent for too long', async () => {
-    const silent = createServer((_request, response) => response.writeHead(200).flushHeaders());
-    const port = await freePort();
-    await new Promise<void>((resolve) => void silent.listen(port, '127.0.0.1', resolve));
-    const channel = new Channel(`http://127.0.0.1:${port}`, await generateNodeKeys());
-    const { signal } = new AbortController();
-    await assert.rejects(
-      channel.commands('token', () => {}, signal, 100),
-      /silent/,
-    );
-    silent.closeAllConnections();
-    await new Promise((resolve) => silent.close(resolve));
   });
 
   async function dispatched() {

@@ -6,12 +6,11 @@ import { reportFailure } from '../../activities/report-failure.ts';
 import { schedule } from '../../activities/schedule.ts';
 import { attemptNumber } from '../../crypto/channel.ts';
 import { removeNode } from '../../activities/removal.ts';
-import { drain, heartbeat, leave } from '../../intake/heartbeat.ts';
+import { drain, heartbeat, leave, nextChallenge } from '../../intake/heartbeat.ts';
 import { inTransaction } from '../../prisma/client.ts';
-import { heartbeatToken } from '../../intake/nodes.ts';
 import { markOffline } from '../../intake/online.ts';
-import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
-import { formatNodeId, type NodeId } from '../../protocol/ids.ts';
+import { CodedError } from '../../protocol/errors.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import type { RunningAttempt, TransitionCode } from '../../protocol/presence.ts';
 import { addPoolNode, type PoolNodeData } from '../support/pool.ts';
 import { age, transitions, windows } from '../support/presence.ts';
@@ -21,29 +20,30 @@ import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 const secret = createSecretKey(randomBytes(32));
 const log = pino({ level: 'silent' });
 
-function failsAs(code: ErrorCode) {
-  return (error: unknown) => {
-    assert.ok(error instanceof CodedError, String(error));
-    assert.equal(error.code, code, error.message);
-    return true;
-  };
-}
-
 describe('intake/heartbeat', () => {
   let db: TestDatabase;
   let nodeId: NodeId;
-  let token: string;
   beforeEach(async () => {
     db = await freshDatabase();
     await seedInstant(db.database);
     nodeId = await addPoolNode(db.database, { slots: 2, isOnline: false });
-    token = heartbeatToken(secret, nodeId);
   });
   afterEach(() => db.close());
 
   const dependencies = () => ({ database: db.database, channelSecret: secret, log });
+  /** Says it as a node does: to a challenge that another one has answered it takes the next. */
+  async function said(ready: boolean, running: readonly RunningAttempt[] = [], by = nodeId) {
+    for (;;) {
+      const challenge = await nextChallenge(dependencies(), by);
+      try {
+        return await heartbeat(dependencies(), by, { ready, running, ...challenge });
+      } catch (error) {
+        if (!(error instanceof CodedError) || error.code !== 'node.heartbeat_replayed') throw error;
+      }
+    }
+  }
   const beat = async (ready = true, running: readonly RunningAttempt[] = []) =>
-    (await heartbeat(dependencies(), nodeId, token, { ready, running })).bringsCapacity;
+    (await said(ready, running)).bringsCapacity;
   const row = () => db.database.node.findUniqueOrThrow({ where: { id: nodeId } });
   const freeSlots = () => db.database.slot.count({ where: { unitId: null } });
 
@@ -71,27 +71,6 @@ describe('intake/heartbeat', () => {
       UPDATE request SET finished_at = finished_at - interval '2 seconds'`;
   }
 
-  it('takes the token of that node, a well-formed body, and nodes that are known', async () => {
-    const refused = failsAs('node.registration_refused');
-    const other = formatNodeId(randomBytes(32));
-    const body = { ready: true, running: [] };
-    const at = dependencies();
-    for (const wrong of ['', heartbeatToken(secret, other)]) {
-      await assert.rejects(heartbeat(at, nodeId, wrong, body), refused);
-      await assert.rejects(drain(at, nodeId, wrong), refused);
-      await assert.rejects(leave(at, nodeId, wrong), refused);
-    }
-    const invalid = failsAs('node.heartbeat_invalid');
-    for (const bad of [undefined, {}, { ...body, extra: 1 }])
-      await assert.rejects(heartbeat(at, nodeId, token, bad), invalid);
-    const unknown = failsAs('node.unknown');
-    const othersToken = heartbeatToken(secret, other);
-    await assert.rejects(heartbeat(at, other, othersToken, body), unknown);
-    await assert.rejects(drain(at, other, othersToken), unknown);
-    await assert.rejects(leave(at, other, othersToken), unknown);
-    assert.deepEqual(await transitions(db.database, nodeId), []);
-  });
-
   it('opens one window with the first, and afterwards only notes the time', async () => {
     await db.database.node.update({ where: { id: nodeId }, data: { lastSeenAt: new Date(0) } });
     await Promise.all([beat(), beat(), beat()]);
@@ -104,7 +83,8 @@ describe('intake/heartbeat', () => {
     };
     const place = await placeOf();
     assert.equal(await beat(), false);
-    assert.deepEqual({ ...(await row()), lastSeenAt: 0 }, { ...first, lastSeenAt: 0 });
+    const noted = { lastSeenAt: 0, heartbeatSequence: 0 };
+    assert.deepEqual({ ...(await row()), ...noted }, { ...first, ...noted });
     assert.equal(await placeOf(), place);
     assert.deepEqual(await transitions(db.database, nodeId), ['node.online']);
     const [window, ...more] = await windows(db.database, nodeId);
@@ -173,7 +153,7 @@ describe('intake/heartbeat', () => {
     const inMs = +first - Date.now();
     assert.ok(inMs > 3_000 && inMs <= 5_500, String(inMs));
     for (const ready of [false, true, false, true]) await beat(ready);
-    await leave(dependencies(), nodeId, token);
+    await leave(dependencies(), nodeId);
     await beat();
     assert.deepEqual((await row()).probeAfter, first, 'nor put it off');
   });
@@ -182,7 +162,7 @@ describe('intake/heartbeat', () => {
     const probeUntil = new Date(Date.now() + 60_000);
     await db.database.node.update({ where: { id: nodeId }, data: { probeUntil } });
     await beat();
-    await drain(dependencies(), nodeId, token);
+    await drain(dependencies(), nodeId);
     await beat();
     assert.equal((await windows(db.database, nodeId))[0]?.endCode, 'node.probing');
   });
@@ -241,8 +221,7 @@ describe('intake/heartbeat', () => {
     assert.ok(await abandon(db.database, attempt.unitId, status));
     await decideEarlier();
     assert.equal(await freeSlots(), 2);
-    const body = { ready: true, running: [] };
-    await heartbeat(dependencies(), other, heartbeatToken(secret, other), body);
+    await said(true, [], other);
     assert.equal(await freeSlots(), 2);
     assert.equal(await beat(), true);
     assert.equal(await freeSlots(), 3);
@@ -251,14 +230,13 @@ describe('intake/heartbeat', () => {
   it('drains once, tells what is undecided, and registering again would end it', async () => {
     await beat();
     const attempt = await assigned();
-    for (const _ of [1, 2])
-      assert.deepEqual(await drain(dependencies(), nodeId, token), [told(attempt)]);
+    for (const _ of [1, 2]) assert.deepEqual(await drain(dependencies(), nodeId), [told(attempt)]);
     assert.equal((await row()).status, 'draining');
     // It goes on telling that it is there, and stays in its window.
     assert.equal(await beat(), false);
     assert.equal((await windows(db.database, nodeId))[0]?.endedAt, null);
     await reportFailure(db.database, { ...attempt, nodeId, code: 'execute.node_lost' });
-    assert.deepEqual(await drain(dependencies(), nodeId, token), []);
+    assert.deepEqual(await drain(dependencies(), nodeId), []);
     // Now it owes a canary.
     assert.equal(await beat(), false);
     assert.equal((await row()).status, 'draining');
@@ -270,14 +248,14 @@ describe('intake/heartbeat', () => {
 
   it('leaves a removed node removed when it drains', async () => {
     await db.database.node.update({ where: { id: nodeId }, data: { status: 'removed' } });
-    assert.deepEqual(await drain(dependencies(), nodeId, token), []);
+    assert.deepEqual(await drain(dependencies(), nodeId), []);
     assert.equal((await row()).status, 'removed');
     assert.deepEqual(await transitions(db.database, nodeId), []);
   });
 
   it('closes the window of a node that leaves, once, and not before it began', async () => {
     await beat();
-    await Promise.all([1, 2, 3].map(() => leave(dependencies(), nodeId, token)));
+    await Promise.all([1, 2, 3].map(() => leave(dependencies(), nodeId)));
     const [window, ...more] = await windows(db.database, nodeId);
     assert.equal(window?.endCode, 'node.left');
     assert.ok(window?.endedAt && window.endedAt >= window.beganAt);
@@ -289,8 +267,7 @@ describe('intake/heartbeat', () => {
   });
 
   it('tells a node that was removed why, for as long as it is', async () => {
-    const noted = async () =>
-      (await heartbeat(dependencies(), nodeId, token, { ready: true, running: [] })).removedFor;
+    const noted = async () => (await said(true)).removedFor;
     assert.equal(await noted(), null);
     await inTransaction(db.database, (it) => removeNode(it, nodeId, 'node.removed_bad_proofs'));
     assert.equal(await noted(), 'node.removed_bad_proofs');

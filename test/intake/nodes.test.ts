@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import pino from 'pino';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { reportFailure } from '../../activities/report-failure.ts';
-import { drain, heartbeat } from '../../intake/heartbeat.ts';
+import { drain, heartbeat, nextChallenge } from '../../intake/heartbeat.ts';
 import { registerNode } from '../../intake/nodes.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import { testOperator } from '../../bench/signed-binding.ts';
@@ -109,7 +109,8 @@ describe('intake/nodes', () => {
     afterEach(() => deletePoolNodes(db.database, [others.nodeId]));
 
     async function drained(): Promise<void> {
-      await drain(present(), others.nodeId, await registerOther());
+      await registerOther();
+      await drain(present(), others.nodeId);
     }
 
     const read = () => db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } });
@@ -143,9 +144,10 @@ describe('intake/nodes', () => {
     });
 
     it('is offline until its first heartbeat', async () => {
-      const token = await registerOther();
+      await registerOther();
       assert.equal((await read()).isOnline, false);
-      await heartbeat(present(), others.nodeId, token, { ready: true, running: [] });
+      const challenge = await nextChallenge(present(), others.nodeId);
+      await heartbeat(present(), others.nodeId, { ready: true, running: [], ...challenge });
       assert.equal((await read()).isOnline, true);
       await registerOther();
       assert.equal((await read()).isOnline, true);
@@ -157,9 +159,9 @@ describe('intake/nodes', () => {
       await registerOther({ slots: 1 });
       await update({ ...measured, status: 'active' });
       // More slots than it was measured with.
-      const token = await registerOther({ slots: 2 });
+      await registerOther({ slots: 2 });
       for (const _ of [1, 2]) {
-        await drain(present(), others.nodeId, token);
+        await drain(present(), others.nodeId);
         await registerOther({ slots: 2 });
         assert.equal(await status(), 'probing');
       }

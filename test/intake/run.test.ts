@@ -48,6 +48,7 @@ describe('intake/run', () => {
       relay: new Relay(channelSecret, [requester]),
       log: pino({ level: 'silent' }),
       intakeToken: TOKEN,
+      edgeToken: 'edge-token-of-this-test',
       channelSecret,
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { createServer, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { ServerResponse } from 'node:http';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { Attempts } from '../../nodes/attempts.ts';
 import { Channel } from '../../nodes/channel.ts';
 import { listenForCommands, type CommandListener } from '../../nodes/commands.ts';
 import { formatRequestId } from '../../protocol/ids.ts';
+import { startFakeEdge, type FakeEdge } from '../support/fake-edge.ts';
 import { until } from '../support/until.ts';
 
 const quiet = { info: () => {}, warn: () => {} };
@@ -14,45 +14,34 @@ const unitId = formatRequestId(randomBytes(32));
 
 /** A coordinator that may say anything. */
 describe('nodes/commands', () => {
-  let server: Server;
-  let url: string;
+  let edge: FakeEdge;
   let keys: NodeKeys;
   let listener: CommandListener | undefined;
-  let token = 'first';
   let status = 200;
-  const tokens: (string | undefined)[] = [];
+  let asked = 0;
   const open: ServerResponse[] = [];
 
   before(async () => {
     keys = await generateNodeKeys();
-    server = createServer((request, response) => {
-      assert.equal(request.url, `/v1/nodes/${keys.nodeId}/commands`);
-      tokens.push(request.headers.authorization);
+    edge = await startFakeEdge(keys, (request, response) => {
+      assert.equal(request.url, '/v1/node/commands');
+      asked += 1;
       if (status === 200) {
         open.push(response);
         response.write('{"type":"ping"}\n');
       } else response.writeHead(status).end();
     });
-    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   });
   beforeEach(() => {
-    token = 'first';
     status = 200;
-    tokens.length = 0;
+    asked = 0;
     open.length = 0;
   });
   afterEach(() => listener?.stop());
-  after(async () => {
-    const closed = new Promise((resolve) => server.close(resolve));
-    server.closeAllConnections();
-    await closed;
-  });
+  after(() => edge.close());
 
   function listen(attempts: Attempts): void {
-    const channel = new Channel(url, keys);
-    const membership = { heartbeatToken: () => token };
-    listener = listenForCommands(channel, membership, attempts, quiet);
+    listener = listenForCommands(new Channel(edge.access, keys), attempts, quiet);
   }
 
   it('obeys what is a command about its work, and passes over the rest', async () => {
@@ -77,18 +66,16 @@ describe('nodes/commands', () => {
     assert.equal(open.length, 1, 'nothing of it broke the stream');
   });
 
-  it('connects again, with its token of then, after an end, a refusal and a flood', async () => {
+  it('connects again after an end, a refusal and a flood', async () => {
     const attempts = new Attempts();
     listen(attempts);
     await until(() => open.length === 1, 'the first connection');
     status = 403;
-    token = 'second';
     open[0]?.end();
-    await until(() => tokens.length > 1, 'a refused connection');
+    await until(() => asked > 1, 'a refused connection');
     await until(() => listener?.isConnected() === false, 'it knows that it is not connected');
     status = 200;
     await until(() => open.length === 2, 'the second connection');
-    assert.deepEqual([tokens.at(0), tokens.at(-1)], ['Bearer first', 'Bearer second']);
     open[1]?.write('x'.repeat(10_000));
     await until(() => open.length === 3, 'a connection in place of the flooded one');
     const running = attempts.begin({ unitId, dispatch: 1 });

@@ -1,29 +1,35 @@
 import assert from 'node:assert/strict';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { signedBinding } from '../../bench/signed-binding.ts';
 import { generateNodeKeys, generateX25519Key, type NodeKeys } from '../../crypto/keys.ts';
 import { Channel, type NodeClaims } from '../../nodes/channel.ts';
 import { joinNetwork, type Membership } from '../../nodes/membership.ts';
 import { formatRequestId } from '../../protocol/ids.ts';
-import type { Heartbeat } from '../../protocol/presence.ts';
+import type { Challenge, Heartbeat } from '../../protocol/presence.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
+import { startFakeEdge, type FakeEdge } from '../support/fake-edge.ts';
 import { until } from '../support/until.ts';
 
 const attempt = { unitId: formatRequestId(new Uint8Array(32).fill(1)), dispatch: 1 };
 
 describe('nodes/membership', () => {
-  let server: Server;
-  let url: string;
+  let edge: FakeEdge;
   let keys: NodeKeys;
   let returnKey: RequesterKey;
   /** What the coordinator was told: `register`, `drain` and `leave`, in their order. */
   let told: string[];
   let heartbeats: Heartbeat[];
   let engines: string[];
-  /** What it answers instead of 204. */
+  /** What it answers instead. */
   let refusal: number | undefined;
+  /** Of the challenge that is to be answered. */
+  let sequence: number;
+  let replays: number;
+  /** Whether the next answer doesn't arrive. */
+  let isLost: boolean;
+  /** Whether somebody else answers the challenges first. */
+  let isAnotherThere: boolean;
   let newKey: string | undefined;
   let removed: { code: string; message: string } | undefined;
   let lines: string[];
@@ -33,36 +39,54 @@ describe('nodes/membership', () => {
 
   async function answer(request: IncomingMessage, response: ServerResponse) {
     const body = await json(request);
-    const what = request.url?.split('/').at(-1) ?? '';
-    if (what === 'heartbeat') heartbeats.push(body as Heartbeat);
-    else told.push(what);
+    const what = /^\/v1\/node\/(\w+)$/.exec(request.url ?? '')?.[1] ?? assert.fail(request.url);
+    if (what === 'heartbeat') return answerHeartbeat(body as Heartbeat & Challenge, response);
+    told.push(what);
     if (what === 'register') {
       engines.push((body as { registration: { engine: string } }).registration.engine);
-      response.end(JSON.stringify({ heartbeatToken: `token-${engines.length}`, returnKey }));
-      return;
-    }
-    if (newKey !== undefined) response.setHeader('x-plx-return-key', newKey);
-    if (refusal !== undefined) response.writeHead(refusal).end();
-    else if (removed && what === 'heartbeat') response.end(JSON.stringify({ removed }));
+      response.end(
+        JSON.stringify({ challenge: { sequence, nonce: `nonce-${sequence}` }, returnKey }),
+      );
+    } else if (refusal !== undefined) refuse(response, refusal);
     else if (what === 'drain') response.end(JSON.stringify({ attempts: [attempt] }));
     else response.writeHead(204).end();
+  }
+
+  function answerHeartbeat(body: Heartbeat & Challenge, response: ServerResponse): void {
+    const { sequence: answered, nonce, ...said } = body;
+    heartbeats.push(said);
+    if (refusal !== undefined) return refuse(response, refusal);
+    const isNew = answered === sequence && nonce === `nonce-${sequence}`;
+    if (isNew) sequence += 1;
+    else replays += 1;
+    if (isLost) {
+      isLost = false;
+      return void response.destroy();
+    }
+    const challenge = { sequence, nonce: `nonce-${sequence}` };
+    if (isAnotherThere) sequence += 1;
+    if (!isNew) response.writeHead(409);
+    const error = { code: 'node.heartbeat_replayed' };
+    const returnKeyX = newKey ?? returnKey.x;
+    const noted = { challenge, returnKey: returnKeyX, ...(removed && { removed }) };
+    response.end(JSON.stringify(isNew ? noted : { error, challenge }));
+  }
+
+  function refuse(response: ServerResponse, status: number): void {
+    const code = status === 404 ? 'node.unknown' : 'edge.unavailable';
+    response.writeHead(status).end(JSON.stringify({ error: { code } }));
   }
 
   before(async () => {
     keys = await generateNodeKeys();
     returnKey = (await generateX25519Key()).publicJwk;
-    server = createServer((request, response) => void answer(request, response));
-    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));
-    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    edge = await startFakeEdge(keys, (request, response) => void answer(request, response));
   });
-  after(async () => {
-    const closed = new Promise((resolve) => server.close(resolve));
-    server.closeAllConnections();
-    await closed;
-  });
+  after(() => edge.close());
   beforeEach(async () => {
     [told, heartbeats, engines, lines] = [[], [], [], []];
     [refusal, removed, newKey] = [undefined, undefined, undefined];
+    [sequence, replays, isLost, isAnotherThere] = [7, 0, false, false];
     engine = 'engine/1';
     state = { ready: true, running: [] };
     const binding = await signedBinding(keys.nodeId, 'operator');
@@ -81,7 +105,7 @@ describe('nodes/membership', () => {
       info: (line: string) => void lines.push(line),
       warn: (_fields: object, line: string) => void lines.push(line),
     };
-    membership = await joinNetwork(new Channel(url, keys), claims, log, () => state);
+    membership = await joinNetwork(new Channel(edge.access, keys), claims, log, () => state);
   });
 
   it('says with each heartbeat, at once, whether it is ready and what it runs', async () => {
@@ -145,13 +169,34 @@ describe('nodes/membership', () => {
     assert.deepEqual(engines, ['engine/1']);
   });
 
+  it('answers the fresh challenge at once when an answer was lost on its way', async () => {
+    await until(() => sequence === 8, 'a heartbeat that was taken');
+    isLost = true;
+    await until(() => replays === 1, 'one that comes again');
+    const startedAt = performance.now();
+    await until(() => sequence === 10, 'the answer to the fresh challenge');
+    assert.ok(performance.now() - startedAt < 1_000, 'without waiting for the next beat');
+    await until(() => lines.includes('node // the coordinator is back'), 'it is back');
+    await membership.leave();
+    assert.deepEqual([replays, engines], [1, ['engine/1']]);
+  });
+
+  it('says so when another one answers its challenges', async () => {
+    isAnotherThere = true;
+    await until(() => lines.includes('node // the coordinator is away'), 'it notices');
+    assert.equal(replays, 3, 'it does not insist');
+    isAnotherThere = false;
+    await until(() => lines.includes('node // the coordinator is back'), 'it is alone again');
+    await membership.leave();
+  });
+
   it('beats on while it drains, drains anew where it was forgotten, and leaves', async () => {
     assert.deepEqual(await membership.drain(), [attempt]);
     engine = 'engine/2';
     const count = heartbeats.length;
     await until(() => heartbeats.length > count + 1, 'two heartbeats while it drains');
     assert.deepEqual(told, ['register', 'drain'], 'what has changed is of no interest now');
-    refusal = 403;
+    refusal = 404;
     await until(() => told.lastIndexOf('register') > 0, 'a registration where it was forgotten');
     refusal = undefined;
     await until(() => told.length >= 4, 'it drains anew');

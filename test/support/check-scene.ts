@@ -49,7 +49,7 @@ export interface CheckScene {
 /** A network in which every unit is checked, for nodes of different wills. */
 export async function startCheckScene(): Promise<CheckScene> {
   const network = await startCoordination(1, CHECKED);
-  const { database, temporalAddress, coordinatorUrl } = network;
+  const { database, edge } = network;
   let nodes: TestNode[] = [];
   const names = new Map<string, string>();
   const nameOf = (nodeId: string | null) => names.get(nodeId ?? '') ?? '?';
@@ -63,8 +63,7 @@ export async function startCheckScene(): Promise<CheckScene> {
     async add(name, options = {}) {
       const node = await startTestNode({
         database,
-        temporalAddress,
-        coordinatorUrl,
+        edge,
         name,
         tier: nodes.length + 1,
         backend: instantBackend(),

@@ -7,6 +7,7 @@ import type { SamplingPolicy } from '../../protocol/sampling.ts';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
 import type { Database } from '../../prisma/client.ts';
 import { shortId, type UnitId } from '../../protocol/ids.ts';
+import { EDGE_TOKEN, startTestEdge, testCaFile, type EdgePlace } from './network-edge.ts';
 import { API_KEY, seedInstant } from './seeded.ts';
 import { freePort, freshDatabase, testServers } from './servers.ts';
 
@@ -17,6 +18,8 @@ export interface Coordination {
   readonly gatewayUrl: string;
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
+  /** Where nodes connect. */
+  readonly edge: EdgePlace;
   /** Temporal, for looking at what happened. */
   readonly client: Client;
   /** Sends a chat request as an app would; through the second coordinator's gateway for 1. */
@@ -71,6 +74,7 @@ export async function startCoordination(
   const [first] = places as [Place];
   const keys = join(directory, `keys-${first.coordinatorPort}`);
   await commitPolicy(policy, db.database, join(keys, 'coordinator'));
+  const ca = await testCaFile();
   const logFile = (name: string, { coordinatorPort }: Place) =>
     join(directory, `${name}-${coordinatorPort}.log`);
   const spawn = (name: 'coordinator' | 'gateway', at: Place, env: Record<string, string>) =>
@@ -80,6 +84,8 @@ export async function startCoordination(
       env: {
         DATABASE_URL: db.url,
         PLX_INTAKE_TOKEN: INTAKE_TOKEN,
+        PLX_EDGE_TOKEN: EDGE_TOKEN,
+        PLX_CA: ca,
         PLX_COORDINATOR_URL: at.coordinatorUrl,
         ...env,
       },
@@ -103,6 +109,11 @@ export async function startCoordination(
   // One after the other: the first one makes the keys.
   const others: Role[] = [];
   for (const at of places.slice(1)) others.push(await spawnCoordinator(at), await spawnGateway(at));
+  const edge = await startTestEdge({
+    databaseUrl: db.url,
+    coordinatorUrl: first.coordinatorUrl,
+    name: String(first.coordinatorPort),
+  });
   const connection = await Connection.connect({ address: temporalAddress });
   const authorization = (key: string) => ({ authorization: `Bearer ${key}` });
   const { coordinatorUrl, gatewayUrl } = first;
@@ -112,6 +123,7 @@ export async function startCoordination(
     gatewayUrl,
     coordinatorUrl,
     temporalAddress,
+    edge,
     client: new Client({ connection }),
     chat: (body, key = API_KEY, index = 0) =>
       fetch(`${places[index]?.gatewayUrl}/v1/chat/completions`, {
@@ -149,6 +161,7 @@ export async function startCoordination(
       coordinator = await spawnCoordinator(first);
     },
     async stop() {
+      await edge.stop();
       await Promise.all([gateway, coordinator, ...others].map(async (role) => role?.stop()));
       await connection.close();
       await db.close();

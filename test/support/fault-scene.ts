@@ -229,8 +229,8 @@ async function startFaultyNode(
     env: {
       FAULT: fault,
       DATABASE_URL: network.databaseUrl,
-      TEMPORAL_ADDRESS: network.temporalAddress,
-      PLX_COORDINATOR_URL: network.coordinatorUrl,
+      PLX_EDGE_ADDRESS: network.edge.address,
+      PLX_EDGE_CA: network.edge.ca,
       PLX_NODE_NAME: name,
       PLX_NODE_TIER: String(tier),
       PLX_NODE_SLOTS: String(SLOTS),

@@ -122,8 +122,7 @@ const behave: Behaviour = FAULTY_NODES[fault];
 async function start(): Promise<RunningRole> {
   const started = await startTestNode({
     database,
-    temporalAddress: setting('TEMPORAL_ADDRESS'),
-    coordinatorUrl: setting('PLX_COORDINATOR_URL'),
+    edge: { address: setting('PLX_EDGE_ADDRESS'), ca: setting('PLX_EDGE_CA') },
     name: setting('PLX_NODE_NAME'),
     tier: Number(setting('PLX_NODE_TIER')),
     backend,

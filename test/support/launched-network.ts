@@ -9,11 +9,11 @@ import { processIdentity } from '../../workers/embedded/os-process.ts';
 import { freePorts } from '../../workers/embedded/ports.ts';
 import { until as waitUntil } from './until.ts';
 
-export const ROLES = ['coordinator', 'gateway', 'node-1', 'node-2', 'node-3', 'node-4'];
+export const ROLES = ['coordinator', 'gateway', 'edge', 'node-1', 'node-2', 'node-3', 'node-4'];
 const START_WITHIN_SECONDS = 240;
 const MODEL = 'smollm2-135m-instruct';
 const PROMPT = 'Write a long story about a lighthouse.';
-const PORTS = ['GATEWAY', 'COORDINATOR', 'POSTGRES', 'TEMPORAL', 'TEMPORAL_UI'] as const;
+const PORTS = ['GATEWAY', 'COORDINATOR', 'POSTGRES', 'TEMPORAL', 'TEMPORAL_UI', 'EDGE'] as const;
 
 interface RequestView {
   readonly status: string;

@@ -17,7 +17,7 @@ export interface LoneGateway {
   readonly url: string;
   /** What it has logged. */
   readonly logged: readonly Readonly<Record<string, unknown>>[];
-  call(method: 'GET' | 'POST', path: string, options?: CallOptions): Promise<LoneAnswer>;
+  call(method: 'GET' | 'POST' | 'DELETE', path: string, options?: CallOptions): Promise<LoneAnswer>;
   stop(): Promise<void>;
 }
 
@@ -68,6 +68,9 @@ interface Item {
   readonly workload_class: string;
   readonly outcome: string | null;
   readonly delivery: string;
+  readonly token?: string;
+  readonly uses_left: number;
+  readonly expires_at: string;
   readonly charged_wei: string;
   readonly refunded_wei: string;
   readonly refund: Coded | null;

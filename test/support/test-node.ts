@@ -1,11 +1,15 @@
 import { Context } from '@temporalio/activity';
-import { NativeConnection, Worker, type WorkerInterceptors } from '@temporalio/worker';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker, type WorkerInterceptors } from '@temporalio/worker';
 import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
 import { openTicket } from '../../crypto/ticket.ts';
 import { Attempts } from '../../nodes/attempts.ts';
 import type { Backend } from '../../nodes/backends/backend.ts';
-import { Channel } from '../../nodes/channel.ts';
+import type { Channel } from '../../nodes/channel.ts';
 import { listenForCommands } from '../../nodes/commands.ts';
+import { openEdgeLink } from '../../nodes/edge-link.ts';
 import { execute, executionContext, type ExecuteDependencies } from '../../nodes/execute.ts';
 import { joinNetwork } from '../../nodes/membership.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
@@ -15,17 +19,9 @@ import { nodeQueue } from '../../protocol/queues.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { signedBinding, testOperator } from '../../bench/signed-binding.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
+import type { EdgePlace } from './network-edge.ts';
 import { until } from './until.ts';
 import './quiet-temporal.ts';
-
-/** The heartbeats may be lost on their way, and the node doesn't notice. */
-class LossyChannel extends Channel {
-  isMute = false;
-
-  override async heartbeat(...said: Parameters<Channel['heartbeat']>) {
-    return this.isMute ? { isKnown: true } : super.heartbeat(...said);
-  }
-}
 
 const quiet = { info: () => {}, warn: () => {} };
 
@@ -41,8 +37,7 @@ export type Behaviour = (
 export interface TestNodeOptions {
   /** The coordinator's, where the account of the node's operator is opened. */
   readonly database: Database;
-  readonly temporalAddress: string;
-  readonly coordinatorUrl: string;
+  readonly edge: EdgePlace;
   readonly backend: Backend;
   readonly name: string;
   readonly tier: number;
@@ -90,8 +85,11 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const { operatorId = `operator-${options.name}` } = options;
   await seedOperators(database, [testOperator(operatorId)]);
   const keys = await generateNodeKeys();
-  const channel = new LossyChannel(options.coordinatorUrl, keys);
-  const connection = await NativeConnection.connect({ address: options.temporalAddress });
+  const directory = await mkdtemp(join(tmpdir(), 'plx-test-node-'));
+  const { address, ca } = options.edge;
+  const link = await openEdgeLink({ address, ca, directory, keys, log: quiet });
+  const { channel, connection } = link;
+  const muting = muted(channel);
   const counts = { units: 0, canaries: 0 };
   const attempts = new Attempts();
   const returnKey = () => membership.returnKey();
@@ -129,9 +127,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const state = () => ({ ready: true, running: attempts.list() });
   const membership = await joinNetwork(channel, () => claims, quiet, state);
   const commands =
-    options.takesCommands === false
-      ? undefined
-      : listenForCommands(channel, membership, attempts, quiet);
+    options.takesCommands === false ? undefined : listenForCommands(channel, attempts, quiet);
   if (!isTrueToItself) await until(() => isActive(database, keys.nodeId), 'the node is active');
   if (payloadConverterPath) {
     await stopPolling();
@@ -144,7 +140,8 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     await membership.leave();
     await commands?.stop();
     await stopPolling();
-    await connection.close();
+    await link.close();
+    await rm(directory, { recursive: true, force: true });
   };
   return {
     keys,
@@ -153,8 +150,8 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     isConnected: () => commands?.isConnected() ?? false,
     stopPolling,
     startPolling: () => startPolling(payloadConverterPath),
-    mute: () => void (channel.isMute = true),
-    speak: () => void (channel.isMute = false),
+    mute: () => muting(true),
+    speak: () => muting(false),
     async drain() {
       await attempts.haveBegun(await membership.drain());
       await until(() => attempts.list().length === 0, 'what it has is over');
@@ -162,6 +159,15 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     },
     stop,
   };
+}
+
+/** Heartbeats may be lost on their way, and the node doesn't notice. @returns begins or ends it. */
+function muted(channel: Channel): (isMute: boolean) => void {
+  let isMute = false;
+  const heartbeat = channel.heartbeat.bind(channel);
+  channel.heartbeat = (...said) =>
+    isMute ? Promise.resolve({ isKnown: true }) : heartbeat(...said);
+  return (mute) => void (isMute = mute);
 }
 
 export async function isActive(database: Database, nodeId: string): Promise<boolean> {

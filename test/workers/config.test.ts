@@ -14,6 +14,7 @@ const coordinator = {
   TEMPORAL_ADDRESS: '127.0.0.1:7233',
   PLX_INTAKE_TOKEN: 'sixteen-characters',
   PLX_COORDINATOR_KEYS: '.data/keys',
+  PLX_EDGE_TOKEN: 'sixteen-characters',
 };
 const gateway = {
   DATABASE_URL: coordinator.DATABASE_URL,
@@ -82,6 +83,7 @@ describe('workers/config readConfig', () => {
       PLX_SAMPLING_EPOCH_SECONDS: 600,
       PLX_JOIN: 'open',
       PLX_CHAIN_ID: 31_337,
+      PLX_CERTIFICATE_SECONDS: 604_800,
       PLX_LOG_LEVEL: 'info',
     });
     assert.equal(readConfig('gateway', gatewayEnv, gateway).PLX_GATEWAY_PORT, 8_420);

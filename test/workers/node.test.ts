@@ -3,7 +3,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
-import { bindingFile } from '../support/binding-file.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { endsWithoutFinishReason } from '../support/openai-faults.ts';
@@ -12,6 +11,7 @@ import { freePort, testServers } from '../support/servers.ts';
 import { OPERATOR } from '../support/seeded.ts';
 import { isActive, startTestNode, type TestNode } from '../support/test-node.ts';
 import { transitions, windows } from '../support/presence.ts';
+import { nodeEnvironment } from '../support/network-edge.ts';
 import { until } from '../support/until.ts';
 
 const API_KEY = 'key-of-the-model-server';
@@ -32,17 +32,13 @@ describe('workers/node with the openai backend', () => {
     const { directory } = await testServers();
     port = await freePort();
     logFile = join(directory, `node-${port}.log`);
-    const keys = join(directory, `keys-node-${port}`);
     const starting = spawnRole({
       name: 'node',
       entry: fileURLToPath(new URL('../../workers/node.ts', import.meta.url)),
       logFile,
       env: {
-        TEMPORAL_ADDRESS: network.temporalAddress,
-        PLX_COORDINATOR_URL: network.coordinatorUrl,
+        ...(await nodeEnvironment(network.edge, OPERATOR, join(directory, `keys-node-${port}`))),
         PLX_NODE_NAME: 'in-front',
-        PLX_OPERATOR_BINDING: await bindingFile(keys, OPERATOR),
-        PLX_NODE_KEYS: keys,
         PLX_NODE_TIER: '1',
         PLX_BACKEND: 'openai',
         PLX_MODEL_ID: INSTANT_MODEL.id,

@@ -48,8 +48,7 @@ describe('workflows/inference', () => {
   async function addNode(options: Partial<TestNodeOptions> = {}): Promise<TestNode> {
     const node = await startTestNode({
       database: network.database,
-      temporalAddress: network.temporalAddress,
-      coordinatorUrl: network.coordinatorUrl,
+      edge: network.edge,
       backend: instantBackend(),
       name: `node-${nodes.length}`,
       tier: 1 + nodes.length,

@@ -27,8 +27,8 @@ describe('workflows: a faulty return is never accepted', () => {
     behaviour?: Behaviour,
     backend = instantBackend(),
   ): Promise<TestNode> {
-    const { database, temporalAddress, coordinatorUrl } = network;
-    const base = { database, temporalAddress, coordinatorUrl, backend, name, tier };
+    const { database, edge } = network;
+    const base = { database, edge, backend, name, tier };
     return startTestNode(behaviour ? { ...base, behaviour } : base);
   }
 
@@ -89,8 +89,7 @@ describe('workflows: a faulty return is never accepted', () => {
   it('takes a return that cannot be decoded for a malformed one', async () => {
     const faulty = await startTestNode({
       database: network.database,
-      temporalAddress: network.temporalAddress,
-      coordinatorUrl: network.coordinatorUrl,
+      edge: network.edge,
       backend: instantBackend(),
       name: 'garbled',
       tier: 1,

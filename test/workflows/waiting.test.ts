@@ -28,8 +28,8 @@ describe('workflows: a unit that waits', function () {
   after(() => network.stop());
 
   async function addNode(options: Partial<TestNodeOptions> = {}): Promise<TestNode> {
-    const { database, temporalAddress, coordinatorUrl } = network;
-    const base = { database, temporalAddress, coordinatorUrl, backend: instantBackend() };
+    const { database, edge } = network;
+    const base = { database, edge, backend: instantBackend() };
     const node = await startTestNode({ ...base, name: `n-${nodes.length}`, tier: 1, ...options });
     nodes.push(node);
     return node;

@@ -2,10 +2,16 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeDurably } from './files.ts';
 
-/** What to present to a gateway: as an account, and to decide on nodes. */
-export interface ClientKeys {
+/** Where a network is, and what to present to it. */
+export interface ClientFile {
+  readonly gatewayUrl: string;
   readonly apiKey: string;
+  /** To decide on nodes. */
   readonly adminKey: string;
+  /** HOST:PORT, where nodes connect. */
+  readonly edgeAddress: string;
+  /** File of the certificates by which nodes know the edge. */
+  readonly edgeCa: string;
 }
 
 /**
@@ -16,10 +22,10 @@ export interface ClientKeys {
  */
 export async function leaveClientFile(
   dataDir: string,
-  gatewayUrl: string,
-  { apiKey, adminKey }: ClientKeys,
+  { gatewayUrl, apiKey, adminKey, edgeAddress, edgeCa }: ClientFile,
 ): Promise<() => Promise<void>> {
   const file = join(dataDir, 'client.json');
-  await writeDurably(file, `${JSON.stringify({ gatewayUrl, apiKey, adminKey })}\n`, 0o600);
+  const content = { gatewayUrl, apiKey, adminKey, edgeAddress, edgeCa };
+  await writeDurably(file, `${JSON.stringify(content)}\n`, 0o600);
   return () => rm(file, { force: true });
 }

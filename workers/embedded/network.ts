@@ -8,10 +8,12 @@ import { whenNodesActive } from './active-nodes.ts';
 import { openDataDir, type OpenDataDir } from './data-dir.ts';
 import { explained } from './disk.ts';
 import { Keeper } from './keeper.ts';
-import { bindEmbeddedNode, embeddedOperator } from './operators.ts';
+import { CONTEXT_TOKENS, EMBEDDED_MODEL_ID } from './model.ts';
+import { embeddedOperator } from './operators.ts';
 import { choosePorts, type NetworkPorts } from './port-block.ts';
 import { startPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
+import { makeNodeKeys, roleEnvironments } from './role-environments.ts';
 import { secretFile, seed, seedAdminKey, seedOperators } from './seed.ts';
 import type { Part } from './supervisor.ts';
 import { startTemporal } from './temporal.ts';
@@ -43,14 +45,13 @@ export interface NetworkOptions {
   readonly signal?: AbortSignal;
 }
 
-export const EMBEDDED_MODEL_ID = 'smollm2-135m-instruct';
-const CONTEXT_TOKENS = 2_048;
-const NAMESPACE = 'default';
 /** After this the network starts with the nodes that it has; requests wait for the others. */
 const MEASURED_SECONDS_MAX = 15;
 
 export interface Network {
   readonly gatewayUrl: string;
+  /** HOST:PORT, where nodes connect. */
+  readonly edgeAddress: string;
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
   readonly temporalUiUrl: string;
@@ -65,7 +66,7 @@ export interface Network {
 }
 
 /**
- * Starts a whole network on this machine: PostgreSQL, Temporal, coordinator, gateway and nodes,
+ * Starts a whole network on this machine: PostgreSQL, Temporal, coordinator, gateway, edge, nodes,
  * each as a process of its own, which is started again if it ends. What a killed network left
  * running is stopped first. If a part fails to start, those already started are stopped again.
  *
@@ -93,7 +94,7 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
   }
 }
 
-interface Settled extends NetworkOptions {
+export interface Settled extends NetworkOptions {
   readonly ports: NetworkPorts;
   readonly log: (message: string) => void;
 }
@@ -105,7 +106,9 @@ async function startParts(
   stop: () => Promise<void>,
 ): Promise<Network> {
   const keeper = new Keeper(options);
+  const making = makeNodeKeys(options);
   const embedded = await startServers(options, keeper, stops);
+  await making;
   const environments = await roleEnvironments(options, embedded);
   const servers = keeper.names();
   const roles: { stop(): Promise<void> }[] = [];
@@ -124,9 +127,13 @@ async function startParts(
   await keeper.allOrNone([...environments.keys()].map(start));
   await nodesMeasured(options, embedded.databaseUrl);
   const gatewayUrl = `http://127.0.0.1:${options.ports.gateway}`;
-  stops.push(await leaveClientFile(options.dataDir, gatewayUrl, embedded));
+  const edgeAddress = `127.0.0.1:${options.ports.edge}`;
+  const edgeCa = join(options.dataDir, 'keys', 'edge-ca.pem');
+  const known = { ...embedded, gatewayUrl, edgeAddress, edgeCa };
+  stops.push(await leaveClientFile(options.dataDir, known));
   return {
     gatewayUrl,
+    edgeAddress,
     coordinatorUrl: embedded.coordinatorUrl,
     temporalAddress: embedded.temporalAddress,
     temporalUiUrl: embedded.temporalUiUrl,
@@ -139,7 +146,7 @@ async function startParts(
   };
 }
 
-interface Servers {
+export interface Servers {
   readonly databaseUrl: string;
   readonly temporalAddress: string;
   readonly temporalUiUrl: string;
@@ -217,47 +224,6 @@ async function nodesMeasured({ nodes, log }: Settled, databaseUrl: string): Prom
   }
 }
 
-/** What each role gets to know, and nothing else. */
-async function roleEnvironments(
-  { dataDir, ports, modelPath, nodes }: Settled,
-  servers: Servers,
-): Promise<Map<string, Record<string, string>>> {
-  const keys = join(dataDir, 'keys');
-  const intakeToken = await secretFile(join(keys, 'intake-token'));
-  const temporal = { TEMPORAL_ADDRESS: servers.temporalAddress, TEMPORAL_NAMESPACE: NAMESPACE };
-  const environments = new Map<string, Record<string, string>>();
-  environments.set('coordinator', {
-    ...temporal,
-    DATABASE_URL: servers.databaseUrl,
-    PLX_COORDINATOR_PORT: String(ports.coordinator),
-    PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
-    ...passedOn('PLX_SAMPLING_RATES', 'PLX_SAMPLING_EPOCH_SECONDS'),
-    PLX_INTAKE_TOKEN: intakeToken,
-  });
-  environments.set('gateway', {
-    DATABASE_URL: servers.databaseUrl,
-    PLX_COORDINATOR_URL: servers.coordinatorUrl,
-    PLX_GATEWAY_PORT: String(ports.gateway),
-    PLX_GATEWAY_KEYS: join(keys, 'gateway'),
-    PLX_INTAKE_TOKEN: intakeToken,
-    PLX_TEMPORAL_UI_URL: servers.temporalUiUrl,
-    TEMPORAL_NAMESPACE: NAMESPACE,
-  });
-  for (const node of nodes)
-    environments.set(node.name, {
-      ...temporal,
-      PLX_COORDINATOR_URL: servers.coordinatorUrl,
-      PLX_NODE_NAME: node.name,
-      PLX_OPERATOR_BINDING: await bindEmbeddedNode(keys, node),
-      PLX_NODE_TIER: String(node.tier),
-      PLX_NODE_SLOTS: '2',
-      PLX_NODE_KEYS: join(keys, node.name),
-      PLX_MODEL_ID: EMBEDDED_MODEL_ID,
-      MODEL_PATH: modelPath,
-    });
-  return environments;
-}
-
 function startRole(
   { dataDir }: Settled,
   name: string,
@@ -266,7 +232,7 @@ function startRole(
   onExit: (reason: string) => void,
   signal: AbortSignal,
 ): Promise<Role> {
-  const kind = name === 'coordinator' || name === 'gateway' ? name : 'node';
+  const kind = ['coordinator', 'gateway', 'edge'].includes(name) ? name : 'node';
   return spawnRole({
     name,
     entry: moduleFile(`../${kind}`, import.meta.url),
@@ -276,14 +242,4 @@ function startRole(
     onExit,
     signal,
   });
-}
-
-/** Settings that mean the same here as for the role itself. */
-function passedOn(...names: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    names.flatMap((name) => {
-      const value = process.env[name];
-      return value === undefined ? [] : [[name, value] as const];
-    }),
-  );
 }

@@ -12,7 +12,7 @@ import type { NodeId } from '../../protocol/ids.ts';
 import { hasCode, writeDurably } from './files.ts';
 
 /** Of the development chain that embedded networks bind nodes for. */
-const CHAIN_ID = 31_337;
+export const CHAIN_ID = 31_337;
 /** Bindings are signed anew at each start. */
 const BINDING_SECONDS = 365 * 86_400;
 
@@ -25,14 +25,14 @@ export async function embeddedOperator(
 }
 
 /** Signs for a node with its operator's key. */
-export async function operatorBinding(
+async function operatorBinding(
   keysDirectory: string,
   operatorId: string,
   nodeId: NodeId,
-  chainId: number,
 ): Promise<Binding> {
   const expiresAt = Math.floor(Date.now() / 1_000) + BINDING_SECONDS;
-  return signBinding(await keyOf(keysDirectory, operatorId), { chainId, nodeId, expiresAt });
+  const terms = { chainId: CHAIN_ID, nodeId, expiresAt };
+  return signBinding(await keyOf(keysDirectory, operatorId), terms);
 }
 
 /**
@@ -46,7 +46,7 @@ export async function bindEmbeddedNode(
 ): Promise<string> {
   const { nodeId } = await loadOrCreateNodeKeys(join(keysDirectory, name));
   const path = join(keysDirectory, name, 'operator-binding.json');
-  const binding = await operatorBinding(keysDirectory, operator, nodeId, CHAIN_ID);
+  const binding = await operatorBinding(keysDirectory, operator, nodeId);
   await writeDurably(path, `${JSON.stringify(binding)}\n`, 0o600);
   return path;
 }

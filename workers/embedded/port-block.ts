@@ -13,6 +13,7 @@ export interface NetworkPorts {
   readonly postgres: number;
   readonly temporal: number;
   readonly temporalUi: number;
+  readonly edge: number;
 }
 
 interface PortUse {
@@ -28,6 +29,7 @@ const USES: readonly PortUse[] = [
   { key: 'postgres', name: 'PostgreSQL', envVar: 'PLX_POSTGRES_PORT' },
   { key: 'temporal', name: 'Temporal', envVar: 'PLX_TEMPORAL_PORT' },
   { key: 'temporalUi', name: 'Temporal UI', envVar: 'PLX_TEMPORAL_UI_PORT' },
+  { key: 'edge', name: 'edge', envVar: 'PLX_EDGE_PORT' },
 ];
 
 const DEFAULT_BLOCK = 8_420;
@@ -127,6 +129,7 @@ function blockPorts(block: number, set: Partial<NetworkPorts>): NetworkPorts {
     postgres: port(2, 'postgres'),
     temporal: port(3, 'temporal'),
     temporalUi: port(4, 'temporalUi'),
+    edge: port(5, 'edge'),
   };
 }
 

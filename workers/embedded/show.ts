@@ -4,7 +4,8 @@ import { CliError } from '../../cli/errors.ts';
 import { settledRequest, summary } from '../../cli/request.ts';
 import { render, stepLines } from '../../cli/steps.ts';
 import { terminal, type Terminal } from '../../cli/terminal.ts';
-import { EMBEDDED_MODEL_ID, type Network } from './network.ts';
+import { EMBEDDED_MODEL_ID } from './model.ts';
+import type { Network } from './network.ts';
 
 /**
  * Sends one prompt through the gateway, as an app would, and shows everything that comes of it.

@@ -8,6 +8,14 @@ import { leaveClientFile } from '../../../workers/embedded/client-file.ts';
 
 const URL = 'http://127.0.0.1:1234';
 
+const FILE = {
+  gatewayUrl: URL,
+  apiKey: 'plx-file',
+  adminKey: 'plx-admin',
+  edgeAddress: '127.0.0.1:1',
+  edgeCa: '/nowhere',
+};
+
 describe('workers/embedded/client-file', () => {
   let directory: string;
   beforeEach(async () => {
@@ -27,9 +35,9 @@ describe('workers/embedded/client-file', () => {
     const file = join(directory, 'client.json');
     await writeFile(file, 'left by a killed network');
     await chmod(file, 0o644);
-    const remove = await leaveClientFile(directory, URL, {
+    const remove = await leaveClientFile(directory, {
+      ...FILE,
       apiKey: 'plx-key',
-      adminKey: 'plx-admin',
     });
     assert.equal((await stat(file)).mode & 0o777, 0o600);
     assert.deepEqual(await find(), { url: URL, key: 'plx-key' });
@@ -39,7 +47,7 @@ describe('workers/embedded/client-file', () => {
   });
 
   it('gives way to the environment, and that to the options', async () => {
-    await leaveClientFile(directory, URL, { apiKey: 'plx-file', adminKey: 'plx-admin' });
+    await leaveClientFile(directory, FILE);
     const env = { PLX_GATEWAY_URL: 'https://env.example/v1/', PLX_API_KEY: 'plx-env' };
     assert.deepEqual(await find({}, env), { url: 'https://env.example', key: 'plx-env' });
     const options = { url: 'http://option.example/', key: 'plx-option' };
@@ -48,14 +56,14 @@ describe('workers/embedded/client-file', () => {
   });
 
   it('never gives its key to another gateway', async () => {
-    await leaveClientFile(directory, URL, { apiKey: 'plx-file', adminKey: 'plx-admin' });
+    await leaveClientFile(directory, FILE);
     await assert.rejects(find({ url: 'https://elsewhere.example' }), failure('cli.no_api_key', 3));
     assert.deepEqual(await find({ url: `${URL}/` }), { url: URL, key: 'plx-file' });
   });
 
   it('has an admin key besides, for what needs one', async () => {
     const env = { PLX_DATA_DIR: directory };
-    await leaveClientFile(directory, URL, { apiKey: 'plx-file', adminKey: 'plx-admin' });
+    await leaveClientFile(directory, FILE);
     for (const kind of ['admin', 'any'] as const)
       assert.deepEqual(await findConnection({}, env, kind), { url: URL, key: 'plx-admin' });
     const given = { ...env, PLX_ADMIN_KEY: 'plx-env-admin', PLX_API_KEY: 'plx-env' };

@@ -56,6 +56,7 @@ describe('choosePorts', () => {
       postgres: first + 2,
       temporal: first + 3,
       temporalUi: first + 4,
+      edge: first + 5,
     });
     assert.deepEqual(messages, []);
     assert.deepEqual(JSON.parse(await readFile(join(dataDir, 'ports.json'), 'utf8')), {

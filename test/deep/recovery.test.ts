@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { processIdentity } from '../workers/embedded/os-process.ts';
-import { LaunchedNetwork, ROLES, until, untilGone } from './support/launched-network.ts';
+import { processIdentity } from '../../workers/embedded/os-process.ts';
+import { LaunchedNetwork, ROLES, until, untilGone } from '../support/launched-network.ts';
 
 /** Long enough to be running while everything is killed. */
 const LONG_TOKENS = 300;

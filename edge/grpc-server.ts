@@ -1,0 +1,246 @@
+import { status } from '@grpc/grpc-js';
+import {
+  constants,
+  performServerHandshake,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import { frame, readMessage, timeoutMs } from './grpc-message.ts';
+import type { Peer } from './identity.ts';
+import { KeyedBuckets, KeyedCounts, TokenBucket, type EdgeLimits } from './limits.ts';
+import { Refusal, type EdgeCode, type Refusals } from './refusals.ts';
+
+/** A unary call by a node. */
+export interface Call {
+  readonly peer: Peer;
+  readonly message: Buffer;
+  /** Until when the node waits, in milliseconds since the epoch; Infinity if it didn't say. */
+  readonly deadlineMs: number;
+  /** Aborted when the node takes the call back, or its connection is lost. */
+  readonly signal: AbortSignal;
+}
+
+export interface Reply {
+  readonly message: Uint8Array;
+  /** Told when the reply could not be handed over. */
+  readonly onLost?: () => void;
+}
+
+/** Throws a Refusal, or NotFound, to answer with that; anything else is `edge.unavailable`. */
+export type Handler = (call: Call) => Promise<Reply>;
+
+/** What a message is about is over: passed on to nodes as it is. */
+export class NotFound extends Error {
+  override readonly name = 'NotFound';
+}
+
+export interface GrpcServerOptions {
+  /** By path, such as `/grpc.health.v1.Health/Check`. */
+  readonly handlers: ReadonlyMap<string, Handler>;
+  readonly limits: EdgeLimits;
+  readonly refusals: Refusals;
+  readonly log: Pick<Logger, 'error'>;
+  /** Told when a node has no connection left. */
+  readonly onGone: (nodeId: Peer['nodeId']) => void;
+}
+
+const STATUSES: Readonly<Record<EdgeCode, status>> = {
+  'edge.unauthenticated': status.UNAUTHENTICATED,
+  'edge.forbidden': status.PERMISSION_DENIED,
+  'edge.queue_forbidden': status.PERMISSION_DENIED,
+  'edge.token_invalid': status.PERMISSION_DENIED,
+  'edge.node_removed': status.PERMISSION_DENIED,
+  'edge.malformed': status.INVALID_ARGUMENT,
+  'edge.too_many': status.RESOURCE_EXHAUSTED,
+  'edge.too_large': status.RESOURCE_EXHAUSTED,
+  'edge.too_slow': status.DEADLINE_EXCEEDED,
+  'edge.unavailable': status.UNAVAILABLE,
+};
+
+/** More is never read of a connection before what was read is dealt with. */
+const SESSION_MEGABYTES_MAX = 16;
+
+/**
+ * Unary gRPC for the connections of nodes (the protocol "gRPC over HTTP/2"). It isn't grpc-js's
+ * server, which keeps connections and streams to itself: what is sent too slowly, taken back too
+ * often or asked of no method could be neither counted nor ended there.
+ */
+export class GrpcServer {
+  readonly #options: GrpcServerOptions;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #connections: KeyedCounts;
+  readonly #requests: KeyedBuckets;
+  readonly #bytes: KeyedBuckets;
+
+  constructor(options: GrpcServerOptions) {
+    this.#options = options;
+    const { limits } = options;
+    this.#connections = new KeyedCounts(limits.connectionsPerNode);
+    this.#requests = new KeyedBuckets(limits.requestsPerSecond, limits.requestsBurst);
+    this.#bytes = new KeyedBuckets(limits.bytesPerSecond, limits.bytesBurst);
+  }
+
+  isConnected(nodeId: string): boolean {
+    return this.#connections.of(nodeId) > 0;
+  }
+
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** Serves a connection after its handshake. */
+  accept(socket: TLSSocket, peer: Peer, address: string): void {
+    const { limits, refusals, onGone } = this.#options;
+    const { nodeId } = peer;
+    if (!this.#connections.acquire(nodeId)) {
+      refusals.refused('edge.too_many', { nodeId, address, detail: 'connections' });
+      return void socket.destroy();
+    }
+    const session = performServerHandshake(socket, {
+      maxSessionMemory: SESSION_MEGABYTES_MAX,
+      settings: {
+        maxConcurrentStreams: limits.streamsPerConnection,
+        maxHeaderListSize: limits.headerBytes,
+      },
+    });
+    this.#sessions.add(session);
+    const wasted = new TokenBucket(limits.wastedPerSecond, limits.wastedBurst, performance.now());
+    const waste = () => {
+      if (session.destroyed || wasted.take(performance.now())) return;
+      refusals.refused('edge.too_many', { nodeId, address, detail: 'wasted calls' });
+      session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    };
+    const stopPinging = keepAlive(session, limits);
+    session.on('error', () => session.destroy());
+    session.on('stream', (stream, headers) => void this.#serve(stream, headers, peer, waste));
+    session.once('close', () => {
+      stopPinging();
+      socket.destroy();
+      this.#sessions.delete(session);
+      this.#connections.release(nodeId);
+      if (!this.isConnected(nodeId)) onGone(nodeId);
+    });
+  }
+
+  /** Asks the other ends to open no more calls. */
+  close(): void {
+    for (const session of this.#sessions) session.close();
+  }
+
+  destroy(): void {
+    for (const session of this.#sessions) session.destroy();
+  }
+
+  async #serve(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    peer: Peer,
+    waste: () => void,
+  ): Promise<void> {
+    const { refusals, log } = this.#options;
+    stream.on('error', () => {});
+    const taken = new AbortController();
+    let isAnswered = false;
+    stream.once('close', () => {
+      if (isAnswered) return;
+      taken.abort();
+      waste();
+    });
+    const path = String(headers[constants.HTTP2_HEADER_PATH] ?? '');
+    try {
+      const reply = await this.#reply(stream, headers, peer, taken.signal);
+      isAnswered = true;
+      answer(stream, reply);
+    } catch (error) {
+      const wasTakenBack = taken.signal.aborted;
+      isAnswered = true;
+      if (error instanceof NotFound) return end(stream, status.NOT_FOUND, 'NOT_FOUND');
+      const refusal = error instanceof Refusal ? error : new Refusal('edge.unavailable');
+      if (refusal !== error) log.error({ error, path }, 'edge // a call failed');
+      if (wasTakenBack) return;
+      const detail = `${path} ${refusal.message}`;
+      refusals.refused(refusal.code, { nodeId: peer.nodeId, detail });
+      end(stream, STATUSES[refusal.code], refusal.code);
+      waste();
+    }
+  }
+
+  async #reply(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    peer: Peer,
+    signal: AbortSignal,
+  ): Promise<Reply> {
+    const { handlers, limits } = this.#options;
+    const { nodeId } = peer;
+    if (!this.#requests.take(nodeId, performance.now()))
+      throw new Refusal('edge.too_many', 'requests');
+    const isGrpc = /^application\/grpc(\+proto)?$/.test(headers['content-type'] ?? '');
+    const handler = handlers.get(String(headers[constants.HTTP2_HEADER_PATH]));
+    if (!isGrpc || headers[constants.HTTP2_HEADER_METHOD] !== 'POST' || !handler)
+      throw new Refusal('edge.forbidden');
+    const encoding = String(headers['grpc-encoding'] ?? 'identity');
+    const message = await readMessage(stream, encoding, limits, (bytes) =>
+      this.#bytes.take(nodeId, performance.now(), bytes),
+    );
+    const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
+    return handler({ peer, message, deadlineMs, signal });
+  }
+}
+
+function answer(stream: ServerHttp2Stream, { message, onLost }: Reply): void {
+  if (stream.destroyed || stream.closed) return onLost?.();
+  let isHandedOver = false;
+  stream.once('wantTrailers', () => {
+    isHandedOver = true;
+    stream.sendTrailers({ 'grpc-status': String(status.OK) });
+  });
+  stream.once('close', () => {
+    if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.();
+  });
+  stream.respond(
+    { ':status': 200, 'content-type': 'application/grpc', 'grpc-accept-encoding': 'gzip' },
+    { waitForTrailers: true },
+  );
+  stream.end(frame(message));
+}
+
+function end(stream: ServerHttp2Stream, code: status, message: string): void {
+  if (stream.destroyed || stream.closed) return;
+  stream.respond(
+    {
+      ':status': 200,
+      'content-type': 'application/grpc',
+      'grpc-status': String(code),
+      'grpc-message': message,
+    },
+    { endStream: true },
+  );
+  // The rest of what it sends is of no use to anybody (RFC 9113 §8.1).
+  setImmediate(() => {
+    if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+}
+
+/** Pings the other end; one that doesn't answer is gone. @returns what stops it. */
+function keepAlive(
+  session: ServerHttp2Session,
+  { keepaliveMs, keepaliveTimeoutMs }: EdgeLimits,
+): () => void {
+  let overdue: NodeJS.Timeout | undefined;
+  const timer = setInterval(() => {
+    if (session.destroyed || overdue) return;
+    overdue = setTimeout(() => session.destroy(), keepaliveTimeoutMs).unref();
+    session.ping(() => {
+      clearTimeout(overdue);
+      overdue = undefined;
+    });
+  }, keepaliveMs).unref();
+  return () => {
+    clearInterval(timer);
+    clearTimeout(overdue);
+  };
+}

@@ -1,0 +1,130 @@
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { identify, type Peer } from './identity.ts';
+import { addressKey, KeyedBuckets, KeyedCounts, type EdgeLimits } from './limits.ts';
+import type { Refusals } from './refusals.ts';
+
+/** The edge's own certificate, and the CA of the nodes: all in PEM. */
+export interface TlsMaterial {
+  readonly key: string;
+  readonly cert: string;
+  /** One certificate, or several. */
+  readonly ca: string;
+}
+
+/** Where the certificate comes from; it is renewed while the edge runs. */
+export interface TlsSource {
+  current(): TlsMaterial;
+  onRenewed(listener: () => void): void;
+}
+
+export interface ListenerOptions {
+  readonly host: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+  readonly tls: TlsSource;
+  readonly limits: EdgeLimits;
+  readonly refusals: Refusals;
+  /** Takes a connection that speaks HTTP/2: that of a node. */
+  readonly onGrpc: (socket: TLSSocket, peer: Peer, address: string) => void;
+  /** Takes one that speaks HTTP/1.1: that of a node, or of one without a certificate. */
+  readonly onHttp: (socket: TLSSocket) => void;
+}
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** Takes no new connections; those that are open stay. */
+  close(): void;
+  /** Ends what is still open. */
+  destroy(): void;
+}
+
+/** The longest delay that a timer takes. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/**
+ * Listens on the one port that nodes know. Who asks for too much is turned away before TLS begins;
+ * what follows the handshake is decided by its certificate and by ALPN.
+ */
+export async function listen(options: ListenerOptions): Promise<Listener> {
+  const { limits, refusals, tls } = options;
+  const handshakes = new KeyedBuckets(limits.handshakesPerSecond, limits.handshakesBurst);
+  const connections = new KeyedCounts(limits.connectionsPerAddress);
+  const open = new Set<Socket>();
+  const tlsServer = createTlsServer(
+    {
+      ...tls.current(),
+      minVersion: 'TLSv1.3',
+      ALPNProtocols: ['h2', 'http/1.1'],
+      requestCert: true,
+      rejectUnauthorized: false,
+      handshakeTimeout: limits.handshakeMs,
+    },
+    (socket) => accept(socket, options),
+  );
+  tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    const address = socket.remoteAddress ?? 'unknown';
+    refusals.refused('edge.unauthenticated', { address, detail: error.code ?? error.message });
+    socket.destroy();
+  });
+  tls.onRenewed(() => tlsServer.setSecureContext({ ...tls.current(), minVersion: 'TLSv1.3' }));
+
+  const server = createTcpServer({ noDelay: true }, (socket) => {
+    socket.on('error', () => socket.destroy());
+    const address = socket.remoteAddress;
+    if (address === undefined) return void socket.destroy();
+    const key = addressKey(address);
+    const refuse = (detail: string) => {
+      refusals.refused('edge.too_many', { address: key, detail });
+      socket.resetAndDestroy();
+    };
+    if (!handshakes.take(key, performance.now())) return refuse('handshakes');
+    if (!connections.acquire(key)) return refuse('connections');
+    open.add(socket);
+    socket.once('close', () => {
+      open.delete(socket);
+      connections.release(key);
+    });
+    tlsServer.emit('connection', socket);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(options.port, options.host, resolve);
+  });
+  const { address: host, port } = server.address() as AddressInfo;
+  return {
+    host,
+    port,
+    close: () => void server.close(),
+    destroy() {
+      for (const socket of open) socket.destroy();
+    },
+  };
+}
+
+function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions): void {
+  socket.on('error', () => socket.destroy());
+  const identity = identify(socket);
+  const address = socket.remoteAddress ?? 'unknown';
+  const refuse = (detail: string) => {
+    refusals.refused('edge.unauthenticated', { address, detail });
+    socket.destroy();
+  };
+  if (identity.kind === 'invalid') return refuse(identity.reason);
+  if (identity.kind === 'node') closeAt(socket, identity.peer.notAfterMs);
+  if (socket.alpnProtocol !== 'h2') return onHttp(socket);
+  if (identity.kind === 'anonymous') return refuse('no certificate');
+  onGrpc(socket, identity.peer, address);
+}
+
+/** A certificate that has expired is none. */
+function closeAt(socket: TLSSocket, atMs: number): void {
+  let timer: NodeJS.Timeout | undefined;
+  const wait = () => {
+    const leftMs = atMs - Date.now();
+    if (leftMs > 0) timer = setTimeout(wait, Math.min(leftMs, TIMER_MS_MAX)).unref();
+    else socket.destroy();
+  };
+  wait();
+  socket.once('close', () => clearTimeout(timer));
+}

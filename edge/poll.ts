@@ -1,0 +1,114 @@
+import { status } from '@grpc/grpc-js';
+import type { NodeId } from '../protocol/ids.ts';
+import type { Call, Handler, Reply } from './grpc-server.ts';
+import { KeyedCounts } from './limits.ts';
+import { NO_TASK, pollRequest, pollResponse, readPollAnswer } from './messages.ts';
+import type { Pool } from './pool.ts';
+import { Refusal } from './refusals.ts';
+import type { Tasks } from './tasks.ts';
+import { UpstreamError, type Upstream } from './upstream.ts';
+
+export interface PollOptions {
+  readonly upstream: Upstream;
+  readonly namespace: string;
+  readonly tasks: Tasks;
+  readonly pool: Pick<Pool, 'isRemoved'>;
+  readonly pollsPerNode: number;
+}
+
+/** The longest that a poll stays open; SDKs ask for 70 s and for answers 10 s before that. */
+const POLL_MS_MAX = 75_000;
+
+type EndReason = 'taken back' | 'removed' | 'drain';
+
+interface OpenPoll {
+  readonly nodeId: NodeId;
+  readonly controller: AbortController;
+  reason: EndReason | undefined;
+}
+
+/** PollActivityTaskQueue: long polls passed through to Temporal, each node's on its own queue. */
+export class Polls {
+  readonly #options: PollOptions;
+  readonly #open = new Set<OpenPoll>();
+  readonly #counts: KeyedCounts;
+  #isDraining = false;
+
+  constructor(options: PollOptions) {
+    this.#options = options;
+    this.#counts = new KeyedCounts(options.pollsPerNode);
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Ends the open polls of a node that was removed. */
+  endOf(nodeId: NodeId): void {
+    for (const poll of this.#open) if (poll.nodeId === nodeId) end(poll, 'removed');
+  }
+
+  /** Takes no more polls, and ends those that are open without a task. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const poll of this.#open) end(poll, 'drain');
+  }
+
+  readonly handler: Handler = async (call) => {
+    const { namespace, pool } = this.#options;
+    const { nodeId } = call.peer;
+    const request = pollRequest(call.message, nodeId, namespace);
+    if (this.#isDraining) throw new Refusal('edge.unavailable', 'stopping');
+    if (!this.#counts.acquire(nodeId)) throw new Refusal('edge.too_many', 'polls');
+    const poll: OpenPoll = { nodeId, controller: new AbortController(), reason: undefined };
+    this.#open.add(poll);
+    const takeBack = () => end(poll, 'taken back');
+    call.signal.addEventListener('abort', takeBack, { once: true });
+    try {
+      // After it was added: whoever is removed from now on is among those who are ended.
+      if (await pool.isRemoved(nodeId)) throw new Refusal('edge.node_removed');
+      if (call.signal.aborted) takeBack();
+      return await this.#passThrough(call, request, poll);
+    } finally {
+      this.#open.delete(poll);
+      this.#counts.release(nodeId);
+    }
+  };
+
+  async #passThrough(call: Call, request: Uint8Array, poll: OpenPoll): Promise<Reply> {
+    const { upstream, tasks } = this.#options;
+    const { nodeId, controller } = poll;
+    const deadlineMs = Math.min(call.deadlineMs, Date.now() + POLL_MS_MAX);
+    const { signal } = controller;
+    const answer = await upstream
+      .call('PollActivityTaskQueue', request, { deadlineMs, signal })
+      .catch((error: unknown) => noAnswer(error, poll));
+    const task = answer && readPollAnswer(answer);
+    if (poll.reason === 'removed') {
+      if (task) await tasks.fail(nodeId, task.taskToken, 'execute.node_lost');
+      throw new Refusal('edge.node_removed');
+    }
+    if (!task) return { message: NO_TASK };
+    const undelivered = () => void tasks.fail(nodeId, task.taskToken, 'edge.undelivered');
+    if (call.signal.aborted) {
+      undelivered();
+      return { message: NO_TASK };
+    }
+    const message = pollResponse(task, tasks.deliver(nodeId, task));
+    return { message, onLost: undelivered };
+  }
+}
+
+function end(poll: OpenPoll, reason: EndReason): void {
+  poll.reason ??= reason;
+  poll.controller.abort();
+}
+
+/** Why a poll was answered with nothing, if that is nothing to speak of. */
+function noAnswer(error: unknown, poll: OpenPoll): null {
+  if (error instanceof UpstreamError) {
+    if (error.status === status.CANCELLED && poll.reason !== undefined) return null;
+    if (error.status === status.DEADLINE_EXCEEDED) return null;
+  }
+  throw error;
+}

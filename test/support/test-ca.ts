@@ -1,0 +1,79 @@
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import {
+  issueNodeCertificate,
+  issueServerCertificate,
+  selfSignedCa,
+  type Issuer,
+} from '../../crypto/certificates.ts';
+import { exportSpki, nodeIdOf, type KeyPair } from '../../crypto/keys.ts';
+import type { NodeId } from '../../protocol/ids.ts';
+
+/** A certificate and its key, in PEM. */
+export interface TestCertificate {
+  readonly key: string;
+  readonly cert: string;
+}
+
+export interface TestNodeCertificate extends TestCertificate {
+  readonly nodeId: NodeId;
+}
+
+/** What may be odd about a node's certificate. */
+export interface CertificateChanges {
+  /** How long it is valid; an hour by default, and it may be over. */
+  readonly seconds?: number;
+  /** That of an edge, with the node's key. */
+  readonly isServer?: boolean;
+  /** The id that it names, by default the node's own. */
+  readonly namedId?: NodeId;
+}
+
+export interface TestCa {
+  readonly ca: string;
+  /** A new node. */
+  node(changes?: CertificateChanges): Promise<TestNodeCertificate>;
+  /** An edge on this machine. */
+  edge(): Promise<TestCertificate>;
+}
+
+const HOUR_SECONDS = 3_600;
+const EDGE_NAMES = ['localhost', '127.0.0.1'];
+
+/** A network's CA. */
+export async function testCa(): Promise<TestCa> {
+  const keyPair = newKeyPair();
+  const ca = await selfSignedCa(keyPair, 'test network');
+  const issuer: Issuer = {
+    certificate: new X509Certificate(ca),
+    privateKey: keyPair.privateKey,
+  };
+  return {
+    ca,
+    async node({ seconds = HOUR_SECONDS, isServer = false, namedId } = {}) {
+      const node = newKeyPair();
+      const nodeId = nodeIdOf(exportSpki(node.publicKey));
+      const { certificate } = isServer
+        ? await issueServerCertificate(issuer, node.publicKey, EDGE_NAMES, seconds)
+        : await issueNodeCertificate(issuer, node.publicKey, namedId ?? nodeId, seconds);
+      return { nodeId, key: pem(node), cert: certificate };
+    },
+    async edge() {
+      const edge = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const { certificate } = await issueServerCertificate(
+        issuer,
+        edge.publicKey,
+        EDGE_NAMES,
+        HOUR_SECONDS,
+      );
+      return { key: pem(edge), cert: certificate };
+    },
+  };
+}
+
+function newKeyPair(): KeyPair {
+  return generateKeyPairSync('rsa', { modulusLength: 3072 });
+}
+
+function pem({ privateKey }: KeyPair): string {
+  return privateKey.export({ format: 'pem', type: 'pkcs8' }).toString();
+}

@@ -1,0 +1,96 @@
+import { join } from 'node:path';
+import { caSource } from '../../crypto/ca.ts';
+import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
+import { writeDurably } from './files.ts';
+import { EMBEDDED_MODEL_ID } from './model.ts';
+import type { Servers, Settled } from './network.ts';
+import { bindEmbeddedNode, CHAIN_ID } from './operators.ts';
+import { secretFile } from './seed.ts';
+
+const NAMESPACE = 'default';
+
+export type Environments = ReadonlyMap<string, Readonly<Record<string, string>>>;
+
+/**
+ * Makes the keys of nodes that have none, which takes seconds: their operators have to sign for
+ * them. Each node's are in its own directory, as its operator would have them.
+ */
+export async function makeNodeKeys({
+  dataDir,
+  nodes,
+}: Pick<Settled, 'dataDir' | 'nodes'>): Promise<void> {
+  await Promise.all(nodes.map(({ name }) => loadOrCreateNodeKeys(join(dataDir, 'keys', name))));
+}
+
+/** What each role gets to know, and nothing else. */
+export async function roleEnvironments(
+  { dataDir, ports, modelPath, nodes }: Settled,
+  servers: Servers,
+): Promise<Environments> {
+  const keys = join(dataDir, 'keys');
+  const intakeToken = await secretFile(join(keys, 'intake-token'));
+  const edgeToken = await secretFile(join(keys, 'edge-token'));
+  const temporal = { TEMPORAL_ADDRESS: servers.temporalAddress, TEMPORAL_NAMESPACE: NAMESPACE };
+  const environments = new Map<string, Record<string, string>>();
+  environments.set('coordinator', {
+    ...temporal,
+    DATABASE_URL: servers.databaseUrl,
+    PLX_COORDINATOR_PORT: String(ports.coordinator),
+    PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
+    ...passedOn('PLX_SAMPLING_RATES', 'PLX_SAMPLING_EPOCH_SECONDS', 'PLX_JOIN'),
+    PLX_CHAIN_ID: String(CHAIN_ID),
+    PLX_INTAKE_TOKEN: intakeToken,
+    PLX_EDGE_TOKEN: edgeToken,
+  });
+  environments.set('gateway', {
+    DATABASE_URL: servers.databaseUrl,
+    PLX_COORDINATOR_URL: servers.coordinatorUrl,
+    PLX_GATEWAY_PORT: String(ports.gateway),
+    PLX_GATEWAY_KEYS: join(keys, 'gateway'),
+    PLX_INTAKE_TOKEN: intakeToken,
+    PLX_TEMPORAL_UI_URL: servers.temporalUiUrl,
+    TEMPORAL_NAMESPACE: NAMESPACE,
+  });
+  environments.set('edge', {
+    ...temporal,
+    DATABASE_URL: servers.databaseUrl,
+    PLX_COORDINATOR_URL: servers.coordinatorUrl,
+    PLX_EDGE_TOKEN: edgeToken,
+    PLX_EDGE_PORT: String(ports.edge),
+    PLX_EDGE_NAMES: 'localhost,127.0.0.1',
+    PLX_EDGE_KEYS: join(keys, 'edge'),
+    PLX_BLOB_DIR: join(dataDir, 'blobs'),
+  });
+  const edgeCa = await writeEdgeCa(keys);
+  for (const node of nodes)
+    environments.set(node.name, {
+      PLX_EDGE_ADDRESS: `127.0.0.1:${ports.edge}`,
+      PLX_EDGE_CA: edgeCa,
+      PLX_NODE_NAME: node.name,
+      PLX_OPERATOR_BINDING: await bindEmbeddedNode(keys, node),
+      PLX_NODE_TIER: String(node.tier),
+      PLX_NODE_SLOTS: '2',
+      PLX_NODE_KEYS: join(keys, node.name),
+      PLX_MODEL_ID: EMBEDDED_MODEL_ID,
+      MODEL_PATH: modelPath,
+    });
+  return environments;
+}
+
+/** Where nodes find by what to know the edge: the certificates alone. @returns the file. */
+async function writeEdgeCa(keys: string): Promise<string> {
+  const path = join(keys, 'edge-ca.pem');
+  const ca = await caSource({ directory: join(keys, 'coordinator') })();
+  await writeDurably(path, ca.trusted);
+  return path;
+}
+
+/** Settings that mean the same here as for the role itself. */
+function passedOn(...names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = process.env[name];
+      return value === undefined ? [] : [[name, value] as const];
+    }),
+  );
+}
