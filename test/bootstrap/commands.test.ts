@@ -18,6 +18,7 @@ const ENTRIES = [
   'sim-trust',
   'trial-liars',
   'ca',
+  'attack',
 ];
 
 describe('bootstrap: commands', () => {
