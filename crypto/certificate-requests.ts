@@ -73,7 +73,7 @@ export function checkCertificateRequest(pem: string): {
 }
 
 /**
- * Reads an edge's signing request: a P-256 key, for a handshake costs a tenth of RSA's with it.
+ * Reads an edge's signing request: a P-256 key, with which a signature costs a tenth of RSA-2048's.
  *
  * @throws CodedError `node.certificate_refused`.
  */
