@@ -39,7 +39,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const database = openDatabase(config.DATABASE_URL);
+  const { DATABASE_URL: databaseUrl } = config;
+  const database = openDatabase(databaseUrl);
   const { channelSecret, returnRing, ...rings } = await loadKeys(config.PLX_COORDINATOR_KEYS);
   const ca = caSource({ given: config.PLX_CA, directory: config.PLX_COORDINATOR_KEYS });
   // A CA that can't be used is said now, not to the first node.
@@ -49,12 +50,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
   const commands = new Commands(channelSecret);
-  const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
-  const background = await startBackground(
-    { database, client, log },
-    sampling,
-    config.DATABASE_URL,
-  );
+  const outcomes = await listenTo(databaseUrl, { relay, commands }, log);
+  const background = await startBackground({ database, client, log }, sampling, databaseUrl);
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 

@@ -14,7 +14,7 @@ import { Commands } from '../../intake/commands.ts';
 import { Relay, type RelayedFrame } from '../../intake/relay.ts';
 import { createIntakeServer } from '../../intake/server.ts';
 import { Attempts } from '../../nodes/attempts.ts';
-import { Channel } from '../../nodes/channel.ts';
+import type { Channel } from '../../nodes/channel.ts';
 import { execute } from '../../nodes/execute.ts';
 import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.ts';
 import { withNodeRecipient, wrapRecipient } from '../../protocol/envelope.ts';
@@ -28,6 +28,7 @@ import {
   type Answer,
   type Difference,
 } from '../support/sight.ts';
+import { startSideChannel, type SideChannel } from '../support/side-channel.ts';
 import { until } from '../support/until.ts';
 
 /** One node gets every attempt, as never happens, so that nothing of another node is in the way. */
@@ -41,6 +42,7 @@ const DIFFERENCES: readonly Difference[] = [
   { path: /^ticket\.channelToken$/, why: 'a MAC that only the coordinator can check' },
   { path: /^answers\.\d+\.headers\.date$/, why: 'time, which passes for every attempt' },
 ];
+const EDGE_TOKEN = 'edge-token-of-this-test';
 
 describe('nodes: what a node sees of an attempt', () => {
   const channelSecret = createSecretKey(randomBytes(32));
@@ -51,6 +53,7 @@ describe('nodes: what a node sees of an attempt', () => {
   let outcomes: OutcomeListener;
   let app: FastifyInstance;
   let url: string;
+  let edge: SideChannel;
   let keys: NodeKeys;
 
   before(async () => {
@@ -67,6 +70,7 @@ describe('nodes: what a node sees of an attempt', () => {
       relay,
       log: pino({ level: 'silent' }),
       intakeToken: 'test-intake-token-0123456789',
+      edgeToken: EDGE_TOKEN,
       channelSecret,
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
@@ -78,8 +82,11 @@ describe('nodes: what a node sees of an attempt', () => {
     const port = await freePort();
     await app.listen({ host: '127.0.0.1', port });
     url = `http://127.0.0.1:${port}`;
+    const { database } = db;
+    edge = await startSideChannel({ coordinatorUrl: url, edgeToken: EDGE_TOKEN, database });
   });
   after(async () => {
+    await edge.close();
     await app.close();
     await outcomes.close();
     await db.close();
@@ -92,7 +99,7 @@ describe('nodes: what a node sees of an attempt', () => {
 
   /** The node registers, and hears commands. */
   async function connected(channel: Channel, signal: AbortSignal) {
-    const { heartbeatToken } = await channel.register({
+    const { challenge } = await channel.register({
       name: 'node',
       binding: await signedBinding(keys.nodeId, OPERATOR),
       tier: 1,
@@ -106,11 +113,9 @@ describe('nodes: what a node sees of an attempt', () => {
     const measured = { status: 'active', tokensPerSecond: 1_000, probeUntil: null };
     await db.database.node.update({ where: { id: keys.nodeId }, data: measured });
     const heard: string[] = [];
-    const listening = channel
-      .commands(heartbeatToken, ({ type }) => heard.push(type), signal)
-      .catch(() => {});
+    const listening = channel.commands(({ type }) => heard.push(type), signal).catch(() => {});
     await until(() => heard.length === 1, 'the command stream');
-    return { token: heartbeatToken, heard, listening };
+    return { challenge, heard, listening };
   }
 
   /** Steps 3 and 4, and what the workflow assembles of them. */
@@ -134,11 +139,17 @@ describe('nodes: what a node sees of an attempt', () => {
     const answers: Answer[] = [];
     const stop = recordAnswers(answers);
     const gone = new AbortController();
-    const channel = new Channel(url, keys);
+    const channel = await edge.channel(keys);
     const attempts = new Attempts();
     try {
-      const { token, heard, listening } = await connected(channel, gone.signal);
-      const beat = () => channel.heartbeat(token, { ready: true, running: attempts.list() });
+      const { heard, listening, ...first } = await connected(channel, gone.signal);
+      let { challenge } = first;
+      const beat = async () => {
+        const state = { ready: true, running: attempts.list() };
+        const answer = await channel.heartbeat(challenge, state);
+        challenge = answer.challenge ?? assert.fail('a challenge');
+        return !answer.isReplayed;
+      };
       assert.ok(await beat());
       const { input, attempt } = await assigned(request, dispatch, isCheck);
       const instant = instantBackend();
@@ -149,7 +160,7 @@ describe('nodes: what a node sees of an attempt', () => {
             ...instant,
             async generate(...call) {
               assert.ok(await beat());
-              const undecided = await channel.drain(token);
+              const undecided = await channel.drain();
               assert.deepEqual(undecided.at(-1), attempts.list()[0], 'it knows it by that number');
               return instant.generate(...call);
             },
@@ -174,6 +185,8 @@ describe('nodes: what a node sees of an attempt', () => {
       const { nodeId } = attempt.node;
       await db.database.dispatch.updateMany({ data: { outcome: 'accepted' } });
       assert.ok(await beat());
+      // The next attempt's heartbeats are to answer the same challenges.
+      await db.database.node.update({ where: { id: nodeId }, data: { heartbeatSequence: 0 } });
       commands.cancel({ unitId: attempt.unitId, dispatch, nodeId });
       await until(() => heard.length === 2, 'the command');
       gone.abort();
@@ -201,11 +214,11 @@ describe('nodes: what a node sees of an attempt', () => {
       [
         ['POST register', 200],
         ['GET commands', 200],
-        ['POST heartbeat', 204],
-        ['POST heartbeat', 204],
+        ['POST heartbeat', 200],
+        ['POST heartbeat', 200],
         ['POST drain', 200],
         ['POST frames', 204],
-        ['POST heartbeat', 204],
+        ['POST heartbeat', 200],
       ],
     );
     assert.equal(frames.length, 5, 'key, three words, end');

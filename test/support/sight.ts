@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import diagnostics from 'node:diagnostics_channel';
 import type { NodeKeys } from '../../crypto/keys.ts';
 import { openRequest } from '../../crypto/request.ts';
 import { openTicket } from '../../crypto/ticket.ts';
@@ -39,28 +40,46 @@ export interface Answer {
  * @returns ends it.
  */
 export function recordAnswers(answers: Answer[]): () => void {
-  const original = globalThis.fetch;
-  globalThis.fetch = async (input, init) => {
-    const response = await original(input, init);
-    const url = input instanceof Request ? input.url : input;
-    const answer: Answer = {
-      call: `${init?.method ?? 'GET'} ${new URL(url).pathname}`,
-      status: response.status,
-      headers: Object.fromEntries(response.headers),
-      body: '',
-    };
+  const byRequest = new Map<object, Answer>();
+  const onHeaders = (message: unknown) => {
+    const { request, response } = message as Headers;
+    // An edge in this process calls its coordinator the same way.
+    if (!request.path.startsWith('/v1/node/')) return;
+    const call = `${request.method} ${request.path}`;
+    const headers = pairs(response.headers.map(String));
+    const answer: Answer = { call, status: response.statusCode, headers, body: '' };
+    byRequest.set(request, answer);
     answers.push(answer);
-    // Whoever called reads the other copy, and learns there of its end or loss.
-    void listen(response.clone(), answer).catch(() => {});
-    return response;
   };
-  return () => void (globalThis.fetch = original);
+  const onChunk = (message: unknown) => {
+    const { request, chunk } = message as Chunk;
+    const answer = byRequest.get(request);
+    if (answer) answer.body += chunk.toString();
+  };
+  diagnostics.subscribe('undici:request:headers', onHeaders);
+  diagnostics.subscribe('undici:request:bodyChunkReceived', onChunk);
+  return () => {
+    diagnostics.unsubscribe('undici:request:headers', onHeaders);
+    diagnostics.unsubscribe('undici:request:bodyChunkReceived', onChunk);
+  };
 }
 
-async function listen(response: Response, answer: Answer): Promise<void> {
-  const decoder = new TextDecoder();
-  for await (const bytes of response.body ?? [])
-    answer.body += decoder.decode(bytes, { stream: true });
+/** What undici publishes. */
+interface Headers {
+  readonly request: { readonly method: string; readonly path: string };
+  readonly response: { readonly statusCode: number; readonly headers: readonly Buffer[] };
+}
+
+interface Chunk {
+  readonly request: object;
+  readonly chunk: Buffer;
+}
+
+function pairs(raw: readonly string[]): Record<string, string> {
+  const names = raw.filter((_, index) => index % 2 === 0);
+  return Object.fromEntries(
+    names.map((name, index) => [name.toLowerCase(), raw[2 * index + 1] ?? '']),
+  );
 }
 
 /**
