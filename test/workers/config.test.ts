@@ -23,8 +23,7 @@ const gateway = {
   PLX_GATEWAY_KEYS: '.data/keys',
 };
 const node = {
-  TEMPORAL_ADDRESS: 'temporal.example:7233',
-  PLX_COORDINATOR_URL: 'https://coordinator.example',
+  PLX_EDGE_ADDRESS: 'edge.example:8425',
   PLX_NODE_NAME: 'rack-1/node.2',
   PLX_OPERATOR_BINDING: 'binding.json',
   PLX_NODE_KEYS: '.data/keys',
