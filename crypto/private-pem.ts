@@ -57,8 +57,8 @@ function encrypted(pkcs8: Buffer, passphrase: string): string {
  * Reads a private key in PEM.
  *
  * @param path of its file, for the error.
- * @throws EnvelopeError `key.passphrase_missing`, `key.passphrase_wrong` or `key.file_invalid`; none
- * has a cause, since a parser's message may quote what it reads.
+ * @throws EnvelopeError `key.passphrase_missing`, `key.passphrase_wrong` or `key.file_invalid`;
+ * none has a cause, since a parser's message may quote what it reads.
  */
 export function importPrivatePem(path: string, pem: string, passphrase?: string): KeyObject {
   if (!isEncrypted(pem)) return read(pem) ?? refuse(path);
@@ -72,8 +72,8 @@ export function importPrivatePem(path: string, pem: string, passphrase?: string)
   if (key) return key;
   throw new EnvelopeError(
     'key.passphrase_wrong',
-    `The passphrase doesn't open the private keys in ${path}. Set PLX_NODE_KEYS_PASSPHRASE to the ` +
-      'one by which they were encrypted; nothing was changed.',
+    `The passphrase doesn't open the private keys in ${path}. Set PLX_NODE_KEYS_PASSPHRASE to ` +
+      'the one by which they were encrypted; nothing was changed.',
   );
 }
 
