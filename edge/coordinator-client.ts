@@ -111,7 +111,11 @@ export class CoordinatorClient {
     throw new CodedError(code);
   }
 
-  /** Streams frames to the coordinator of their attempt. @throws what `lines` throws, or as above. */
+  /**
+   * Streams frames to the coordinator of their attempt.
+   *
+   * @throws what `lines` throws, or CodedError `edge.unavailable`.
+   */
   async frames(frames: ForwardedFrames): Promise<Answer> {
     const { nodeId, unitId, dispatch, channelToken } = frames;
     let failure: unknown;

@@ -77,7 +77,7 @@ describe('edge/coordinator-client', () => {
     ];
     for (const [status, body] of wrong) {
       json(status, body);
-      await assert.rejects(beat(), unavailable, String(body));
+      await assert.rejects(beat(), unavailable, JSON.stringify(body));
     }
     answer = (response) => response.destroy();
     await assert.rejects(beat(), unavailable);

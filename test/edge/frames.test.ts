@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { attemptNumber, makeChannelToken } from '../../crypto/channel.ts';
-import { createStreamSealer } from '../../crypto/stream.ts';
+import { createStreamSealer, type StreamSealer } from '../../crypto/stream.ts';
 import { formatRequestId, type UnitId } from '../../protocol/ids.ts';
 import { startNodeApiScene, type ApiNode, type NodeApiScene } from '../support/node-api-scene.ts';
 import { requester } from '../support/seeded.ts';
@@ -60,12 +60,12 @@ describe('edge/frames', () => {
     const end = scene.relay.subscribe(attempt.unitId, ({ frame }) => got.push(frame) > 0);
     const channel = await scene.edge.channel(node.keys);
     const stream = channel.openStream(attempt, attempt.token, assert.fail);
-    const { keyFrame, delta, end: last } = attempt.sealer;
-    stream.send(keyFrame);
-    stream.send(delta('one '));
+    const { sealer } = attempt;
+    stream.send(sealer.keyFrame);
+    stream.send(sealer.delta('one '));
     await until(() => got.length === 2, 'what was sent so far');
-    stream.send(delta('two'));
-    stream.send(last());
+    stream.send(sealer.delta('two'));
+    stream.send(sealer.end());
     await stream.close();
     assert.equal(got.length, 4);
     const relayed = scene.relay.relayed(attempt.unitId, 1);
@@ -74,7 +74,7 @@ describe('edge/frames', () => {
     end();
   });
 
-  it('are refused when they come twice, late, or from another stream, each by its code', async () => {
+  it('are refused when they come twice, late, or from another stream, by a code', async () => {
     const hostile: [string, (one: Attempt, other: Attempt) => string[]][] = [
       ['a frame twice', ({ sealer }) => twice([sealer.keyFrame, sealer.delta('a')])],
       ['the key twice', ({ sealer }) => [sealer.keyFrame, sealer.keyFrame]],
@@ -222,8 +222,8 @@ function twice(frames: readonly string[]): string[] {
   return [...frames, ...frames.slice(-1)];
 }
 
-function swapped({ delta }: { delta(text: string): string }): string[] {
-  return [delta('a'), delta('b')].toReversed();
+function swapped(sealer: StreamSealer): string[] {
+  return [sealer.delta('a'), sealer.delta('b')].toReversed();
 }
 
 async function listening(server: Server): Promise<string> {
