@@ -19,18 +19,33 @@ describe('nodes/python', () => {
     assert.match(output, /^OK$/m);
   });
 
-  for (const passphrase of [undefined, 'correct horse battery staple'])
-    it(`makes keys that the other node opens${passphrase ? ' with the passphrase' : ''}`, async () => {
-      const keys = join(directory, passphrase ? 'locked' : 'keys');
-      const env = { ...required, PLX_NODE_KEYS: keys };
-      const locked = passphrase ? { PLX_NODE_KEYS_PASSPHRASE: passphrase } : {};
-      const told = await runPython(['-m', 'parallelix_node', '--node-id'], { ...env, ...locked });
-      const file = join(keys, 'node-keys.json');
-      assert.equal((await stat(file)).mode & 0o777, 0o600);
-      assert.equal((await readFile(file, 'utf8')).includes('ENCRYPTED'), passphrase !== undefined);
-      const { nodeId } = await loadOrCreateNodeKeys(keys, { passphrase });
-      assert.equal(told.trim(), nodeId);
-    });
+  async function assertSharesKeys(name: string, passphrase?: string): Promise<void> {
+    const keys = join(directory, name);
+    const locked = passphrase ? { PLX_NODE_KEYS_PASSPHRASE: passphrase } : {};
+    const env = { ...required, PLX_NODE_KEYS: keys, ...locked };
+    const told = await runPython(['-m', 'parallelix_node', '--node-id'], env);
+    const file = join(keys, 'node-keys.json');
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
+    assert.equal((await readFile(file, 'utf8')).includes('ENCRYPTED'), passphrase !== undefined);
+    const { nodeId } = await loadOrCreateNodeKeys(keys, { passphrase });
+    assert.equal(told.trim(), nodeId);
+  }
+
+  it('makes keys that the other node opens', () => assertSharesKeys('open'));
+
+  it('makes keys that the other node opens with their passphrase', () =>
+    assertSharesKeys('locked', 'correct horse battery staple'));
+
+  it('opens keys that the other node has locked', async () => {
+    const keys = join(directory, 'theirs');
+    const passphrase = 'correct horse battery staple';
+    const { nodeId } = await loadOrCreateNodeKeys(keys, { passphrase });
+    const env = { ...required, PLX_NODE_KEYS: keys };
+    const tell = (PLX_NODE_KEYS_PASSPHRASE: string) =>
+      runPython(['-m', 'parallelix_node', '--node-id'], { ...env, PLX_NODE_KEYS_PASSPHRASE });
+    assert.equal((await tell(passphrase)).trim(), nodeId);
+    await assert.rejects(tell('another'), /no two private keys that open/);
+  });
 
   it('names each variable that is wrong, and none of their values', async () => {
     const wrong = { ...required, PLX_NODE_TIER: '6', PLX_OPENAI_URL: 'http://user:secret@host' };

@@ -27,7 +27,7 @@ export interface PythonNode {
 }
 
 /** The Python that `npm test` has put what such a node needs into. */
-export function nodePython(): string {
+function nodePython(): string {
   const python = process.env['PLX_NODE_PYTHON'];
   if (python === undefined) throw new Error('run it by npm test: PLX_NODE_PYTHON is not set');
   return python;
