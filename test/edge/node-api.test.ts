@@ -192,7 +192,7 @@ describe('edge/node-api', () => {
     await second;
   });
 
-  it('is unavailable while it can not know who is removed, or without its coordinator', async () => {
+  it('is unavailable while the pool or the coordinator is away', async () => {
     const unsure = await startNodeApiScene({
       isRemoved: () => {
         throw new Refusal('edge.unavailable');
