@@ -6,6 +6,7 @@ import type { Ring, WrapKey } from '../crypto/keys.ts';
 import type { Database } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { GrpcServer } from './grpc-server.ts';
+import { peerOf } from './identity.ts';
 import { EDGE_LIMITS, type EdgeLimits } from './limits.ts';
 import { listen, type TlsSource } from './listener.ts';
 import { LostNodes } from './lost-nodes.ts';
@@ -103,7 +104,14 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
       if (!grpc.isConnected(peer.nodeId)) pool.watch(peer.nodeId);
       grpc.accept(socket, peer, address);
     },
-    onHttp: (socket) => void app.server.emit('connection', socket),
+    onHttp(socket) {
+      const peer = peerOf(socket);
+      if (peer) {
+        pool.watch(peer.nodeId);
+        socket.once('close', () => pool.unwatch(peer.nodeId));
+      }
+      app.server.emit('connection', socket);
+    },
   });
   return {
     address: `${listener.host}:${listener.port}`,

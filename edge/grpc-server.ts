@@ -114,7 +114,11 @@ export class GrpcServer {
       session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
     };
     const stopPinging = keepAlive(session, limits);
-    session.on('error', () => session.destroy());
+    session.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code?.startsWith('ERR_HTTP2'))
+        refusals.refused('edge.malformed', { nodeId, address, detail: code });
+      session.destroy();
+    });
     session.on('stream', (stream, headers) => void this.#serve(stream, headers, peer, waste));
     session.once('close', () => {
       stopPinging();
@@ -153,7 +157,7 @@ export class GrpcServer {
     try {
       const reply = await this.#reply(stream, headers, peer, taken.signal);
       isAnswered = true;
-      answer(stream, reply);
+      answer(stream, reply, this.#options.limits.answerMs);
     } catch (error) {
       const wasTakenBack = taken.signal.aborted;
       isAnswered = true;
@@ -191,14 +195,16 @@ export class GrpcServer {
   }
 }
 
-function answer(stream: ServerHttp2Stream, { message, onLost }: Reply): void {
+function answer(stream: ServerHttp2Stream, { message, onLost }: Reply, answerMs: number): void {
   if (stream.destroyed || stream.closed) return onLost?.();
+  const overdue = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), answerMs).unref();
   let isHandedOver = false;
   stream.once('wantTrailers', () => {
     isHandedOver = true;
     stream.sendTrailers({ 'grpc-status': String(status.OK) });
   });
   stream.once('close', () => {
+    clearTimeout(overdue);
     if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.();
   });
   stream.respond(

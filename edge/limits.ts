@@ -16,6 +16,8 @@ export interface EdgeLimits {
   readonly messageBytes: number;
   /** Until a message that was begun has to be there. */
   readonly messageMs: number;
+  /** Until an answer has to be taken. */
+  readonly answerMs: number;
   readonly headerBytes: number;
   /** Calls that are taken back or refused, per connection: it is closed above that. */
   readonly wastedPerSecond: number;
@@ -28,10 +30,10 @@ export interface EdgeLimits {
 const MIB = 2 ** 20;
 
 export const EDGE_LIMITS: EdgeLimits = {
-  handshakesPerSecond: 10,
-  handshakesBurst: 50,
+  handshakesPerSecond: 20,
+  handshakesBurst: 100,
   handshakeMs: 5_000,
-  connectionsPerAddress: 256,
+  connectionsPerAddress: 1_024,
   connectionsPerNode: 8,
   streamsPerConnection: 64,
   pollsPerNode: 16,
@@ -41,6 +43,7 @@ export const EDGE_LIMITS: EdgeLimits = {
   bytesBurst: 64 * MIB,
   messageBytes: 4 * MIB,
   messageMs: 10_000,
+  answerMs: 30_000,
   headerBytes: 16 * 1_024,
   wastedPerSecond: 20,
   wastedBurst: 200,

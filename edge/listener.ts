@@ -1,3 +1,4 @@
+import { constants } from 'node:crypto';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { identify, type Peer } from './identity.ts';
@@ -52,10 +53,16 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const handshakes = new KeyedBuckets(limits.handshakesPerSecond, limits.handshakesBurst);
   const connections = new KeyedCounts(limits.connectionsPerAddress);
   const open = new Set<Socket>();
-  const tlsServer = createTlsServer(
-    {
+  // Without tickets, each connection's certificate is looked at anew.
+  const context = () =>
+    ({
       ...tls.current(),
       minVersion: 'TLSv1.3',
+      secureOptions: constants.SSL_OP_NO_TICKET,
+    }) as const;
+  const tlsServer = createTlsServer(
+    {
+      ...context(),
       ALPNProtocols: ['h2', 'http/1.1'],
       requestCert: true,
       rejectUnauthorized: false,
@@ -65,10 +72,12 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   );
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     const address = socket.remoteAddress ?? 'unknown';
-    refusals.refused('edge.unauthenticated', { address, detail: error.code ?? error.message });
+    const isSlow = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
+    const code = isSlow ? 'edge.too_slow' : 'edge.unauthenticated';
+    refusals.refused(code, { address, detail: error.code ?? error.message });
     socket.destroy();
   });
-  tls.onRenewed(() => tlsServer.setSecureContext({ ...tls.current(), minVersion: 'TLSv1.3' }));
+  tls.onRenewed(() => tlsServer.setSecureContext(context()));
 
   const server = createTcpServer({ noDelay: true }, (socket) => {
     socket.on('error', () => socket.destroy());

@@ -6,7 +6,7 @@ import { NO_TASK, pollRequest, pollResponse, readPollAnswer } from './messages.t
 import type { Pool } from './pool.ts';
 import { Refusal } from './refusals.ts';
 import type { Tasks } from './tasks.ts';
-import { UpstreamError, type Upstream } from './upstream.ts';
+import { refusalOf, UpstreamError, type Upstream } from './upstream.ts';
 
 export interface PollOptions {
   readonly upstream: Upstream;
@@ -106,9 +106,8 @@ function end(poll: OpenPoll, reason: EndReason): void {
 
 /** Why a poll was answered with nothing, if that is nothing to speak of. */
 function noAnswer(error: unknown, poll: OpenPoll): null {
-  if (error instanceof UpstreamError) {
-    if (error.status === status.CANCELLED && poll.reason !== undefined) return null;
-    if (error.status === status.DEADLINE_EXCEEDED) return null;
-  }
-  throw error;
+  if (!(error instanceof UpstreamError)) throw error;
+  if (error.status === status.CANCELLED && poll.reason !== undefined) return null;
+  if (error.status === status.DEADLINE_EXCEEDED) return null;
+  throw refusalOf(error);
 }

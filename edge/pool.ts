@@ -1,12 +1,15 @@
 import type { Logger } from 'pino';
 import { sql, type Database } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
+import { Refusal } from './refusals.ts';
 
 /** What the edge has to know of the pool: who is out of it, and who was heard of lately. */
 export interface Pool {
   /**
    * Whether a node was removed, as of two seconds ago at most. A node that isn't registered yet
-   * isn't removed. While PostgreSQL is away the last answer counts; without one this throws.
+   * isn't removed. While PostgreSQL is away the last answer counts.
+   *
+   * @throws Refusal `edge.unavailable` when there was no answer yet.
    */
   isRemoved(nodeId: NodeId): Promise<boolean>;
   /** Told of each node that is found to be removed while it is watched. */
@@ -80,8 +83,8 @@ export function watchPool(database: Database, log: Pick<Logger, 'warn'>): Pool {
       if (found && performance.now() - found.atMs < 1.5 * LOOK_MS) return found.isRemoved;
       try {
         await lookUpSoon(nodeId);
-      } catch (error) {
-        if (!found) throw error;
+      } catch {
+        if (!found) throw new Refusal('edge.unavailable', 'the pool can not be looked up');
       }
       return known.get(nodeId)?.isRemoved ?? false;
     },

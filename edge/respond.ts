@@ -12,7 +12,7 @@ import {
 import type { Pool } from './pool.ts';
 import { Refusal } from './refusals.ts';
 import { ANSWER_MS_MAX, type Tasks } from './tasks.ts';
-import { UpstreamError, type Upstream } from './upstream.ts';
+import { refusalOf, UpstreamError, type Upstream } from './upstream.ts';
 
 export interface RespondOptions {
   readonly upstream: Upstream;
@@ -64,8 +64,7 @@ function respond(
       return { message: response?.(answer) ?? new Uint8Array() };
     } catch (error) {
       if (!(error instanceof UpstreamError)) throw error;
-      if (error.status === status.INVALID_ARGUMENT) throw new Refusal('edge.malformed');
-      if (error.status !== status.NOT_FOUND) throw error;
+      if (error.status !== status.NOT_FOUND) throw refusalOf(error);
       tasks.inFlight.remove(nodeId, taskToken);
       throw new NotFound();
     }

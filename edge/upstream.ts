@@ -6,6 +6,7 @@ import {
   type CallOptions,
   type ServiceError,
 } from '@grpc/grpc-js';
+import { Refusal } from './refusals.ts';
 
 /** Temporal, as the edge calls it. */
 export interface Upstream {
@@ -34,6 +35,12 @@ export class UpstreamError extends Error {
     super(error.details, { cause: error });
     this.status = error.code;
   }
+}
+
+/** What a node is told of it. */
+export function refusalOf(error: UpstreamError): Refusal {
+  const code = error.status === status.INVALID_ARGUMENT ? 'edge.malformed' : 'edge.unavailable';
+  return new Refusal(code, `Temporal: ${status[error.status]}`);
 }
 
 const SERVICE = '/temporal.api.workflowservice.v1.WorkflowService';

@@ -144,7 +144,9 @@ class Identity implements NodeIdentity {
         // Said once per outage, not at every attempt.
         if (attempt === 0)
           log.warn({ error: describe(error), ...(advice && { advice }) }, 'node // no certificate');
-        await sleep(retryMs * (0.5 + Math.random() / 2), undefined, { signal: this.#signal });
+        const pauseMs = retryMs * (0.5 + Math.random() / 2);
+        await sleep(pauseMs, undefined, { signal: this.#signal }).catch(() => undefined);
+        this.#signal.throwIfAborted();
         retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
       }
     }
@@ -216,7 +218,7 @@ class Identity implements NodeIdentity {
     return this.#kept !== undefined && this.#kept.expiresAtMs > Date.now();
   }
 
-  /** What the network said, and what the operator named: that may be newer, after a long absence. */
+  /** What the network said, and what the operator named, which may be newer. */
   #ca(): string | undefined {
     const known = [this.#networkCa, this.#options.ca].filter((pem) => pem !== undefined);
     return known.length === 0 ? undefined : known.map((pem) => `${pem.trim()}\n`).join('');
