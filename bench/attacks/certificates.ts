@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import forge from 'node-forge';
-import { generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import { generateRsa, nodeKeysOf, type NodeKeys } from '../../crypto/keys.ts';
 
 /** A TLS key and its certificate, as PEM. */
 export interface Credentials {
@@ -44,9 +44,19 @@ export function selfSigned(keys: NodeKeys, terms = currentTerms(keys.nodeId)): C
   return issued(keys, terms, { cert: undefined, key: privatePem(keys) });
 }
 
+/** Keys of which the other pair is of no use. */
+export async function signingKeys(): Promise<NodeKeys> {
+  const signing = await generateRsa();
+  return nodeKeysOf(signing, signing);
+}
+
+/** A key for all of them: making one takes a second. */
+let authority: Promise<NodeKeys> | undefined;
+
 /** An authority that nobody here has heard of, with the name of the real one if it is given. */
 export async function foreignAuthority(like?: string): Promise<Credentials> {
-  const keys = await generateNodeKeys();
+  authority ??= signingKeys();
+  const keys = await authority;
   const certificate = forge.pki.createCertificate();
   const { privateKey, publicKey } = forgeKeys(keys);
   const name = like

@@ -52,7 +52,7 @@ function onStream(
 
 const FORBIDDEN = ['relay.forbidden'] as const;
 const REFUSED = ['node.registration_refused'] as const;
-const NO_ROUTE = ['gateway.route_not_found', 'edge.forbidden', 'edge.malformed'] as const;
+const NO_ROUTE = ['edge.forbidden', 'edge.malformed', 'relay.forbidden', 'blob.not_found'] as const;
 
 const STREAMS: readonly Attack[] = [
   onStream('a frame sent twice', ['relay.bad_frame'], async (work) => {
@@ -163,7 +163,7 @@ const PATHS: readonly (readonly [string, string, (scene: Scene) => string])[] = 
 ];
 
 const BLOBS: readonly Attack[] = [
-  attack('a blob under another digest', ['edge.malformed', 'edge.forbidden'], ({ stranger }) => {
+  attack('a blob under another digest', ['blob.digest_mismatch'], ({ stranger }) => {
     const digest = createHash('sha256').update('other').digest('hex');
     return stranger.send(
       request('PUT', `/v1/node/blobs/sha256:${digest}`, 'blob', {
@@ -171,7 +171,7 @@ const BLOBS: readonly Attack[] = [
       }),
     );
   }),
-  attack('a blob that nobody granted', ['edge.forbidden', 'relay.forbidden'], ({ stranger }) => {
+  attack('a blob that nobody granted', ['blob.not_found'], ({ stranger }) => {
     const digest = createHash('sha256').update("another's blob").digest('hex');
     return stranger.send(request('GET', `/v1/node/blobs/sha256:${digest}`));
   }),
@@ -197,7 +197,7 @@ const SPOOFED: Attack = attack(
 
 const MALFORMED: Attack = attack(
   'heartbeats that are none',
-  ['node.heartbeat_invalid', 'edge.malformed'],
+  ['node.heartbeat_invalid', 'edge.malformed', 'receive.malformed_request'],
   ({ accomplice }) =>
     each(
       MALFORMED,

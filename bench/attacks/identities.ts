@@ -1,5 +1,5 @@
 import proto from '@temporalio/proto';
-import { generateNodeKeys } from '../../crypto/keys.ts';
+import { X509Certificate } from 'node:crypto';
 import { nodeQueue } from '../../protocol/queues.ts';
 import type { Attack, Expected, Scene, Told } from './attack.ts';
 import {
@@ -8,14 +8,14 @@ import {
   issued,
   lapsedTerms,
   selfSigned,
+  signingKeys,
   signingRequest,
   type Credentials,
 } from './certificates.ts';
 import { GrpcAttacker } from './grpc.ts';
-import { exchange, exchangeInClear, request, type RawOptions } from './raw.ts';
+import { bodyOf, exchange, exchangeInClear, request, type RawOptions } from './raw.ts';
 
-const { GetSystemInfoRequest, PollActivityTaskQueueRequest } =
-  proto.temporal.api.workflowservice.v1;
+const { PollActivityTaskQueueRequest } = proto.temporal.api.workflowservice.v1;
 
 const HEARTBEAT = request('POST', '/v1/node/heartbeat', { ready: true, running: [] });
 /** The client's half of a connection without TLS (RFC 9113 3.4), and an empty SETTINGS frame. */
@@ -52,8 +52,12 @@ function withCertificate(
   ];
 }
 
-async function systemInfo(attacker: GrpcAttacker): Promise<Told> {
-  const told = await attacker.call('GetSystemInfo', GetSystemInfoRequest.encode({}).finish());
+/** Asks for the work of whoever the certificate names. */
+async function pollOwn(attacker: GrpcAttacker, { cert }: Pick<Credentials, 'cert'>): Promise<Told> {
+  const { subjectAltName = '' } = new X509Certificate(cert);
+  const taskQueue = { name: `node.${subjectAltName.replace('URI:urn:plx:', '')}` };
+  const poll = PollActivityTaskQueueRequest.encode({ namespace: 'default', taskQueue }).finish();
+  const told = await attacker.call('PollActivityTaskQueue', poll, { patienceMs: 3_000 });
   attacker.close();
   return told;
 }
@@ -68,7 +72,7 @@ function other(
 
 /** A key that the stranger's own certificate vouches for, as if it were an authority. */
 const byANode: Make = async ({ stranger, victim }) => {
-  const made = issued(await generateNodeKeys(), currentTerms(victim), stranger.credentials);
+  const made = issued(await signingKeys(), currentTerms(victim), stranger.credentials);
   return { key: made.key, cert: `${made.cert}${stranger.credentials.cert}` };
 };
 
@@ -80,10 +84,24 @@ const byAnAuthorityOfTheSameName: Make = async ({ edge, stranger }) =>
 
 const oldTls = { minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' } as const;
 
-function enrol(name: string, csr: (scene: Scene) => string | Promise<string>): Attack {
-  return other(name, ['node.certificate_refused'], async ({ edge, ...scene }) =>
-    exchange(edge, request('POST', '/v1/enroll', { csr: await csr({ edge, ...scene }) })),
-  );
+function enrol(
+  name: string,
+  csr: (scene: Scene) => string | Promise<string>,
+  expects: readonly Expected[] = ['node.certificate_refused'],
+): Attack {
+  return other(name, expects, async (scene) => {
+    const body = { csr: await csr(scene) };
+    const told = await exchange(scene.edge, request('POST', '/v1/enroll', body));
+    // A certificate for its own key is everybody's right; one that says more isn't.
+    const isStolen = told.status === 'HTTP 200' && namesIn(told).includes(scene.victim);
+    return isStolen ? { ...told, status: "another's certificate" } : told;
+  });
+}
+
+function namesIn(told: Told): string {
+  const { certificate } = JSON.parse(bodyOf(told)) as { certificate: string };
+  const { subject, subjectAltName = '' } = new X509Certificate(certificate);
+  return `${subject} ${subjectAltName}`;
 }
 
 const RAW: RawOptions = { alpn: ['h2'] };
@@ -102,7 +120,9 @@ export const IDENTITY_ATTACKS: readonly Attack[] = [
   ...withCertificate('one of another authority', byAnotherAuthority),
   ...withCertificate('one of an authority by the same name', byAnAuthorityOfTheSameName),
   ...withCertificate("one that a node's certificate vouches for", byANode),
-  other('no certificate, over gRPC', ['closed'], ({ edge }) => systemInfo(new GrpcAttacker(edge))),
+  other('no certificate, over gRPC', ['closed'], ({ edge, stranger }) =>
+    pollOwn(new GrpcAttacker(edge), stranger.credentials),
+  ),
   other('no certificate, a heartbeat', ['edge.unauthenticated'], ({ edge }) =>
     exchange(edge, HEARTBEAT),
   ),
@@ -131,7 +151,7 @@ export const IDENTITY_ATTACKS: readonly Attack[] = [
     ),
   ),
   enrol('a request that is none', () => 'none'),
-  enrol('a request that is too long', () => `-----${'x'.repeat(20_000)}`),
+  enrol('a request that is too long', () => `-----${'x'.repeat(20_000)}`, ['edge.too_large']),
   enrol('a request that its key did not sign', ({ stranger }) => {
     const lines = signingRequest(stranger.keys).trim().split(/\r?\n/);
     // In the last line is the end of the signature.
@@ -139,10 +159,12 @@ export const IDENTITY_ATTACKS: readonly Attack[] = [
     lines[last] = (lines[last] ?? '').replace(/^./, (first) => (first === 'A' ? 'B' : 'A'));
     return lines.join('\n');
   }),
-  enrol("a request in another's name", ({ stranger, victim }) =>
-    signingRequest(stranger.keys, victim),
+  enrol(
+    "a request in another's name",
+    ({ stranger, victim }) => signingRequest(stranger.keys, victim),
+    ['accepted', 'node.certificate_refused'],
   ),
   other('renewal with another key', ['node.certificate_refused'], async ({ stranger }) =>
-    stranger.post('/v1/node/certificate', { csr: signingRequest(await generateNodeKeys()) }),
+    stranger.post('/v1/node/certificate', { csr: signingRequest(await signingKeys()) }),
   ),
 ];

@@ -47,11 +47,12 @@ function placeOf({ host, port, from }: EdgeAddress) {
 const TRIES_MAX = 40;
 const PAUSE_MS = 250;
 
-/** Where too many connections are turned away, it comes back later: that isn't what it asks. */
+/** Slowed down it comes again: it wants to know the rest as well. */
 async function patiently(run: () => Promise<Told & { isTurnedAway: boolean }>): Promise<Told> {
   for (let attempt = 1; ; attempt += 1) {
     const { isTurnedAway, ...told } = await run();
-    if (!isTurnedAway || attempt === TRIES_MAX) return told;
+    const isSlowedDown = isTurnedAway || told.code === 'edge.too_many';
+    if (!isSlowedDown || attempt === TRIES_MAX) return told;
     await sleep(PAUSE_MS);
   }
 }

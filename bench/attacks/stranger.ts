@@ -1,7 +1,13 @@
 import { sign } from 'node:crypto';
 import proto from '@temporalio/proto';
 import { openTicket } from '../../crypto/ticket.ts';
-import { exportSpki, generateNodeKeys, type NodeKeys } from '../../crypto/keys.ts';
+import {
+  exportSpki,
+  generateRsa,
+  nodeKeysOf,
+  type KeyPair,
+  type NodeKeys,
+} from '../../crypto/keys.ts';
 import { signBinding, type OperatorKey } from '../../crypto/operator.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import type { RunningAttempt } from '../../protocol/presence.ts';
@@ -27,6 +33,9 @@ export interface StrangerOptions {
   readonly model: { readonly id: string; readonly digest: string };
   readonly joinToken?: string | undefined;
 }
+
+/** Strangers in league have one for all: it saves them the time to make others. */
+let encryption: Promise<KeyPair> | undefined;
 
 /** What a heartbeat has to answer. */
 export interface Challenge {
@@ -64,7 +73,8 @@ export class Stranger {
 
   /** Makes keys and has them certified. @throws Error when the network takes no strangers. */
   static async enrol(edge: EdgeAddress, options: StrangerOptions): Promise<Stranger> {
-    const keys = await generateNodeKeys();
+    encryption ??= generateRsa();
+    const keys = nodeKeysOf(await generateRsa(), await encryption);
     const { joinToken } = options;
     const body = { csr: signingRequest(keys), ...(joinToken && { joinToken }) };
     const { certificate } = await patiently('enrol', () =>
