@@ -4,6 +4,7 @@ import { databaseClientStep } from './database-client.mjs';
 import { dependenciesStep } from './dependencies.mjs';
 import { withLock } from './lock.mjs';
 import { modelStep } from './model.mjs';
+import { pythonNodeStep } from './python-node.mjs';
 import { createReport } from './report.mjs';
 import { isStorageError, storageError } from './storage.mjs';
 import { temporalStep } from './temporal-cli.mjs';
@@ -29,21 +30,23 @@ import { temporalStep } from './temporal-cli.mjs';
  * @property {string} [temporalAddress]
  * @property {string} [modelPath]
  * @property {string} [buildDirectory]
+ * @property {string} [nodePython]
  */
 
 /**
  * Makes a clone ready to run, doing only what is missing: npm packages and the database client, and
- * with `tools` the Temporal CLI and the model too, with `build` the compiled project. Concurrent
- * callers take turns.
+ * with `tools` the Temporal CLI and the model too, with `build` the compiled project, with
+ * `pythonNode` what the node in Python needs. Concurrent callers take turns.
  *
- * @param {{ tools: boolean, build?: boolean, root?: string, env?: NodeJS.ProcessEnv,
- *   report?: ReturnType<typeof createReport> }} options
+ * @param {{ tools: boolean, build?: boolean, pythonNode?: boolean, root?: string,
+ *   env?: NodeJS.ProcessEnv, report?: ReturnType<typeof createReport> }} options
  * @returns {Promise<Tools>} what was asked for.
  * @throws {import('./report.mjs').BootstrapError} with what was tried and how to mend it.
  */
 export async function ensure({
   tools,
   build = false,
+  pythonNode = false,
   root,
   env = process.env,
   report = createReport(),
@@ -54,17 +57,21 @@ export async function ensure({
   await ensureStep(context, await databaseClientStep(context));
   const built = build ? await buildStep(context) : undefined;
   if (built) await ensureStep(context, built);
-  if (!tools) return { ...built?.found() };
+  const python = pythonNode ? await pythonNodeStep(context) : undefined;
+  if (python) await ensureStep(context, python);
+  const made = { ...built?.found(), ...python?.found() };
+  if (!tools) return made;
   const temporal = await temporalStep(context);
   await ensureStep(context, temporal);
   const model = await modelStep(context);
   await ensureStep(context, model);
-  return { ...temporal.found(), ...model.found(), ...built?.found() };
+  return { ...temporal.found(), ...model.found(), ...made };
 }
 
 /** `tools` as variables for a child process, whose own lookups they spare. */
-export function toolsEnv({ temporalCliPath, temporalAddress, modelPath }) {
+export function toolsEnv({ temporalCliPath, temporalAddress, modelPath, nodePython }) {
   return {
+    ...(nodePython === undefined ? {} : { PLX_NODE_PYTHON: nodePython }),
     ...(temporalCliPath === undefined ? {} : { TEMPORAL_CLI_PATH: temporalCliPath }),
     ...(temporalAddress === undefined ? {} : { TEMPORAL_ADDRESS: temporalAddress }),
     ...(modelPath === undefined ? {} : { MODEL_PATH: modelPath }),

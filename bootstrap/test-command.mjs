@@ -25,7 +25,7 @@ export async function main(args) {
  * @param {object} [changes] to .mocharc.json.
  */
 export async function testAll(args, check, changes = {}) {
-  const tools = await ensure({ tools: true });
+  const tools = await ensure({ tools: true, pythonNode: true });
   const checksCode = await check();
   const { code, passed, failed, skipped } = await runTests(args, toolsEnv(tools), changes);
   if (checksCode !== 0) console.error('A check failed: see the list above the tests.');

@@ -17,6 +17,8 @@ const ENTRIES = [
   'sim-schedule',
   'sim-trust',
   'trial-liars',
+  'ca',
+  'attack',
 ];
 
 describe('bootstrap: commands', () => {
@@ -74,7 +76,9 @@ describe('bootstrap: npm test', () => {
     await project.write('.mocharc.json', JSON.stringify(withoutServers));
     await project.write('mine/model.gguf', 'GGUF');
     await project.write('mine/temporal', temporalScript('1.9.1'));
-    await chmod(project.path('mine', 'temporal'), 0o755);
+    await project.write('mine/python', '#!/bin/sh\necho 3.11\n');
+    for (const name of ['temporal', 'python']) await chmod(project.path('mine', name), 0o755);
+    await project.write('nodes/python/requirements.txt', '');
   });
   after(() => project.remove());
 
@@ -91,6 +95,7 @@ describe('bootstrap: npm test', () => {
       PATH: `${project.programs}:${node}:/usr/bin:/bin`,
       MODEL_PATH: project.path('mine', 'model.gguf'),
       TEMPORAL_CLI_PATH: project.path('mine', 'temporal'),
+      PLX_NODE_PYTHON: project.path('mine', 'python'),
     });
   }
   const lastLine = ({ output }: Outcome) => output.trimEnd().split('\n').at(-1);
@@ -98,7 +103,10 @@ describe('bootstrap: npm test', () => {
   it('counts on its last line, and gives tests the tools', async () => {
     const mixed = `
       import assert from 'node:assert';
-      it('passes', () => assert.match(process.env.TEMPORAL_CLI_PATH, /mine.temporal$/));
+      it('passes', () => {
+        assert.match(process.env.TEMPORAL_CLI_PATH, /mine.temporal$/);
+        assert.match(process.env.PLX_NODE_PYTHON, /mine.python$/);
+      });
       it('fails', () => assert.equal(1, 2));
       it.skip('is skipped', () => undefined);`;
     const result = await runTests({ 'mixed.test.ts': mixed }, ['--grep', 's']);

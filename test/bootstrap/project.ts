@@ -46,7 +46,11 @@ export class Project {
       'ensure-command.mjs',
       `import { ensure } from './bootstrap/ensure.mjs';
        export async function main([what]) {
-         const options = { tools: what === 'tools', build: what === 'build' };
+         const options = {
+           tools: what === 'tools',
+           build: what === 'build',
+           pythonNode: what === 'python',
+         };
          console.log(JSON.stringify(await ensure(options)));
          return 0;
        }`,
@@ -82,12 +86,8 @@ export class Project {
 
   /** The machine's own Python, with pip; wheels come from the folder `wheels` and nowhere else. */
   async addPython(): Promise<void> {
-    const { stdout } = await promisify(execFile)('python3', [
-      '-c',
-      'import sys; print(sys.executable)',
-    ]);
     await mkdir(this.programs, { recursive: true });
-    await symlink(stdout.trim(), join(this.programs, 'python3'));
+    await symlink(await realPython(), join(this.programs, 'python3'));
   }
 
   /** The commands' whole environment. `LINKED` names packages that the stand-in npm links. */
@@ -114,6 +114,11 @@ export class Project {
   /** Runs `ensure({ build: true })`, with the real compiler. */
   ensureBuild(): Promise<Outcome> {
     return this.run(['ensure.mjs', 'build'], { LINKED: 'typescript' });
+  }
+
+  /** Runs `ensure({ pythonNode: true })`. */
+  ensurePython(extra: Readonly<Record<string, string>> = {}): Promise<Outcome> {
+    return this.run(['ensure.mjs', 'python'], extra);
   }
 
   /** How often the stand-ins ran, such as `['npm install …', 'prisma generate']`. */
@@ -207,6 +212,13 @@ export class Project {
   remove(): Promise<void> {
     return rm(this.root, { recursive: true, force: true });
   }
+}
+
+/** Where the machine's own Python is. */
+export async function realPython(): Promise<string> {
+  const args = ['-c', 'import sys; print(sys.executable)'];
+  const { stdout } = await promisify(execFile)('python3', args);
+  return stdout.trim();
 }
 
 /** A script that passes for a Temporal CLI of a version. */
