@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { caSource } from '../crypto/ca.ts';
 import { openDatabase, inTransaction } from '../prisma/client.ts';
 import { deposit } from '../prisma/ledger.ts';
 import { migrate } from '../prisma/migrate.ts';
@@ -11,11 +9,11 @@ import { startPostgres, type EmbeddedPostgres } from '../workers/embedded/postgr
 import { whenNodesActive } from '../workers/embedded/active-nodes.ts';
 import { startTemporal } from '../workers/embedded/temporal.ts';
 import { freePorts } from '../workers/embedded/ports.ts';
-import { spawnRole } from '../workers/embedded/process.ts';
 import { moduleFile } from '../workers/module-file.ts';
 import { commitPolicy, UNCHECKED } from './commit-policy.ts';
 import { INSTANT_MODEL } from './instant-backend.ts';
 import { inOwnDirectory, type Stops } from './own-directory.ts';
+import { coordinatorKeys, startPlane } from './plane.ts';
 import { testOperator } from './signed-binding.ts';
 
 /** Enough for millions of benchmark requests. */
@@ -64,46 +62,17 @@ async function startParts(
   const { postgres, temporal } = servers;
   const apiKey = `plx-${randomBytes(24).toString('base64url')}`;
   await prepareDatabase(postgres.url, apiKey, [OPERATOR]);
-  const [coordinatorPort, gatewayPort, floorPort, edgePort] = (await freePorts(4)).map(String);
-  const shared = {
-    DATABASE_URL: postgres.url,
-    TEMPORAL_ADDRESS: temporal.address,
-    PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
-    PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_EDGE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_EDGE_ADDRESS: `127.0.0.1:${edgePort}`,
-    PLX_EDGE_CA: join(directory, 'edge-ca.pem'),
-    BENCH_OPERATOR: OPERATOR,
-  };
-  const spawn = async (name: string, module: string, env: Record<string, string>) => {
-    const role = await spawnRole({
-      name,
-      entry: moduleFile(module, import.meta.url),
-      env: { ...shared, ...env },
-      nodeArgs: profiling(profileDir, name),
-      logFile: join(directory, 'logs', `${name}.log`),
-    });
-    stops.push(() => role.stop());
-    return role;
-  };
-  const keys = join(directory, 'coordinator-keys');
-  await leaveUnchecked(postgres.url, keys);
-  const coordinator = await spawn('coordinator', '../workers/coordinator', {
-    PLX_COORDINATOR_PORT: coordinatorPort ?? '',
-    PLX_COORDINATOR_KEYS: keys,
+  await leaveUnchecked(postgres.url, coordinatorKeys(directory));
+  const plane = await startPlane({
+    directory,
+    stops,
+    databaseUrl: postgres.url,
+    temporalAddress: temporal.address,
+    env: { BENCH_OPERATOR: OPERATOR },
+    nodeArgs: (name) => profiling(profileDir, name),
   });
-  const gateway = await spawn('gateway', '../workers/gateway', {
-    PLX_GATEWAY_PORT: gatewayPort ?? '',
-    PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
-  });
-  const edge = await spawn('edge', '../workers/edge', {
-    PLX_EDGE_PORT: edgePort ?? '',
-    PLX_EDGE_KEYS: join(directory, 'edge-keys'),
-    PLX_BLOB_DIR: join(directory, 'blobs'),
-  });
-  await writeFile(shared.PLX_EDGE_CA, (await caSource({ directory: keys })()).trusted);
   const spawnNode = (name: string, env: Record<string, string>) =>
-    spawn(name, './node', { PLX_NODE_KEYS: join(directory, `${name}-keys`), ...env });
+    plane.spawnNode(name, moduleFile('./node', import.meta.url), env);
   const node = await spawnNode('node', { BENCH_TIER: '1', BENCH_SLOTS: '128' });
   await spawnNode('direct-node', {
     BENCH_TIER: '1',
@@ -113,19 +82,21 @@ async function startParts(
   });
   await spawnNode('one-slot-node', { BENCH_TIER: String(ONE_SLOT_TIER), BENCH_SLOTS: '1' });
   await nodesMeasured(postgres.url);
-  const floor = await spawn('floor', './floor', {
-    BENCH_PORT: floorPort ?? '',
+  const [floorPort] = await freePorts(1);
+  const floor = await plane.spawnNode('floor', moduleFile('./floor', import.meta.url), {
+    BENCH_PORT: String(floorPort),
     BENCH_NODE_QUEUE: String(node.ready['floorQueue']),
     BENCH_NODE_KEY: String(node.ready['publicKey']),
   });
+  const { gatewayUrl, edgeAddress, coordinator, gateway, edge } = plane;
   return {
-    gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
+    gatewayUrl,
     floorUrl: `http://127.0.0.1:${floorPort}`,
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
     apiKey,
-    edgeAddress: shared.PLX_EDGE_ADDRESS,
-    coordinatorKeys: keys,
+    edgeAddress,
+    coordinatorKeys: coordinatorKeys(directory),
     postgresVersion: await versionOf(postgres),
     pids: {
       'floor client and worker': floor.pid,

@@ -76,7 +76,7 @@ Examples:
   prlx nodes review nd_4f7c01aa          all that was written down of one
   prlx nodes reinstate nd_4f7c01aa --reason "Its memory was replaced."
   prlx nodes invite --uses 3 --hours 2   a join token for three nodes, for a network that isn't open
-  prlx nodes invites --end jt_0b6d1f24
+  prlx nodes invites --end jt_d5bcb297
 
 Tier and speed are measured. Flags count missed deadlines, faulty returns and lost votes. review,
 reinstate, invite and invites need an admin key (PLX_ADMIN_KEY); a node that is let in again gets a

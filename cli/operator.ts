@@ -35,7 +35,7 @@ export async function newOperator(
   return EXIT.ok;
 }
 
-/** `prlx operator bind NODE --key-file FILE`: signs for a node, and writes what the node presents. */
+/** `prlx operator bind NODE --key-file FILE`: signs for a node; the JSON is what that presents. */
 export async function bindNode(
   { json, out, notes }: LocalContext,
   nodeId: string,

@@ -50,8 +50,8 @@ export function caSource({ given, directory }: CaPlace): () => Promise<CaRing> {
 /**
  * Reads CAs in PEM: certificates, and the keys of those that issue, in any order.
  *
- * @throws EnvelopeError `ca.invalid` unless each certificate is a self-signed CA of RSA with 3072 to
- * 4096 bits, each key is one's, and the first that has a key is valid now.
+ * @throws EnvelopeError `ca.invalid` unless each certificate is a self-signed CA of RSA with 3072
+ * to 4096 bits, each key is one's, and the first that has a key is valid now.
  */
 export function parseCa(text: string): CaRing {
   const certificates = [...text.matchAll(CERTIFICATES)].map(([pem]) => readCertificate(pem));

@@ -19,8 +19,10 @@ import { exportSpki, nodeIdOf, rsaPublicKeyFromSpki, type KeyPair } from './keys
 
 /** A request with an RSA-4096 key has 1.7 KB. */
 export const REQUEST_CHARACTERS_MAX = 8 * 1024;
-const PEM_REQUEST =
-  /^-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE REQUEST-----\s*$/;
+const LABEL = 'CERTIFICATE REQUEST';
+const PEM_REQUEST = new RegExp(
+  `^-----BEGIN ${LABEL}-----\\r?\\n([A-Za-z0-9+/=\\r\\n]+)-----END ${LABEL}-----\\s*$`,
+);
 
 const { asn1, pki } = forge;
 const { BITSTRING, INTEGER } = asn1.Type;
@@ -47,12 +49,7 @@ export async function certificateRequest(keyPair: KeyPair, subject: string): Pro
   const info = getCertificationRequestInfo(request);
   info.value[REQUEST_KEY] = parseDer(exportSpki(keyPair.publicKey));
   const isRsa = keyPair.privateKey.asymmetricKeyType === 'rsa';
-  return await signed(
-    'CERTIFICATE REQUEST',
-    info,
-    isRsa ? RSA_SHA256 : ECDSA_SHA256,
-    keyPair.privateKey,
-  );
+  return await signed(LABEL, info, isRsa ? RSA_SHA256 : ECDSA_SHA256, keyPair.privateKey);
 }
 
 /**
@@ -73,7 +70,7 @@ export function checkCertificateRequest(pem: string): {
 }
 
 /**
- * Reads an edge's signing request: a P-256 key, for a handshake costs a tenth of RSA's with it.
+ * Reads an edge's signing request: a P-256 key, with which a signature costs a tenth of RSA-2048's.
  *
  * @throws CodedError `node.certificate_refused`.
  */

@@ -5,12 +5,12 @@ import { CodedError } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import {
   commonName,
+  octets,
   parseDer,
   PLACEHOLDER_KEY,
   RSA_SHA256,
   sequence,
   signed,
-  universal,
   type Sequence,
 } from './der.ts';
 import { exportSpki, nodeIdOf, rsaPublicKeyFromSpki, type KeyPair } from './keys.ts';
@@ -20,8 +20,7 @@ const CLOCK_SKEW_MS = 5 * 60_000;
 const CA_SECONDS = 10 * 365 * 86_400;
 const DNS_NAME = /^(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})*$/i;
 
-const { asn1, pki } = forge;
-const { OCTETSTRING } = asn1.Type;
+const { pki } = forge;
 /** Places in a TBSCertificate (RFC 5280 §4.1) of version 3. */
 const [ISSUER, SUBJECT, SUBJECT_KEY] = [3, 5, 6];
 
@@ -86,12 +85,11 @@ export async function issueServerCertificate(
 export async function selfSignedCa(keyPair: KeyPair, subject: string): Promise<string> {
   const expiresAtMs = Date.now() + CA_SECONDS * 1_000;
   const digest = createHash('sha256').update(exportSpki(keyPair.publicKey)).digest();
-  const name = digest.subarray(0, 20).toString('latin1');
   const tbs = toBeSigned(keyPair.publicKey, subject, expiresAtMs, [
     { name: 'basicConstraints', cA: true, pathLenConstraint: 0, critical: true },
     { name: 'keyUsage', keyCertSign: true, cRLSign: true, critical: true },
     // Any name that no other key has will do (RFC 7093 §2).
-    { name: 'subjectKeyIdentifier', value: universal(OCTETSTRING, name) },
+    { name: 'subjectKeyIdentifier', value: octets(digest.subarray(0, 20)) },
   ]);
   tbs.value[ISSUER] = sequence(tbs.value[SUBJECT]);
   return await signed('CERTIFICATE', tbs, RSA_SHA256, keyPair.privateKey);

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import forge from 'node-forge';
 
 const { asn1, pki } = forge;
-const { SEQUENCE, BITSTRING, NULL, OID, UTF8 } = asn1.Type;
+const { SEQUENCE, BITSTRING, INTEGER, NULL, OCTETSTRING, OID, UTF8 } = asn1.Type;
 export const RSA_SHA256 = '1.2.840.113549.1.1.11';
 export const ECDSA_SHA256 = '1.2.840.10045.4.3.2';
 const COMMON_NAME_CHARACTERS = 40;
@@ -25,20 +25,20 @@ export async function signed(
   privateKey: KeyObject,
 ): Promise<string> {
   const signature = await signBytes('sha256', toDer(content), privateKey);
-  const whole = universal(SEQUENCE, [
-    content,
-    algorithmIdentifier(algorithm),
-    // No bits of the last byte are unused.
-    universal(BITSTRING, `\0${signature.toString('latin1')}`),
-  ]);
-  const body = toDer(whole).toString('latin1');
+  // No bits of the last byte are unused.
+  const bits = universal(BITSTRING, `\0${signature.toString('latin1')}`);
+  return toPem(type, sequenceOf(content, algorithmIdentifier(algorithm), bits));
+}
+
+export function toPem(type: string, value: forge.asn1.Asn1): string {
+  const body = toDer(value).toString('latin1');
   return forge.pem.encode({ type, body }).replaceAll('\r\n', '\n');
 }
 
 /** RSA's has parameters that say nothing, ECDSA's has none (RFC 4055 §5, RFC 5758 §3.2). */
 export function algorithmIdentifier(algorithm: string): forge.asn1.Asn1 {
   const parameters = algorithm === RSA_SHA256 ? [universal(NULL, '')] : [];
-  return universal(SEQUENCE, [universal(OID, asn1.oidToDer(algorithm).getBytes()), ...parameters]);
+  return sequenceOf(oid(algorithm), ...parameters);
 }
 
 /** A name of one member: the beginning of a text. UTF-8, for a PrintableString has no `_`. */
@@ -62,6 +62,22 @@ export function universal(
   value: string | forge.asn1.Asn1[],
 ): forge.asn1.Asn1 {
   return asn1.create(asn1.Class.UNIVERSAL, type, Array.isArray(value), value);
+}
+
+export function sequenceOf(...members: forge.asn1.Asn1[]): forge.asn1.Asn1 {
+  return universal(SEQUENCE, members);
+}
+
+export function oid(text: string): forge.asn1.Asn1 {
+  return universal(OID, asn1.oidToDer(text).getBytes());
+}
+
+export function octets(bytes: Uint8Array): forge.asn1.Asn1 {
+  return universal(OCTETSTRING, Buffer.from(bytes).toString('latin1'));
+}
+
+export function integer(value: number): forge.asn1.Asn1 {
+  return universal(INTEGER, asn1.integerToDer(value).getBytes());
 }
 
 export function sequence(value: forge.asn1.Asn1 | undefined): Sequence {

@@ -1,13 +1,23 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto';
+import {
+  createCipheriv,
+  createPrivateKey,
+  pbkdf2Sync,
+  randomBytes,
+  type KeyObject,
+} from 'node:crypto';
 import forge from 'node-forge';
+import { integer, octets, oid, sequenceOf, toPem, universal } from './der.ts';
 import { EnvelopeError } from './errors.ts';
 import { invalidKeyFile } from './private-files.ts';
 
-const { asn1, pki } = forge;
 const ENCRYPTED = '-----BEGIN ENCRYPTED PRIVATE KEY-----';
 /** What OWASP asks for (2023): guessing a passphrase costs that much each time. */
 const PBKDF2_ITERATIONS = 600_000;
 const SALT_BYTES = 16;
+const PBES2 = '1.2.840.113549.1.5.13';
+const PBKDF2 = '1.2.840.113549.1.5.12';
+const HMAC_SHA256 = '1.2.840.113549.2.9';
+const AES_256_CBC = '2.16.840.1.101.3.4.1.42';
 
 /** Whether a private key in PEM needs a passphrase. */
 export function isEncrypted(pem: string): boolean {
@@ -21,23 +31,34 @@ export function isEncrypted(pem: string): boolean {
 export function exportPrivatePem(key: KeyObject, passphrase?: string): string {
   const pem = key.export({ format: 'pem', type: 'pkcs8' }).toString();
   if (passphrase === undefined) return pem;
-  const der = key.export({ format: 'der', type: 'pkcs8' });
-  const info = asn1.fromDer(der.toString('latin1'));
-  const encrypted = pki.encryptPrivateKeyInfo(info, forge.util.encodeUtf8(passphrase), {
-    algorithm: 'aes256',
-    prfAlgorithm: 'sha256',
-    count: PBKDF2_ITERATIONS,
-    saltSize: SALT_BYTES,
-  });
-  return pki.encryptedPrivateKeyToPem(encrypted).replaceAll('\r\n', '\n');
+  return encrypted(key.export({ format: 'der', type: 'pkcs8' }), passphrase);
+}
+
+/** EncryptedPrivateKeyInfo of PKCS #8 by PBES2 (RFC 8018 §6.2, RFC 5958 §3), in PEM. */
+function encrypted(pkcs8: Buffer, passphrase: string): string {
+  const [salt, iv] = [randomBytes(SALT_BYTES), randomBytes(16)];
+  const key = pbkdf2Sync(passphrase, salt, PBKDF2_ITERATIONS, 32, 'sha256');
+  const cipher = createCipheriv('aes-256-cbc', key, iv);
+  const content = Buffer.concat([cipher.update(pkcs8), cipher.final()]);
+  const derivation = sequenceOf(
+    octets(salt),
+    integer(PBKDF2_ITERATIONS),
+    sequenceOf(oid(HMAC_SHA256), universal(forge.asn1.Type.NULL, '')),
+  );
+  const scheme = sequenceOf(
+    sequenceOf(oid(PBKDF2), derivation),
+    sequenceOf(oid(AES_256_CBC), octets(iv)),
+  );
+  const info = sequenceOf(sequenceOf(oid(PBES2), scheme), octets(content));
+  return toPem('ENCRYPTED PRIVATE KEY', info);
 }
 
 /**
  * Reads a private key in PEM.
  *
  * @param path of its file, for the error.
- * @throws EnvelopeError `key.passphrase_missing`, `key.passphrase_wrong` or `key.file_invalid`; none
- * has a cause, since a parser's message may quote what it reads.
+ * @throws EnvelopeError `key.passphrase_missing`, `key.passphrase_wrong` or `key.file_invalid`;
+ * none has a cause, since a parser's message may quote what it reads.
  */
 export function importPrivatePem(path: string, pem: string, passphrase?: string): KeyObject {
   if (!isEncrypted(pem)) return read(pem) ?? refuse(path);
@@ -51,8 +72,8 @@ export function importPrivatePem(path: string, pem: string, passphrase?: string)
   if (key) return key;
   throw new EnvelopeError(
     'key.passphrase_wrong',
-    `The passphrase doesn't open the private keys in ${path}. Set PLX_NODE_KEYS_PASSPHRASE to the ` +
-      'one by which they were encrypted; nothing was changed.',
+    `The passphrase doesn't open the private keys in ${path}. Set PLX_NODE_KEYS_PASSPHRASE to ` +
+      'the one by which they were encrypted; nothing was changed.',
   );
 }
 

@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { Logger } from 'pino';
 import { forgetBlobs, keptBytes, putBlob, readableBlob } from '../prisma/blobs.ts';
 import type { Database } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
@@ -19,12 +18,10 @@ const SILENT_MS_MAX = 15_000;
 /** Also the slowest connection that is of use brings or takes the largest blob in that time. */
 const TRANSFER_MS_MAX = 15 * 60_000;
 const FORGOTTEN_MAX = 100;
-const SWEEP_MS = 10 * 60_000;
 
 export interface BlobDependencies {
   readonly database: Database;
   readonly blobs: BlobStore;
-  readonly log: Logger;
   /** Of one blob; 64 MiB by default. */
   readonly blobBytesMax?: number;
   /** What is kept for one node at once; 1 GiB by default. */
@@ -58,12 +55,6 @@ export function blobRoutes(
     transfer.signal.addEventListener('abort', () => request.raw.socket.destroy());
     return work(nodeId, digest);
   };
-  const sweep = setInterval(() => {
-    sweepBlobs(dependencies).catch((error: unknown) =>
-      dependencies.log.warn({ error: String(error) }, 'edge // blobs were not swept'),
-    );
-  }, SWEEP_MS).unref();
-  app.addHook('onClose', async () => clearInterval(sweep));
   app.put<BlobParams>('/v1/node/blobs/:digest', (request, reply) =>
     during(request, reply, async (nodeId, digest) => {
       await put(dependencies, request, nodeId, digest);

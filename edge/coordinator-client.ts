@@ -1,5 +1,4 @@
 import type { Readable } from 'node:stream';
-import type { Logger } from 'pino';
 import { Agent, type Dispatcher } from 'undici';
 import { COMMAND_PING_MS } from '../protocol/commands.ts';
 import { CodedError, isErrorCode, type ErrorCode } from '../protocol/errors.ts';
@@ -32,11 +31,15 @@ export interface ForwardedFrames {
   readonly signal: AbortSignal;
 }
 
+interface ErrorLog {
+  error(fields: object, message: string): void;
+}
+
 /** How an edge calls coordinators: by HTTP with its own credential, as a part of the plane. */
 export class CoordinatorClient {
   readonly #url: string;
   readonly #authorization: string;
-  readonly #log: Pick<Logger, 'error'>;
+  readonly #log: ErrorLog;
   readonly #agent = new Agent({
     connect: { timeout: CONNECT_MS_MAX },
     headersTimeout: ANSWER_MS_MAX,
@@ -47,7 +50,7 @@ export class CoordinatorClient {
    * @param url of the coordinator that is asked for all that isn't one request's.
    * @param edgeToken what edges present to every coordinator.
    */
-  constructor(url: string, edgeToken: string, log: Pick<Logger, 'error'>) {
+  constructor(url: string, edgeToken: string, log: ErrorLog) {
     this.#url = url;
     this.#authorization = `Bearer ${edgeToken}`;
     this.#log = log;
@@ -108,7 +111,11 @@ export class CoordinatorClient {
     throw new CodedError(code);
   }
 
-  /** Streams frames to the coordinator of their attempt. @throws what `lines` throws, or as above. */
+  /**
+   * Streams frames to the coordinator of their attempt.
+   *
+   * @throws what `lines` throws, or CodedError `edge.unavailable`.
+   */
   async frames(frames: ForwardedFrames): Promise<Answer> {
     const { nodeId, unitId, dispatch, channelToken } = frames;
     let failure: unknown;

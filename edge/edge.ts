@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
@@ -6,7 +7,7 @@ import type { Ring, WrapKey } from '../crypto/keys.ts';
 import type { Database } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { GrpcServer } from './grpc-server.ts';
-import { peerOf } from './identity.ts';
+import { peerOf, type Peer } from './identity.ts';
 import { EDGE_LIMITS, type EdgeLimits } from './limits.ts';
 import { listen, type TlsSource } from './listener.ts';
 import { LostNodes } from './lost-nodes.ts';
@@ -60,31 +61,11 @@ const DRAIN_LOOK_MS = 50;
 
 /** Opens an edge: the one place that nodes know. Several may run side by side. */
 export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge> {
-  const { database, namespace } = options;
   const limits = { ...EDGE_LIMITS, ...options.limits };
   const metrics = new Registry();
   const refusals = countRefusals(log, metrics);
-  const pool = watchPool(database, log);
-  const upstream = connectUpstream(options.temporalAddress, namespace);
-  const tasks = new Tasks({ upstream, namespace, ring: options.ring, log });
-  const shared = { upstream, namespace, tasks, pool };
-  const polls = new Polls({ ...shared, pollsPerNode: limits.pollsPerNode });
-  const isConnected = (nodeId: NodeId) => grpc.isConnected(nodeId);
-  const lostNodes = new LostNodes({ tasks, pool, isConnected, log });
-  const grpc: GrpcServer = new GrpcServer({
-    handlers: edgeMethods(polls, respondHandlers(shared)),
-    limits,
-    refusals,
-    log,
-    onGone(nodeId) {
-      pool.unwatch(nodeId);
-      lostNodes.gone(nodeId);
-    },
-  });
-  pool.onRemoved((nodeId) => {
-    polls.endOf(nodeId);
-    void tasks.failAll(nodeId);
-  });
+  const core = grpcCore(options, limits, refusals, log);
+  const { pool, grpc, polls, tasks } = core;
   registerGauges(metrics, {
     connections: () => grpc.sessions,
     polls: () => polls.size,
@@ -94,22 +75,20 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
   await app.ready();
   const metricsServer =
     options.metricsPort === undefined ? null : await serveMetrics(metrics, options.metricsPort);
+  const { host, port, tls } = options;
   const listener = await listen({
-    host: options.host,
-    port: options.port,
-    tls: options.tls,
+    host,
+    port,
+    tls,
     limits,
     refusals,
     onGrpc(socket, peer, address) {
-      if (!grpc.isConnected(peer.nodeId)) pool.watch(peer.nodeId);
+      watchWhileOpen(pool, socket, peer);
       grpc.accept(socket, peer, address);
     },
     onHttp(socket) {
       const peer = peerOf(socket);
-      if (peer) {
-        pool.watch(peer.nodeId);
-        socket.once('close', () => pool.unwatch(peer.nodeId));
-      }
+      if (peer) watchWhileOpen(pool, socket, peer);
       app.server.emit('connection', socket);
     },
   });
@@ -124,16 +103,48 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
       const untilMs = Date.now() + DRAIN_MS_MAX;
       while (tasks.inFlight.count(Date.now()) > 0 && Date.now() < untilMs)
         await sleep(DRAIN_LOOK_MS);
-      // What isn't answered may be by another edge.
-      lostNodes.stop();
+      // What isn't answered yet may be by another edge.
+      core.lostNodes.stop();
       grpc.close();
       await app.close();
       grpc.destroy();
       listener.destroy();
-      lostNodes.stop();
       pool.stop();
-      upstream.close();
+      core.upstream.close();
       metricsServer?.close();
     },
   };
+}
+
+/** What stands between Temporal and the gRPC connections of nodes. */
+function grpcCore(
+  { database, namespace, temporalAddress, ring }: EdgeOptions,
+  limits: EdgeLimits,
+  refusals: Refusals,
+  log: Logger,
+) {
+  const upstream = connectUpstream(temporalAddress, namespace);
+  const tasks = new Tasks({ upstream, namespace, ring, log });
+  const pool = watchPool(database, log, () => tasks.inFlight.nodes(Date.now()));
+  const shared = { upstream, namespace, tasks, pool };
+  const polls = new Polls({ ...shared, pollsPerNode: limits.pollsPerNode });
+  const isConnected = (nodeId: NodeId) => grpc.isConnected(nodeId);
+  const lostNodes = new LostNodes({ tasks, pool, isConnected, log });
+  const grpc: GrpcServer = new GrpcServer({
+    handlers: edgeMethods(polls, respondHandlers(shared)),
+    limits,
+    refusals,
+    log,
+    onGone: (nodeId) => lostNodes.gone(nodeId),
+  });
+  pool.onRemoved((nodeId) => {
+    polls.endOf(nodeId);
+    void tasks.failAll(nodeId);
+  });
+  return { upstream, tasks, pool, polls, lostNodes, grpc };
+}
+
+function watchWhileOpen(pool: Pool, socket: TLSSocket, { nodeId }: Peer): void {
+  pool.watch(nodeId);
+  socket.once('close', () => pool.unwatch(nodeId));
 }

@@ -163,7 +163,7 @@ export class GrpcServer {
       isAnswered = true;
       if (error instanceof NotFound) return end(stream, status.NOT_FOUND, 'NOT_FOUND');
       const refusal = error instanceof Refusal ? error : new Refusal('edge.unavailable');
-      if (refusal !== error) log.error({ error, path }, 'edge // a call failed');
+      if (refusal !== error) log.error({ error: stackOf(error), path }, 'edge // a call failed');
       if (wasTakenBack) return;
       const detail = `${path} ${refusal.message}`;
       refusals.refused(refusal.code, { nodeId: peer.nodeId, detail });
@@ -229,6 +229,10 @@ function end(stream: ServerHttp2Stream, code: status, message: string): void {
   setImmediate(() => {
     if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
   });
+}
+
+function stackOf(error: unknown): string | undefined {
+  return error instanceof Error ? error.stack : String(error);
 }
 
 /** Pings the other end; one that doesn't answer is gone. @returns what stops it. */

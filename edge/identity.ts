@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { exportSpki, nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import type { NodeId } from '../protocol/ids.ts';
@@ -49,7 +49,7 @@ function look(socket: TLSSocket): Identity {
  * Reads a certificate whose chain is valid. That it is for clients is looked at here as well: the
  * same CA signs the certificates of edges.
  */
-export function read(certificate: X509Certificate): Identity {
+function read(certificate: X509Certificate): Identity {
   const invalid = (reason: string): Identity => ({ kind: 'invalid', reason });
   if (!certificate.keyUsage?.includes(CLIENT_AUTH)) return invalid('not a client certificate');
   const notAfterMs = Date.parse(certificate.validTo);

@@ -7,7 +7,6 @@ export class InFlight {
   /** @param expiresAtMs when Temporal has given it up in any case. */
   add(nodeId: NodeId, taskToken: Uint8Array, nowMs: number, expiresAtMs: number): void {
     const tasks = this.#tasks.get(nodeId) ?? new Map<string, Task>();
-    for (const [key, task] of tasks) if (task.expiresAtMs < nowMs) tasks.delete(key);
     tasks.set(keyOf(taskToken), { taskToken, deliveredAtMs: nowMs, expiresAtMs });
     this.#tasks.set(nodeId, tasks);
   }
@@ -32,12 +31,22 @@ export class InFlight {
     return this.#tasks.has(nodeId);
   }
 
+  /** Nodes that have one. What is over by itself is forgotten. */
+  nodes(nowMs: number): NodeId[] {
+    for (const [nodeId, tasks] of this.#tasks) this.#prune(nodeId, tasks, nowMs);
+    return [...this.#tasks.keys()];
+  }
+
   /** How many there are that aren't over by themselves. */
   count(nowMs: number): number {
     let count = 0;
-    for (const tasks of this.#tasks.values())
-      for (const { expiresAtMs } of tasks.values()) if (expiresAtMs >= nowMs) count += 1;
+    for (const nodeId of this.nodes(nowMs)) count += this.#tasks.get(nodeId)?.size ?? 0;
     return count;
+  }
+
+  #prune(nodeId: NodeId, tasks: Map<string, Task>, nowMs: number): void {
+    for (const [key, task] of tasks) if (task.expiresAtMs < nowMs) tasks.delete(key);
+    if (tasks.size === 0) this.#tasks.delete(nodeId);
   }
 }
 

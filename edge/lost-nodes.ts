@@ -3,7 +3,7 @@ import type { NodeId } from '../protocol/ids.ts';
 import type { Pool } from './pool.ts';
 import type { Tasks } from './tasks.ts';
 
-/** How long a node whose connections are gone may take to come back, here or elsewhere. */
+/** Two heartbeats of a node. */
 const COME_BACK_MS = 4_000;
 
 export interface LostNodesOptions {
@@ -11,6 +11,8 @@ export interface LostNodesOptions {
   readonly pool: Pick<Pool, 'wasSeen'>;
   readonly isConnected: (nodeId: NodeId) => boolean;
   readonly log: Pick<Logger, 'warn'>;
+  /** How long a node may take to come back, here or elsewhere; 4,000 by default. */
+  readonly comeBackMs?: number;
 }
 
 /**
@@ -20,34 +22,42 @@ export interface LostNodesOptions {
 export class LostNodes {
   readonly #options: LostNodesOptions;
   readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #comeBackMs: number;
+  #isStopped = false;
 
   constructor(options: LostNodesOptions) {
     this.#options = options;
+    this.#comeBackMs = options.comeBackMs ?? COME_BACK_MS;
   }
 
   /** A node has no connection here any more. */
   gone(nodeId: NodeId): void {
-    if (!this.#options.tasks.inFlight.has(nodeId)) return;
-    const goneAtMs = Date.now();
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      void this.#decide(nodeId, goneAtMs);
-    }, COME_BACK_MS);
-    this.#timers.add(timer);
+    this.#decideLater(nodeId, Date.now());
   }
 
   stop(): void {
+    this.#isStopped = true;
     for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  #decideLater(nodeId: NodeId, goneAtMs: number): void {
+    if (this.#isStopped || !this.#options.tasks.inFlight.has(nodeId)) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      void this.#decide(nodeId, goneAtMs);
+    }, this.#comeBackMs);
+    this.#timers.add(timer);
   }
 
   async #decide(nodeId: NodeId, goneAtMs: number): Promise<void> {
     const { tasks, pool, isConnected, log } = this.#options;
     if (isConnected(nodeId)) return;
     try {
-      if (await pool.wasSeen(nodeId, COME_BACK_MS)) return;
-      await tasks.failAll(nodeId, goneAtMs);
+      // Until its tasks are over it may be lost elsewhere, where nobody knows of them.
+      if (await pool.wasSeen(nodeId, this.#comeBackMs)) this.#decideLater(nodeId, goneAtMs);
+      else await tasks.failAll(nodeId, goneAtMs);
     } catch (error) {
-      log.warn({ error, nodeId }, 'edge // a lost node could not be looked up');
+      log.warn({ error: String(error), nodeId }, 'edge // a lost node could not be looked up');
     }
   }
 }

@@ -8,6 +8,7 @@ import { discardRest, guardConnections } from './connections.ts';
 import { frameRoutes, type FrameDependencies } from './frames.ts';
 import { nodeOf, type NodeAdmission } from './node-calls.ts';
 import { nodeRoutes, type NodeRouteDependencies } from './node-routes.ts';
+import { Refusal } from './refusals.ts';
 
 /** Nodes send a handful of headers, and paths of some 200 characters. */
 const HEADER_BYTES_MAX = 8 * 1024;
@@ -71,10 +72,12 @@ function sendError(
 ): FastifyReply {
   // Nobody is left to hear it.
   if (reply.raw.destroyed) return reply;
-  const { code, message } = coded(dependencies, error);
+  const { code, message, cause } = coded(dependencies, error);
   const nodeId = nodeOf(dependencies, request);
+  const why = cause instanceof Error ? `: ${cause.message}` : '';
+  const detail = `${request.method} ${request.routeOptions.url ?? 'no route'}${why}`;
   dependencies.refused(code, {
-    ...at(request.raw.socket.remoteAddress, `${request.method} ${request.routeOptions.url ?? ''}`),
+    ...at(request.raw.socket.remoteAddress, detail),
     ...(nodeId === null ? {} : { nodeId }),
   });
   return reply
@@ -85,11 +88,8 @@ function sendError(
 
 /** Failures without a code are bugs or outages: logged whole, and told as what they are. */
 function coded({ log }: NodeApiDependencies, error: unknown): CodedError {
-  if (error instanceof CodedError) {
-    if (error.code === 'edge.unavailable' && error.cause instanceof Error)
-      log.warn({ error: error.cause.message }, 'edge // the coordinator is away');
-    return error;
-  }
+  if (error instanceof CodedError) return error;
+  if (error instanceof Refusal) return new CodedError(error.code);
   const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500;
   if (status < 500) return new CodedError('edge.malformed');
   log.error({ error: error instanceof Error ? error.stack : String(error) }, 'edge // failed');

@@ -92,7 +92,11 @@ function commandRoute(app: FastifyInstance, dependencies: Dependencies): void {
       streams.end(nodeId, stream);
       stream.abort();
     });
-    const lines = await dependencies.coordinator.commands(nodeId, stream.signal);
+    const lines = await dependencies.coordinator
+      .commands(nodeId, stream.signal)
+      .catch((error: unknown) => {
+        throw stream.signal.reason instanceof CodedError ? stream.signal.reason : error;
+      });
     stream.signal.addEventListener('abort', () => lines.destroy());
     return reply.type('application/x-ndjson').send(lines);
   });

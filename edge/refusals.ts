@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { Counter, type Registry } from 'prom-client';
 import type { ErrorCode } from '../protocol/errors.ts';
+import { TokenBucket } from './limits.ts';
 
 /** Codes by which the edge itself refuses. */
 export type EdgeCode = Exclude<Extract<ErrorCode, `edge.${string}`>, 'edge.undelivered'>;
@@ -34,6 +35,9 @@ export interface Refusals {
 
 const QUIET_MS = 10_000;
 const KEYS_MAX = 10_000;
+/** Of all floods together. */
+const LINES_PER_SECOND = 20;
+const LINES_BURST = 500;
 /** What a stranger sent gets into a log line only this far. */
 const DETAIL_MAX = 200;
 
@@ -45,18 +49,22 @@ export function countRefusals(log: Pick<Logger, 'warn'>, metrics: Registry): Ref
     labelNames: ['code'],
     registers: [metrics],
   });
+  // The oldest comes first, since what is logged again goes to the end.
   const quiet = new Map<string, { untilMs: number; more: number }>();
+  const lines = new TokenBucket(LINES_PER_SECOND, LINES_BURST, performance.now());
   return {
     refused(code, { nodeId, address, detail }) {
       counter.inc({ code });
       const key = `${code} ${nodeId ?? address ?? ''}`;
-      const nowMs = Date.now();
+      const nowMs = performance.now();
       const known = quiet.get(key);
-      if (known && nowMs < known.untilMs) {
-        known.more += 1;
+      if ((known && nowMs < known.untilMs) || !lines.take(nowMs)) {
+        if (known) known.more += 1;
         return;
       }
-      if (!known && quiet.size >= KEYS_MAX) prune(quiet, nowMs);
+      quiet.delete(key);
+      const [oldest] = quiet.size < KEYS_MAX ? [] : quiet.keys();
+      if (oldest !== undefined) quiet.delete(oldest);
       quiet.set(key, { untilMs: nowMs + QUIET_MS, more: 0 });
       log.warn(
         {
@@ -64,20 +72,12 @@ export function countRefusals(log: Pick<Logger, 'warn'>, metrics: Registry): Ref
           ...(nodeId === undefined ? {} : { nodeId }),
           ...(address === undefined ? {} : { address }),
           ...(detail === undefined ? {} : { detail: printable(detail) }),
-          ...(known?.more ? { moreSinceThen: known.more } : {}),
+          ...(known?.more ? { moreBefore: known.more } : {}),
         },
         'edge // refused',
       );
     },
   };
-}
-
-function prune(quiet: Map<string, { untilMs: number }>, nowMs: number): void {
-  for (const [key, { untilMs }] of quiet) if (untilMs < nowMs) quiet.delete(key);
-  for (const key of quiet.keys()) {
-    if (quiet.size < KEYS_MAX) return;
-    quiet.delete(key);
-  }
 }
 
 function printable(text: string): string {

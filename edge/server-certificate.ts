@@ -33,8 +33,8 @@ export interface ServerCertificate extends TlsSource {
 
 /**
  * An edge's certificate and the CAs of the network, from the coordinator: waited for at first,
- * renewed at two thirds of its life, and at once when the CAs are others. Its key is a new P-256 one
- * each time, for which a handshake costs a tenth of RSA's, and never leaves this process.
+ * renewed at two thirds of its life, and at once when the CAs are others. Its key is a new P-256
+ * one each time, with which a signature costs a tenth of RSA-2048's; it never leaves this process.
  *
  * @throws the signal's reason.
  */

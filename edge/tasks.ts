@@ -65,7 +65,7 @@ export class Tasks {
     } catch (error) {
       // Temporal's own timeouts find it, later.
       if (!(error instanceof UpstreamError && error.status === status.NOT_FOUND))
-        log.warn({ error, nodeId, code }, 'edge // a lost task could not be failed');
+        log.warn({ error: String(error), nodeId, code }, 'edge // a lost task could not be failed');
     }
   }
 

@@ -63,7 +63,7 @@ export interface Registration {
 export interface HeartbeatAnswer {
   /** If not, the node has to register again. */
   readonly isKnown: boolean;
-  /** Whether it wasn't taken, since its nonce is answered: the fresh challenge is to be, at once. */
+  /** Whether it came too late for its challenge: the fresh one is to be answered, at once. */
   readonly isReplayed?: boolean;
   /** What the next one answers; the same as this one, if it isn't said. */
   readonly challenge?: Challenge;

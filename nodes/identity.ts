@@ -218,7 +218,7 @@ class Identity implements NodeIdentity {
     return this.#kept !== undefined && this.#kept.expiresAtMs > Date.now();
   }
 
-  /** What the network said, and what the operator named: that may be newer, after a long absence. */
+  /** What the network said, and what the operator named, which may be newer. */
   #ca(): string | undefined {
     const known = [this.#networkCa, this.#options.ca].filter((pem) => pem !== undefined);
     return known.length === 0 ? undefined : known.map((pem) => `${pem.trim()}\n`).join('');

@@ -48,7 +48,7 @@ export async function joinNetwork(
   let draining = false;
   const tellRemoval = removalTeller(log);
   let claimed = claims();
-  let challenge: Challenge;
+  const heartbeats = new Heartbeats(channel, state);
   let current = await register();
 
   async function register() {
@@ -56,7 +56,7 @@ export async function joinNetwork(
       try {
         claimed = claims();
         const registration = await channel.register(claimed);
-        challenge = registration.challenge;
+        heartbeats.expect(registration.challenge);
         // A registration ends the draining; so it is said again.
         if (draining) await channel.drain();
         log.info('node // registered');
@@ -68,16 +68,6 @@ export async function joinNetwork(
     }
   }
 
-  /** One that was lost on its way back leaves the next one without a challenge that is new. */
-  async function answerChallenge(): Promise<HeartbeatAnswer> {
-    for (let times = 0; times < CHALLENGES_MAX; times++) {
-      const answer = await channel.heartbeat(challenge, state());
-      challenge = answer.challenge ?? challenge;
-      if (!answer.isReplayed) return answer;
-    }
-    throw new Error('somebody else answers its challenges: is there a node with the same keys?');
-  }
-
   async function beat(): Promise<void> {
     let away = false;
     // The first one at once: whether it is ready isn't known from its registration.
@@ -86,7 +76,7 @@ export async function joinNetwork(
         // The backend may have come back as another version: what is claimed has to stay true.
         const changed = !draining && !isDeepStrictEqual(claims(), claimed);
         if (changed) current = await register();
-        const answer = await answerChallenge();
+        const answer = await heartbeats.answer();
         const { isKnown, returnKey = current.returnKey.x } = answer;
         if (!isKnown || returnKey !== current.returnKey.x) current = await register();
         tellRemoval(answer);
@@ -116,6 +106,33 @@ export async function joinNetwork(
       await part(log, 'left', () => channel.leave());
     },
   };
+}
+
+/** Answers one challenge after the other. */
+class Heartbeats {
+  readonly #channel: Channel;
+  readonly #state: () => Heartbeat;
+  #challenge: Challenge | undefined;
+
+  constructor(channel: Channel, state: () => Heartbeat) {
+    this.#channel = channel;
+    this.#state = state;
+  }
+
+  /** Has the next one answer this. */
+  expect(challenge: Challenge): void {
+    this.#challenge = challenge;
+  }
+
+  /** An answer that was lost on its way back left a challenge of the past: then once more. */
+  async answer(): Promise<HeartbeatAnswer> {
+    for (let times = 0; this.#challenge && times < CHALLENGES_MAX; times++) {
+      const answer = await this.#channel.heartbeat(this.#challenge, this.#state());
+      this.#challenge = answer.challenge ?? this.#challenge;
+      if (!answer.isReplayed) return answer;
+    }
+    throw new Error('somebody else answers its challenges: is there a node with the same keys?');
+  }
 }
 
 /** Says it once, and again when it is over: the operator has to hear it, and can do something. */

@@ -1,6 +1,7 @@
 import { createHmac, createSecretKey } from 'node:crypto';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { Sampling } from '../activities/sampling.ts';
@@ -8,11 +9,14 @@ import { createSteps } from '../activities/steps.ts';
 import { caSource } from '../crypto/ca.ts';
 import { loadOrCreateWrapRing, loadOrCreateX25519Ring } from '../crypto/key-files.ts';
 import type { BackgroundDependencies } from '../intake/background.ts';
-import { certificateRoutes } from '../intake/certificate-routes.ts';
+import {
+  certificateRoutes,
+  type CertificateRouteDependencies,
+} from '../intake/certificate-routes.ts';
 import { Commands } from '../intake/commands.ts';
 import { startPulse } from '../intake/pulse.ts';
 import { Relay } from '../intake/relay.ts';
-import { createIntakeServer } from '../intake/server.ts';
+import { createIntakeServer, type ServerDependencies } from '../intake/server.ts';
 import { DUTIES, startSweeper } from '../intake/sweeper.ts';
 import { cancellationHandler } from '../prisma/cancellations.ts';
 import type { Ring, WrapKey } from '../crypto/keys.ts';
@@ -39,7 +43,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const config = readConfig('coordinator', coordinatorEnv);
   const log = createLogger('coordinator', config.PLX_LOG_LEVEL);
   installTemporalRuntime(log);
-  const database = openDatabase(config.DATABASE_URL);
+  const { DATABASE_URL: databaseUrl } = config;
+  const database = openDatabase(databaseUrl);
   const { channelSecret, returnRing, ...rings } = await loadKeys(config.PLX_COORDINATOR_KEYS);
   const ca = caSource({ given: config.PLX_CA, directory: config.PLX_COORDINATOR_KEYS });
   // A CA that can't be used is said now, not to the first node.
@@ -49,12 +54,8 @@ async function startCoordinator(): Promise<RunningRole> {
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
   const commands = new Commands(channelSecret);
-  const outcomes = await listenTo(config.DATABASE_URL, { relay, commands }, log);
-  const background = await startBackground(
-    { database, client, log },
-    sampling,
-    config.DATABASE_URL,
-  );
+  const outcomes = await listenTo(databaseUrl, { relay, commands }, log);
+  const background = await startBackground({ database, client, log }, sampling, databaseUrl);
   const hint = () => background.sweeper.hint();
   const coordinatorUrl = urlOf(config);
 
@@ -77,32 +78,20 @@ async function startCoordinator(): Promise<RunningRole> {
   });
   const running = worker.run();
 
-  const server = createIntakeServer({
+  const server = await serve(config, {
     database,
     keys: rings,
     client,
     outcomes,
     relay,
     log,
-    intakeToken: config.PLX_INTAKE_TOKEN,
-    edgeToken: config.PLX_EDGE_TOKEN,
+    ca,
     channelSecret,
     intakeKey: rings.intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
     onNodeSeen: hint,
     commands,
-    join: config.PLX_JOIN,
-    chainId: config.PLX_CHAIN_ID,
   });
-  certificateRoutes(server, {
-    database,
-    ca,
-    certificateSeconds: config.PLX_CERTIFICATE_SECONDS,
-    join: config.PLX_JOIN,
-    edgeToken: config.PLX_EDGE_TOKEN,
-  });
-  await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
-
   return {
     ready: { url: coordinatorUrl },
     ended: running,
@@ -115,6 +104,30 @@ async function startCoordinator(): Promise<RunningRole> {
       await connection.close();
       await database.$disconnect();
     },
+  };
+}
+
+type Config = z.infer<typeof coordinatorEnv>;
+
+/** The HTTP side, with what the environment says of it. */
+async function serve(
+  config: Config,
+  parts: Omit<ServerDependencies & CertificateRouteDependencies, keyof ReturnType<typeof settings>>,
+): Promise<FastifyInstance> {
+  const dependencies = { ...parts, ...settings(config) };
+  const server = createIntakeServer(dependencies);
+  certificateRoutes(server, dependencies);
+  await server.listen({ host: config.PLX_COORDINATOR_HOST, port: config.PLX_COORDINATOR_PORT });
+  return server;
+}
+
+function settings(config: Config) {
+  return {
+    intakeToken: config.PLX_INTAKE_TOKEN,
+    edgeToken: config.PLX_EDGE_TOKEN,
+    join: config.PLX_JOIN,
+    chainId: config.PLX_CHAIN_ID,
+    certificateSeconds: config.PLX_CERTIFICATE_SECONDS,
   };
 }
 
@@ -134,7 +147,7 @@ async function workerOptions(log: Logger) {
 async function startSampling(
   database: Database,
   ring: Ring<WrapKey>,
-  config: z.infer<typeof coordinatorEnv>,
+  config: Config,
   log: Logger,
 ): Promise<Sampling> {
   const sampling = new Sampling({
@@ -192,7 +205,7 @@ function listenTo(
   return listenForOutcomes(databaseUrl, onError, [cancellations]);
 }
 
-function urlOf(config: z.infer<typeof coordinatorEnv>): string {
+function urlOf(config: Config): string {
   const { PLX_COORDINATOR_HOST: host, PLX_COORDINATOR_PORT: port } = config;
   return config.PLX_COORDINATOR_URL ?? `http://${host}:${port}`;
 }

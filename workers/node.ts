@@ -39,7 +39,7 @@ async function startNode(): Promise<RunningRole> {
   const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const link = await linkToEdge(config, keys, log);
-  const { channel, connection } = link;
+  const { channel } = link;
 
   const attempts = new Attempts();
   const activities: NodeActivities = {
@@ -64,7 +64,7 @@ async function startNode(): Promise<RunningRole> {
     },
   };
   const worker = await Worker.create({
-    connection,
+    connection: link.connection(),
     namespace: NAMESPACE,
     taskQueue: nodeQueue(keys.nodeId),
     activities: { ...activities },

@@ -1,14 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { caSource } from '../../crypto/ca.ts';
 import { openDatabase, type Database } from '../../prisma/client.ts';
 import { whenNodesActive } from '../../workers/embedded/active-nodes.ts';
-import { freePorts } from '../../workers/embedded/ports.ts';
-import { spawnRole } from '../../workers/embedded/process.ts';
 import { moduleFile } from '../../workers/module-file.ts';
 import { prepareDatabase, startServers } from '../cluster.ts';
 import { inOwnDirectory, type Stops } from '../own-directory.ts';
+import { startPlane } from '../plane.ts';
 import type { Will } from './wills.ts';
 
 const ACTIVE_SECONDS_MAX = 60;
@@ -60,54 +56,20 @@ async function startParts(
     apiKey,
     places.map(({ operator }) => operator),
   );
-  const [coordinatorPort, gatewayPort, edgePort] = (await freePorts(3)).map(String) as [
-    string,
-    string,
-    string,
-  ];
-  const shared = {
-    DATABASE_URL: postgres.url,
-    TEMPORAL_ADDRESS: temporal.address,
-    PLX_COORDINATOR_URL: `http://127.0.0.1:${coordinatorPort}`,
-    PLX_INTAKE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_EDGE_TOKEN: randomBytes(24).toString('base64url'),
-    PLX_EDGE_ADDRESS: `127.0.0.1:${edgePort}`,
-    PLX_EDGE_CA: join(directory, 'edge-ca.pem'),
-    PLX_LOG_LEVEL: 'warn',
-  };
-  const spawn = async (name: string, module: string, env: Record<string, string>) => {
-    const role = await spawnRole({
-      name,
-      entry: moduleFile(module, import.meta.url),
-      env: { ...shared, ...env },
-      logFile: join(directory, 'logs', `${name}.log`),
-    });
-    stops.push(() => role.stop());
-    return role;
-  };
-  await spawn('coordinator', '../../workers/coordinator', {
-    PLX_COORDINATOR_PORT: coordinatorPort,
-    PLX_COORDINATOR_KEYS: join(directory, 'coordinator-keys'),
-    PLX_SAMPLING_RATES: `ai.inference=${samplingRate}`,
+  const plane = await startPlane({
+    directory,
+    stops,
+    databaseUrl: postgres.url,
+    temporalAddress: temporal.address,
+    coordinatorEnv: { PLX_SAMPLING_RATES: `ai.inference=${samplingRate}` },
+    env: { PLX_LOG_LEVEL: 'warn' },
   });
-  await spawn('gateway', '../../workers/gateway', {
-    PLX_GATEWAY_PORT: gatewayPort,
-    PLX_GATEWAY_KEYS: join(directory, 'gateway-keys'),
-  });
-  await spawn('edge', '../../workers/edge', {
-    PLX_EDGE_PORT: edgePort,
-    PLX_EDGE_KEYS: join(directory, 'edge-keys'),
-    PLX_BLOB_DIR: join(directory, 'blobs'),
-  });
-  const ca = await caSource({ directory: join(directory, 'coordinator-keys') })();
-  await writeFile(shared.PLX_EDGE_CA, ca.trusted);
   const nodes: TrialNode[] = [];
   for (const place of places) {
-    const role = await spawn(place.name, './node', {
+    const role = await plane.spawnNode(place.name, moduleFile('./node', import.meta.url), {
       TRIAL_NAME: place.name,
       TRIAL_OPERATOR: place.operator,
       TRIAL_WILL: place.will,
-      PLX_NODE_KEYS: join(directory, `${place.name}-keys`),
     });
     nodes.push({ ...place, nodeId: String(role.ready['nodeId']) });
   }
@@ -115,5 +77,5 @@ async function startParts(
   stops.push(() => database.$disconnect());
   if (!(await whenNodesActive(database, nodes.length, ACTIVE_SECONDS_MAX)))
     throw new Error('a node of the trial did not pass its canary');
-  return { gatewayUrl: `http://127.0.0.1:${gatewayPort}`, apiKey, database, nodes };
+  return { gatewayUrl: plane.gatewayUrl, apiKey, database, nodes };
 }

@@ -17,6 +17,8 @@ const ENTRIES = [
   'sim-schedule',
   'sim-trust',
   'trial-liars',
+  'ca',
+  'attack',
 ];
 
 describe('bootstrap: commands', () => {

@@ -137,9 +137,7 @@ describe('edge', () => {
     const startedAtMs = Date.now();
     const answer = await node.poll(undefined, 3_000).answer;
     assert.ok(Date.now() - startedAtMs < 6_000);
-    assert.ok(
-      'bytes' in answer ? answer.bytes.length === 0 : answer.status === status.DEADLINE_EXCEEDED,
-    );
+    assert.ok('bytes' in answer ? answer.bytes.length === 0 : /deadline/i.test(answer.details));
   });
 
   it('ends the polls of a removed node, and fails its tasks', async function () {

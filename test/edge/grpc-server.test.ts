@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as connectHttp2, constants, type ClientHttp2Session } from 'node:http2';
+import {
+  connect as connectHttp2,
+  constants,
+  type ClientHttp2Session,
+  type IncomingHttpHeaders,
+} from 'node:http2';
 import { connect as connectTcp } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
@@ -86,7 +91,7 @@ describe('edge/grpc-server', () => {
     if (!sent.isOpen) stream.end();
     stream.resume();
     return new Promise((resolve) => {
-      const tell = (headers: Record<string, unknown>) => {
+      const tell = (headers: IncomingHttpHeaders) => {
         if (headers['grpc-status'] !== undefined)
           resolve(
             `${String(headers['grpc-status'])} ${String(headers['grpc-message'] ?? '')}`.trim(),

@@ -17,6 +17,8 @@ import { NODE_REPORTED_CODES } from '../../protocol/execute.ts';
 import { formatNodeId } from '../../protocol/ids.ts';
 
 const { v1: service } = proto.temporal.api.workflowservice;
+const { TIMEOUT_TYPE_START_TO_CLOSE } = proto.temporal.api.enums.v1.TimeoutType;
+const { APPLICATION_ERROR_CATEGORY_BENIGN } = proto.temporal.api.enums.v1.ApplicationErrorCategory;
 type PollAnswer = temporal.api.workflowservice.v1.IPollActivityTaskQueueResponse;
 type Failure = temporal.api.failure.v1.IFailure;
 
@@ -36,16 +38,11 @@ function plain(message: object): unknown {
 }
 
 describe('edge/messages // PollActivityTaskQueue', () => {
-  const poll = (taskQueue: temporal.api.taskqueue.v1.ITaskQueue | null, more: object = {}) =>
-    pollRequest(
-      service.PollActivityTaskQueueRequest.encode({
-        namespace: 'mine',
-        taskQueue,
-        ...more,
-      }).finish(),
-      nodeId,
-      'plane',
-    );
+  const { PollActivityTaskQueueRequest: Poll } = service;
+  const poll = (taskQueue: object | null, more: object = {}) => {
+    const said = Poll.fromObject({ namespace: 'mine', ...(taskQueue && { taskQueue }), ...more });
+    return pollRequest(Poll.encode(said).finish(), nodeId, 'plane');
+  };
 
   it('asks for the queue of the node in the name of the node, and for nothing else it said', () => {
     const more = {
@@ -271,7 +268,7 @@ describe('edge/messages // what a node says of its work', () => {
         nonRetryable: true,
         details: { payloads: [payload()] },
         nextRetryDelay: {},
-        category: 1,
+        category: APPLICATION_ERROR_CATEGORY_BENIGN,
       },
     });
     const expected = (code: string) => ({
@@ -289,7 +286,7 @@ describe('edge/messages // what a node says of its work', () => {
     const others: (Failure | null)[] = [
       null,
       {},
-      { timeoutFailureInfo: { timeoutType: 1 } },
+      { timeoutFailureInfo: { timeoutType: TIMEOUT_TYPE_START_TO_CLOSE } },
       { canceledFailureInfo: {} },
       { terminatedFailureInfo: {} },
       { serverFailureInfo: { nonRetryable: true } },

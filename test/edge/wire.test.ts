@@ -13,7 +13,7 @@ describe('edge/wire', () => {
   it('reads what the library writes', () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), fc.nat(3), (name, normalName, kind) => {
-        const bytes = TaskQueue.encode({ name, kind, normalName }).finish();
+        const bytes = TaskQueue.encode(TaskQueue.fromObject({ name, kind, normalName })).finish();
         const fields = readFields(bytes, [1, 2, 3]);
         assert.equal(text(fields, 1), Buffer.from(name).toString());
         assert.equal(fields.numbers.get(2) ?? 0, kind);

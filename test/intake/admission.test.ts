@@ -48,7 +48,7 @@ describe('intake/admission', () => {
     assert.equal(await usesLeft(token), 0);
   });
 
-  it('refuses a stranger with no token, an unknown one, its hash, or one that has ended', async () => {
+  it('refuses a stranger with no token, an unknown one, a hash, or an old one', async () => {
     const token = await invite();
     const late = await invite(1, -1);
     for (const wrong of [undefined, '', 'nonsense', joinTokenHash(token), `${token} `, late])

@@ -7,6 +7,8 @@ import { bindingSigner, type Binding } from '../../protocol/binding.ts';
 import { formatNodeId, parseNodeId } from '../../protocol/ids.ts';
 import vectors from '../../protocol/vectors/binding.json' with { type: 'json' };
 
+const HEX_DIGITS = Array.from('0123456789abcdefF');
+
 type Hex = `0x${string}`;
 
 /** The digest by hand, as EIP-712 has it: so that vectors aren't only what one library did. */
@@ -116,7 +118,7 @@ describe('protocol/binding', function () {
   it('says null of whatever else comes, and never throws', async () => {
     const nodeId = formatNodeId(new Uint8Array(32));
     const hex = (digits: number) =>
-      fc.string({ unit: fc.constantFrom(...'0123456789abcdefF'), maxLength: digits });
+      fc.string({ unit: fc.constantFrom(...HEX_DIGITS), maxLength: digits });
     const shaped = fc.record({
       operator: hex(41).map((text) => `0x${text.padEnd(40, '0')}`),
       expiresAt: fc.oneof(fc.integer(), fc.double()),

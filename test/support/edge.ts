@@ -23,6 +23,8 @@ export interface EdgeScene {
   readonly logged: Record<string, unknown>[];
   /** How often the edge refused with that code. */
   refused(code: string): Promise<number>;
+  /** Gives the edges another certificate. */
+  renew(): Promise<void>;
   /** Another edge beside it, with the same keys. */
   another(): Promise<Edge>;
   stop(): Promise<void>;
@@ -36,7 +38,8 @@ export async function startEdgeScene(limits: Partial<EdgeLimits> = {}): Promise<
   const ring: Ring<WrapKey> = [generateWrapKey()];
   const logged: Record<string, unknown>[] = [];
   const log = pino({ level: 'info' }, { write: (line) => void logged.push(JSON.parse(line)) });
-  const material = { ...(await ca.edge()), ca: ca.ca };
+  const onRenewed: (() => void)[] = [];
+  let material = { ...(await ca.edge()), ca: ca.ca };
   const start = () =>
     openEdge(
       {
@@ -46,7 +49,7 @@ export async function startEdgeScene(limits: Partial<EdgeLimits> = {}): Promise<
         namespace: 'default',
         database: db.database,
         ring,
-        tls: { current: () => material, onRenewed: () => {} },
+        tls: { current: () => material, onRenewed: (listener) => void onRenewed.push(listener) },
         createNodeApi: () => fastify(),
         limits,
       },
@@ -67,6 +70,10 @@ export async function startEdgeScene(limits: Partial<EdgeLimits> = {}): Promise<
       const counter = edge.metrics.getSingleMetric('plx_edge_refused_total');
       const { values = [] } = (await counter?.get()) ?? {};
       return values.find(({ labels }) => labels['code'] === code)?.value ?? 0;
+    },
+    async renew() {
+      material = { ...(await ca.edge()), ca: ca.ca };
+      for (const listener of onRenewed) listener();
     },
     async another() {
       const other = await start();

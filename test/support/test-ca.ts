@@ -1,4 +1,5 @@
-import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { generateKeyPair, X509Certificate } from 'node:crypto';
+import { promisify } from 'node:util';
 import {
   issueNodeCertificate,
   issueServerCertificate,
@@ -30,6 +31,8 @@ export interface CertificateChanges {
 
 export interface TestCa {
   readonly ca: string;
+  /** The CA's own, with which nobody should come. */
+  readonly key: string;
   /** A new node. */
   node(changes?: CertificateChanges): Promise<TestNodeCertificate>;
   /** An edge on this machine. */
@@ -37,11 +40,12 @@ export interface TestCa {
 }
 
 const HOUR_SECONDS = 3_600;
+const generate = promisify(generateKeyPair);
 const EDGE_NAMES = ['localhost', '127.0.0.1'];
 
 /** A network's CA. */
 export async function testCa(): Promise<TestCa> {
-  const keyPair = newKeyPair();
+  const keyPair = await newKeyPair();
   const ca = await selfSignedCa(keyPair, 'test network');
   const issuer: Issuer = {
     certificate: new X509Certificate(ca),
@@ -49,8 +53,9 @@ export async function testCa(): Promise<TestCa> {
   };
   return {
     ca,
+    key: pem(keyPair),
     async node({ seconds = HOUR_SECONDS, isServer = false, namedId } = {}) {
-      const node = newKeyPair();
+      const node = await newKeyPair();
       const nodeId = nodeIdOf(exportSpki(node.publicKey));
       const { certificate } = isServer
         ? await issueServerCertificate(issuer, node.publicKey, EDGE_NAMES, seconds)
@@ -58,7 +63,7 @@ export async function testCa(): Promise<TestCa> {
       return { nodeId, key: pem(node), cert: certificate };
     },
     async edge() {
-      const edge = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const edge = await generate('ec', { namedCurve: 'P-256' });
       const { certificate } = await issueServerCertificate(
         issuer,
         edge.publicKey,
@@ -70,8 +75,8 @@ export async function testCa(): Promise<TestCa> {
   };
 }
 
-function newKeyPair(): KeyPair {
-  return generateKeyPairSync('rsa', { modulusLength: 3072 });
+function newKeyPair(): Promise<KeyPair> {
+  return generate('rsa', { modulusLength: 3072 });
 }
 
 function pem({ privateKey }: KeyPair): string {

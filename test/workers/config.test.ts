@@ -23,8 +23,7 @@ const gateway = {
   PLX_GATEWAY_KEYS: '.data/keys',
 };
 const node = {
-  TEMPORAL_ADDRESS: 'temporal.example:7233',
-  PLX_COORDINATOR_URL: 'https://coordinator.example',
+  PLX_EDGE_ADDRESS: 'edge.example:8425',
   PLX_NODE_NAME: 'rack-1/node.2',
   PLX_OPERATOR_BINDING: 'binding.json',
   PLX_NODE_KEYS: '.data/keys',
@@ -192,11 +191,17 @@ describe('workers/config readConfig', () => {
     [0, 'PLX_SAMPLING_RATES', 'ai.training=0.1'],
     [0, 'PLX_SAMPLING_RATES', 'ai.inference=0.1,ai.inference=0.2'],
     [0, 'PLX_SAMPLING_EPOCH_SECONDS', '9'],
+    [0, 'PLX_CERTIFICATE_SECONDS', '29'],
+    [0, 'PLX_CA', ''],
+    [0, 'PLX_EDGE_TOKEN', 'short'],
     [1, 'PLX_COORDINATOR_URL', 'ftp://127.0.0.1'],
     [1, 'PLX_TEMPORAL_UI_URL', 'not a url'],
     [2, 'PLX_NODE_TIER', '6'],
     [2, 'PLX_NODE_TIER', ''],
     [2, 'PLX_NODE_SLOTS', '0'],
+    [2, 'PLX_NODE_KEYS_PASSPHRASE', ''],
+    [2, 'PLX_NODE_KEYS_PASSPHRASE', 'eleven char'],
+    [2, 'PLX_NODE_KEYS_PASSPHRASE_BEFORE', 'short'],
     [2, 'PLX_NODE_NAME', 'a b'],
     [2, 'MODEL_PATH', ''],
   ];
