@@ -6,7 +6,7 @@ const ROOT = join(import.meta.dirname, '../..');
 
 const text: string = await readFile(join(ROOT, 'docs/security.md'), 'utf8');
 
-/** Rows of the claims: the file of a test, and the words that it begins with or has in its title. */
+/** Rows of the claims: the file of a test, and words of its title. */
 const claims = [...text.matchAll(/^\| (.+?) +\| `(test\/[^`]+)`: “(.+?)” +\|$/gm)].map(
   ([, claim = '', file = '', title = '']) => ({ claim, file, title }),
 );
