@@ -72,7 +72,7 @@ function http(scene: Scene, send: string | Buffer, options: RawOptions = {}): Pr
 }
 
 /** A byte at a time, for as long as anybody listens. */
-function slowly(first: string): (socket: Socket) => void {
+export function slowly(first: string): (socket: Socket) => void {
   return (socket) => {
     socket.write(first);
     const dripping = setInterval(() => socket.write('a'), 500);
