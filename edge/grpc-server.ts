@@ -90,16 +90,20 @@ export class GrpcServer {
     });
     this.#sessions.add(session);
     const wasted = new TokenBucket(limits.wastedPerSecond, limits.wastedBurst, performance.now());
+    // A session that is destroyed waits for the other end to read what is left: it needn't.
+    const cutOff = () => void setImmediate(() => socket.destroy());
     const waste = () => {
       if (session.destroyed || wasted.take(performance.now())) return;
       refusals.refused('edge.too_many', { nodeId, address, detail: 'wasted calls' });
       session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      cutOff();
     };
     const stopPinging = keepAlive(session, limits);
     session.on('error', ({ code }: NodeJS.ErrnoException) => {
       if (code?.startsWith('ERR_HTTP2'))
         refusals.refused('edge.malformed', { nodeId, address, detail: code });
       session.destroy();
+      cutOff();
     });
     session.on('stream', (stream, headers) => void this.#serve(stream, headers, peer, waste));
     session.once('close', () => {

@@ -42,6 +42,8 @@ export interface Attack {
   readonly expects: readonly Expected[];
   /** Whether it takes as long as the edge has patience; not unless it says so. */
   readonly isSlow?: true;
+  /** Whether HTTP/2 itself repels it, before the edge hears of it; not unless it says so. */
+  readonly isUncounted?: true;
   /** @returns null when it can't be tried here, such as with a key that a stranger can't have. */
   run(scene: Scene): Promise<Told | null>;
 }

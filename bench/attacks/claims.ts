@@ -1,5 +1,6 @@
 import type proto from '@temporalio/proto';
 import type { Attack, Expected, Scene, Told, Work } from './attack.ts';
+import { GrpcAttacker } from './grpc.ts';
 import { answer } from './tokens.ts';
 
 type Failure = proto.temporal.api.failure.v1.IFailure;
@@ -27,6 +28,15 @@ function claim(
 
 const failed = (work: Work, failure: Failure) =>
   answer(work.owner, 'Failed', work.taskToken, { failure });
+
+/** On a connection of its own, which may be ended. */
+async function tooMuch(work: Work, { edge }: Scene, way: 'Completed' | 'heartbeat'): Promise<Told> {
+  const grpc = new GrpcAttacker(edge, work.owner.credentials);
+  const details = Buffer.alloc(OVERSIZE_BYTES);
+  const told = await answer({ grpc }, way, work.taskToken, { details });
+  grpc.close();
+  return told;
+}
 
 const application = (type: string, more: object = {}): Failure => ({
   message: 'stolen',
@@ -88,18 +98,14 @@ export const CLAIM_ATTACKS: readonly Attack[] = [
       ),
     ['accepted'],
   ),
-  claim(
-    'a result of 8 MiB',
-    (work) =>
-      answer(work.owner, 'Completed', work.taskToken, { details: Buffer.alloc(OVERSIZE_BYTES) }),
-    ['edge.too_large', 'closed'],
-  ),
-  claim(
-    'a heartbeat of 8 MiB',
-    (work) =>
-      answer(work.owner, 'heartbeat', work.taskToken, { details: Buffer.alloc(OVERSIZE_BYTES) }),
-    ['edge.too_large', 'closed'],
-  ),
+  claim('a result of 8 MiB', (work, scene) => tooMuch(work, scene, 'Completed'), [
+    'edge.too_large',
+    'closed',
+  ]),
+  claim('a heartbeat of 8 MiB', (work, scene) => tooMuch(work, scene, 'heartbeat'), [
+    'edge.too_large',
+    'closed',
+  ]),
   claim('a result that is none', (work) =>
     answer(work.owner, 'Completed', work.taskToken, { details: Buffer.from('{"poe":1}') }),
   ),

@@ -32,6 +32,7 @@ function withCertificate(
   make: Make,
   expects: readonly Expected[] = ['closed'],
 ): readonly Attack[] {
+  const known = new WeakMap<Scene, ReturnType<Make>>();
   const attack = (
     way: string,
     run: (scene: Scene, made: Credentials) => Promise<Told>,
@@ -40,12 +41,14 @@ function withCertificate(
     group: 'certificates',
     expects,
     async run(scene) {
-      const made = await make(scene);
-      return made ? run(scene, made) : null;
+      const made = known.get(scene) ?? make(scene);
+      known.set(scene, made);
+      const credentials = await made;
+      return credentials ? run(scene, credentials) : null;
     },
   });
   return [
-    attack('gRPC', ({ edge }, made) => systemInfo(new GrpcAttacker(edge, made))),
+    attack('gRPC', ({ edge }, made) => pollOwn(new GrpcAttacker(edge, made), made)),
     attack('HTTP', ({ edge }, credentials) =>
       exchange(edge, request('GET', '/v1/node/commands'), { credentials }),
     ),

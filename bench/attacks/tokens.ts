@@ -12,7 +12,7 @@ const WAYS: readonly Way[] = ['Completed', 'Failed', 'Canceled', 'heartbeat'];
 
 /** Answers a task, by a token of whatever origin. */
 export function answer(
-  { grpc }: Work['owner'],
+  { grpc }: Pick<Work['owner'], 'grpc'>,
   way: Way,
   taskToken: Uint8Array,
   more: {

@@ -1,8 +1,6 @@
 import { gzipSync } from 'node:zlib';
-import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { nothing, type Attack, type Expected, type Scene, type Told } from './attack.ts';
+import type { Attack, Expected, Scene, Told } from './attack.ts';
 import { framed, GrpcAttacker, type CallOptions } from './grpc.ts';
 import { exchange, exchangeInClear, request, type RawOptions } from './raw.ts';
 
@@ -16,7 +14,29 @@ const SLOW_MS_MAX = 20_000;
 /** More streams than HTTP/2 lets be begun and given up at once (CVE-2023-44487). */
 const RESETS = 5_000;
 
-const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+const RESETS_AT_ONCE = 50;
+
+/** The client's half of a connection's beginning, with an empty SETTINGS frame. */
+const PREFACE = Buffer.concat([
+  Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  http2Frame(4, 0, 0, Buffer.alloc(0)),
+]);
+
+/** The headers of a call: literals that aren't to be indexed, with new names (RFC 7541 6.2.2). */
+const CALL_HEADERS = Buffer.concat(
+  Object.entries({
+    ':method': 'POST',
+    ':scheme': 'https',
+    ':path': '/temporal.api.workflowservice.v1.WorkflowService/PollActivityTaskQueue',
+    ':authority': 'localhost',
+    'content-type': 'application/grpc',
+  }).flatMap(([name, value]) => [
+    Buffer.from([0, name.length]),
+    Buffer.from(name),
+    Buffer.from([value.length]),
+    Buffer.from(value),
+  ]),
+);
 
 function attack(
   name: string,
@@ -52,7 +72,7 @@ function http(scene: Scene, send: string | Buffer, options: RawOptions = {}): Pr
 }
 
 /** A byte at a time, for as long as anybody listens. */
-function slowly(first: string): (socket: Socket) => void {
+export function slowly(first: string): (socket: Socket) => void {
   return (socket) => {
     socket.write(first);
     const dripping = setInterval(() => socket.write('a'), 500);
@@ -64,28 +84,36 @@ const slow = { patienceMs: SLOW_MS_MAX, untilClosed: true };
 const head = 'POST /v1/node/heartbeat HTTP/1.1\r\nhost: localhost\r\n';
 
 /** Begins calls and gives them up, as fast as it can. */
-export async function rapidReset(scene: Scene, resets: number): Promise<Told> {
-  const attacker = new GrpcAttacker(scene.edge, scene.stranger.credentials);
-  const session = attacker.session();
-  await once(session, 'connect');
-  let begun = 0;
-  while (begun < resets && !session.closed && !session.destroyed) {
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': '/temporal.api.workflowservice.v1.WorkflowService/PollActivityTaskQueue',
-      'content-type': 'application/grpc',
-    });
-    stream.on('error', () => undefined);
-    stream.close(8);
-    begun += 1;
-    if (begun % 100 === 0) await sleep(1);
-  }
-  // What it is told comes a moment later.
-  await sleep(200);
-  const ended = session.closed || session.destroyed;
-  const told = ended ? nothing('closed') : await attacker.once('GetSystemInfo', new Uint8Array());
-  attacker.close();
-  return told;
+export function rapidReset({ edge, stranger }: Scene, resets: number): Promise<Told> {
+  const begin = (socket: Socket) => {
+    socket.write(PREFACE);
+    let begun = 0;
+    const some = () => {
+      const until = Math.min(begun + RESETS_AT_ONCE, resets);
+      const frames: Buffer[] = [];
+      for (; begun < until; begun += 1) frames.push(...beginAndReset(2 * begun + 1));
+      socket.write(Buffer.concat(frames));
+      if (begun < resets && !socket.destroyed) setImmediate(some);
+    };
+    some();
+  };
+  const { credentials } = stranger;
+  return exchange(edge, begin, { credentials, alpn: ['h2'], untilClosed: true });
+}
+
+/** HEADERS and RST_STREAM of one stream (RFC 9113 6.2, 6.4). */
+function beginAndReset(stream: number): readonly [Buffer, Buffer] {
+  const cancel = Buffer.from([0, 0, 0, 8]);
+  return [http2Frame(1, 4, stream, CALL_HEADERS), http2Frame(3, 0, stream, cancel)];
+}
+
+function http2Frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
 }
 
 const huge = { 'x-huge': 'h'.repeat(200_000) };
@@ -119,7 +147,10 @@ export const TRANSPORT_ATTACKS: readonly Attack[] = [
   attack('two messages', GONE, (scene) =>
     rpc(scene, { body: Buffer.concat([framed(Buffer.alloc(0)), framed(Buffer.alloc(0))]) }),
   ),
-  attack('gRPC headers of 200 kB', GONE, (scene) => rpc(scene, { headers: huge })),
+  {
+    ...attack('gRPC headers of 200 kB', GONE, (scene) => rpc(scene, { headers: huge })),
+    isUncounted: true,
+  },
   attack('HTTP headers of 200 kB', ['closed', 'edge.too_large', 'edge.malformed'], (scene) =>
     http(scene, request('POST', '/v1/node/heartbeat', {}, huge)),
   ),
@@ -131,18 +162,6 @@ export const TRANSPORT_ATTACKS: readonly Attack[] = [
   }),
   attack('an HTTP body of 8 MiB', GONE, (scene) =>
     http(scene, request('POST', '/v1/node/register', 'x'.repeat(OVERSIZE_BYTES))),
-  ),
-  attack('an HTTP/2 frame of 16 MiB', ['closed'], (scene) =>
-    http(
-      scene,
-      Buffer.concat([
-        Buffer.from(PREFACE),
-        Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]),
-        Buffer.from([255, 255, 255, 1, 4, 0, 0, 0, 1]),
-        Buffer.alloc(MIB),
-      ]),
-      { alpn: ['h2'], untilClosed: true },
-    ),
   ),
   attack('HTTP/2 that is none', ['closed'], (scene) =>
     http(scene, 'GET / HTTP/1.1\r\n\r\n', { alpn: ['h2'], untilClosed: true }),
@@ -180,3 +199,11 @@ export const TRANSPORT_ATTACKS: readonly Attack[] = [
   ambiguous('a folded line', 'content-length: 6\r\nx-a: b\r\n transfer-encoding: chunked\r\n'),
   ambiguous('a signed length', 'content-length: +2\r\n', `{}${smuggled}`),
 ];
+
+/** A frame that is larger than any may be: 16 MiB, of which a part is sent. */
+export function hugeFrame({ edge, stranger }: Scene, patienceMs: number): Promise<Told> {
+  const announced = Buffer.from([255, 255, 255, 1, 4, 0, 0, 0, 1]);
+  const { credentials } = stranger;
+  const options = { credentials, alpn: ['h2'], untilClosed: true, patienceMs };
+  return exchange(edge, Buffer.concat([PREFACE, announced, Buffer.alloc(MIB)]), options);
+}
