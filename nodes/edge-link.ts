@@ -24,8 +24,9 @@ export interface EdgeLink {
   readonly channel: Channel;
   /** The current one, for the node's Temporal workers, which have to be given to `serve`. */
   connection(): NativeConnection;
-  /** Gives a worker each new connection, as certificates are renewed. */
+  /** Gives a worker each new connection, as certificates are renewed, until it is let go of. */
   serve(worker: Worker): void;
+  letGo(worker: Worker): void;
   /** Once nothing uses it any more. */
   close(): Promise<void>;
 }
@@ -71,6 +72,7 @@ export async function openEdgeLink(options: EdgeLinkOptions): Promise<EdgeLink> 
       if (worker.connection !== current) worker.connection = current;
       workers.add(worker);
     },
+    letGo: (worker) => void workers.delete(worker),
     async close() {
       closed.abort();
       await identity.stop();
