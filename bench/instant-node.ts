@@ -7,6 +7,7 @@ import { listenForCommands } from '../nodes/commands.ts';
 import type { EdgeLink } from '../nodes/edge-link.ts';
 import { execute, executionContext, type ExecuteDependencies } from '../nodes/execute.ts';
 import { joinNetwork } from '../nodes/membership.ts';
+import { pollWhileInPool } from '../nodes/polling.ts';
 import type { ExecuteInput } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
@@ -41,7 +42,6 @@ export interface InstantNode {
 export async function startInstantNode(options: InstantNodeOptions): Promise<InstantNode> {
   const { link, keys, backend, behave = (honest) => honest() } = options;
   const { channel } = link;
-  const { connection = link.connection() } = options;
   const attempts = new Attempts();
   const dependencies: ExecuteDependencies = {
     keys,
@@ -52,21 +52,24 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
       throw new Error('The benchmark asks for no streams.');
     },
   };
-  const worker = await Worker.create({
-    connection,
-    taskQueue: nodeQueue(keys.nodeId),
-    activities: {
-      execute: (input: ExecuteInput) =>
-        behave(
-          () => execute(dependencies, input, executionContext(Context.current())),
-          input,
-          membership.returnKey(),
-        ),
-    },
-    maxConcurrentActivityTaskExecutions: backend.slots,
-    maxConcurrentActivityTaskPolls: 1,
-  });
-  if (options.connection === undefined) link.serve(worker);
+  const createWorker = async () => {
+    const worker = await Worker.create({
+      connection: options.connection ?? link.connection(),
+      taskQueue: nodeQueue(keys.nodeId),
+      activities: {
+        execute: (input: ExecuteInput) =>
+          behave(
+            () => execute(dependencies, input, executionContext(Context.current())),
+            input,
+            membership.returnKey(),
+          ),
+      },
+      maxConcurrentActivityTaskExecutions: backend.slots,
+      maxConcurrentActivityTaskPolls: 1,
+    });
+    if (options.connection === undefined) link.serve(worker);
+    return worker;
+  };
   const binding = await signedBinding(keys.nodeId, options.operatorId);
   const membership = await joinNetwork(
     channel,
@@ -85,13 +88,16 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     () => ({ ready: true, running: attempts.list() }),
   );
   const commands = listenForCommands(channel, attempts, quiet);
-  const running = worker.run();
+  const polling = pollWhileInPool(
+    createWorker,
+    () => membership.isInPool(),
+    (worker) => link.letGo(worker),
+  );
   return {
     async stop() {
       await membership.leave();
       await commands.stop();
-      worker.shutdown();
-      await running;
+      await polling.stop();
     },
   };
 }

@@ -244,8 +244,7 @@ describe('failure table', function () {
   });
 
   describe('Validate', () => {
-    // The row's other half, disagreement between two nodes and the majority of three, needs sampled
-    // redundant dispatches, which the product doesn't make yet.
+    // The row's other half, disagreement and the majority, is in test/workflows/checks.test.ts.
     it('hash mismatch: rejected, and re-dispatched', async () => {
       const { code, behaviour } = faultNamed('sends a wrong hash');
       assert.equal(code, 'poe.hash_mismatch');
@@ -256,13 +255,13 @@ describe('failure table', function () {
   });
 
   describe('Settle / credit uptime', () => {
-    // What isn't here yet: repeated bad results remove a node from the pool.
+    // That repeated ones remove a node from the pool is in test/workflows/poe-faults.test.ts.
     it('bad PoE result: dropped, the node flagged, re-dispatched, and no slashing', async () => {
       const { code, behaviour } = faultNamed('ran another model');
       const { faulty, known } = await redispatched(code, behaviour);
       // The ledger was compared whole: nothing was taken from anybody but the requester. Neither
       // was its standing: but for the flag it is what it was.
-      const heartbeats = { lastSeenAt: null, probeAfter: null };
+      const heartbeats = { lastSeenAt: null, heartbeatSequence: null, probeAfter: null };
       assert.deepEqual({ ...(await nodeRow(faulty)), ...heartbeats }, { ...known, ...heartbeats });
     });
   });

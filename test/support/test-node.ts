@@ -11,7 +11,8 @@ import type { Channel } from '../../nodes/channel.ts';
 import { listenForCommands } from '../../nodes/commands.ts';
 import { openEdgeLink } from '../../nodes/edge-link.ts';
 import { execute, executionContext, type ExecuteDependencies } from '../../nodes/execute.ts';
-import { joinNetwork } from '../../nodes/membership.ts';
+import { joinNetwork, type Membership } from '../../nodes/membership.ts';
+import { pollWhileInPool, type Polling } from '../../nodes/polling.ts';
 import type { ExecuteInput, NodeReturn } from '../../protocol/execute.ts';
 import type { Database } from '../../prisma/client.ts';
 import type { RequesterKey } from '../../protocol/receive.ts';
@@ -94,8 +95,9 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const attempts = new Attempts();
   const returnKey = () => membership.returnKey();
   const execute = createExecute({ ...options, keys, channel, returnKey, counts, attempts });
-  let polling: { worker: Worker; running: Promise<void> } | undefined;
-  const startPolling = async (converter?: string) => {
+  let polling: Polling | undefined;
+  let joined: Membership | undefined;
+  const createWorker = async (converter?: string) => {
     const worker = await Worker.create({
       connection: link.connection(),
       taskQueue: nodeQueue(keys.nodeId),
@@ -106,11 +108,17 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       maxConcurrentActivityTaskPolls: 1,
     });
     link.serve(worker);
-    polling = { worker, running: worker.run() };
+    return worker;
+  };
+  const startPolling = async (converter?: string) => {
+    polling = pollWhileInPool(
+      () => createWorker(converter),
+      () => joined?.isInPool() ?? true,
+      (worker) => link.letGo(worker),
+    );
   };
   const stopPolling = async () => {
-    polling?.worker.shutdown();
-    await polling?.running;
+    await polling?.stop();
     polling = undefined;
   };
   await startPolling();
@@ -127,6 +135,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   };
   const state = () => ({ ready: true, running: attempts.list() });
   const membership = await joinNetwork(channel, () => claims, quiet, state);
+  joined = membership;
   const commands =
     options.takesCommands === false ? undefined : listenForCommands(channel, attempts, quiet);
   if (!isTrueToItself) await until(() => isActive(database, keys.nodeId), 'the node is active');
