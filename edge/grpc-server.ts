@@ -25,8 +25,8 @@ export interface Call {
 
 export interface Reply {
   readonly message: Uint8Array;
-  /** Told when the reply could not be handed over. */
-  readonly onLost?: () => void;
+  /** Told when the reply could not be handed over; the node may have read it if it was begun. */
+  readonly onLost?: (wasBegun: boolean) => void;
 }
 
 /** Throws a Refusal, or NotFound, to answer with that; anything else is `edge.unavailable`. */
@@ -188,7 +188,7 @@ export class GrpcServer {
       throw new Refusal('edge.forbidden');
     const encoding = String(headers['grpc-encoding'] ?? 'identity');
     const message = await readMessage(stream, encoding, limits, (bytes) =>
-      this.#bytes.take(nodeId, performance.now(), bytes),
+      this.#bytes.spend(nodeId, performance.now(), bytes),
     );
     const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
     return handler({ peer, message, deadlineMs, signal });
@@ -196,7 +196,7 @@ export class GrpcServer {
 }
 
 function answer(stream: ServerHttp2Stream, { message, onLost }: Reply, answerMs: number): void {
-  if (stream.destroyed || stream.closed) return onLost?.();
+  if (stream.destroyed || stream.closed) return onLost?.(false);
   const overdue = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), answerMs).unref();
   let isHandedOver = false;
   stream.once('wantTrailers', () => {
@@ -205,7 +205,7 @@ function answer(stream: ServerHttp2Stream, { message, onLost }: Reply, answerMs:
   });
   stream.once('close', () => {
     clearTimeout(overdue);
-    if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.();
+    if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.(true);
   });
   stream.respond(
     { ':status': 200, 'content-type': 'application/grpc', 'grpc-accept-encoding': 'gzip' },

@@ -73,6 +73,13 @@ export class TokenBucket {
     return true;
   }
 
+  /** Takes so many in any case: what has come has come. @returns whether there were as many. */
+  spend(nowMs: number, count: number): boolean {
+    this.#refill(nowMs);
+    this.#tokens -= count;
+    return this.#tokens >= 0;
+  }
+
   /** Whether it is as if nothing had ever been taken. */
   isFull(nowMs: number): boolean {
     this.#refill(nowMs);
@@ -102,13 +109,22 @@ export class KeyedBuckets {
   }
 
   take(key: string, nowMs: number, count = 1): boolean {
+    return this.#bucket(key, nowMs).take(nowMs, count);
+  }
+
+  /** As a bucket's. */
+  spend(key: string, nowMs: number, count: number): boolean {
+    return this.#bucket(key, nowMs).spend(nowMs, count);
+  }
+
+  #bucket(key: string, nowMs: number): TokenBucket {
     let bucket = this.#buckets.get(key);
     if (!bucket) {
       this.#prune(nowMs);
       bucket = new TokenBucket(this.#perSecond, this.#burst, nowMs);
       this.#buckets.set(key, bucket);
     }
-    return bucket.take(nowMs, count);
+    return bucket;
   }
 
   get size(): number {

@@ -89,13 +89,16 @@ export class Polls {
       throw new Refusal('edge.node_removed');
     }
     if (!task) return { message: NO_TASK };
-    const undelivered = () => void tasks.fail(nodeId, task.taskToken, 'edge.undelivered');
+    // All but the last byte is as good as all of it: a node that reads what it gets before it takes
+    // the poll back would choose its work, and look at the rest, for nothing.
+    const lost = (wasBegun: boolean) =>
+      void tasks.fail(nodeId, task.taskToken, wasBegun ? 'execute.node_lost' : 'edge.undelivered');
     if (call.signal.aborted) {
-      undelivered();
+      lost(false);
       return { message: NO_TASK };
     }
     const message = pollResponse(task, tasks.deliver(nodeId, task));
-    return { message, onLost: undelivered };
+    return { message, onLost: lost };
   }
 }
 

@@ -18,6 +18,8 @@ const LIMITS = {
   handshakeMs: 500,
   keepaliveMs: 300,
   keepaliveTimeoutMs: 300,
+  bytesPerSecond: 2 ** 20,
+  bytesBurst: 12 * 2 ** 20,
 };
 
 /** What an edge does with what no SDK would send. */
@@ -150,6 +152,17 @@ describe('edge/grpc-server', () => {
     const headers = { 'grpc-encoding': 'gzip' };
     assert.equal(await call(session, { body: bomb, headers }), '8 edge.too_large');
     assert.ok(process.memoryUsage().rss - before < 48 * 2 ** 20);
+  });
+
+  it('counts what a message unpacks to', async () => {
+    const session = await open();
+    const body = framed(gzipSync(Buffer.alloc(4 * 2 ** 20)), 1);
+    const headers = { 'grpc-encoding': 'gzip' };
+    const answers: string[] = [];
+    // 12 MiB at once, and one in each second of this.
+    for (let count = 0; count < 6; count++) answers.push(await call(session, { body, headers }));
+    assert.equal(answers[0], '0');
+    assert.ok(answers.includes('8 edge.too_many'));
   });
 
   it('waits for a message for a while only', async () => {

@@ -34,6 +34,15 @@ describe('edge/limits', () => {
     ]);
   });
 
+  it('lets nothing through until what was spent beyond the burst has come back', () => {
+    const buckets = new KeyedBuckets(10, 3);
+    assert.deepEqual(
+      [buckets.spend('a', 0, 3), buckets.spend('a', 0, 20), buckets.take('a', 2_000)],
+      [true, false, false],
+    );
+    assert.ok(buckets.take('a', 2_100));
+  });
+
   it('keeps keys apart, and forgets those that are quiet', () => {
     const buckets = new KeyedBuckets(1, 1);
     assert.ok(buckets.take('a', 0));
