@@ -36,6 +36,17 @@ export function peerOf(socket: TLSSocket): Peer | null {
   return identity.kind === 'node' ? identity.peer : null;
 }
 
+const CERTIFICATES = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Whether one of these CAs, in PEM, signed the certificate at the other end. */
+export function wasIssuedBy(socket: TLSSocket, ca: string): boolean {
+  const certificate = socket.getPeerX509Certificate();
+  const issuers = (ca.match(CERTIFICATES) ?? []).map((pem) => new X509Certificate(pem));
+  return issuers.some(
+    (issuer) => certificate?.checkIssued(issuer) && certificate.verify(issuer.publicKey),
+  );
+}
+
 function look(socket: TLSSocket): Identity {
   const certificate = socket.getPeerX509Certificate();
   if (!certificate) return { kind: 'anonymous' };

@@ -1,7 +1,7 @@
 import { constants } from 'node:crypto';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { identify, type Peer } from './identity.ts';
+import { identify, wasIssuedBy, type Peer } from './identity.ts';
 import { addressKey, KeyedBuckets, KeyedCounts, type EdgeLimits } from './limits.ts';
 import type { Refusals } from './refusals.ts';
 
@@ -53,6 +53,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const handshakes = new KeyedBuckets(limits.handshakesPerSecond, limits.handshakesBurst);
   const connections = new KeyedCounts(limits.connectionsPerAddress);
   const open = new Set<Socket>();
+  const nodes = new Set<TLSSocket>();
   // Without tickets, each connection's certificate is looked at anew.
   const context = () =>
     ({
@@ -68,7 +69,11 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
     },
-    (socket) => accept(socket, options),
+    (socket) => {
+      if (!accept(socket, options)) return;
+      nodes.add(socket);
+      socket.once('close', () => nodes.delete(socket));
+    },
   );
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     const address = socket.remoteAddress ?? 'unknown';
@@ -77,7 +82,13 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     refusals.refused(code, { address, detail: error.code ?? error.message });
     socket.destroy();
   });
-  tls.onRenewed(() => tlsServer.setSecureContext(context()));
+  let { ca } = tls.current();
+  tls.onRenewed(() => {
+    tlsServer.setSecureContext(context());
+    if (tls.current().ca === ca) return;
+    ({ ca } = tls.current());
+    endUntrusted(nodes, ca, refusals);
+  });
 
   const server = createTcpServer({ noDelay: true }, (socket) => {
     socket.on('error', () => socket.destroy());
@@ -111,19 +122,33 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   };
 }
 
-function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions): void {
+/** @returns whether a node is at the other end. */
+function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions): boolean {
   socket.on('error', () => socket.destroy());
   const identity = identify(socket);
   const address = socket.remoteAddress ?? 'unknown';
   const refuse = (detail: string) => {
     refusals.refused('edge.unauthenticated', { address, detail });
     socket.destroy();
+    return false;
   };
   if (identity.kind === 'invalid') return refuse(identity.reason);
-  if (identity.kind === 'node') closeAt(socket, identity.peer.notAfterMs);
-  if (socket.alpnProtocol !== 'h2') return onHttp(socket);
-  if (identity.kind === 'anonymous') return refuse('no certificate');
-  onGrpc(socket, identity.peer, address);
+  const isNode = identity.kind === 'node';
+  if (isNode) closeAt(socket, identity.peer.notAfterMs);
+  if (socket.alpnProtocol !== 'h2') onHttp(socket);
+  else if (isNode) onGrpc(socket, identity.peer, address);
+  else return refuse('no certificate');
+  return isNode;
+}
+
+/** A CA that was dropped may have been stolen: what it let in before is no better. */
+function endUntrusted(nodes: Iterable<TLSSocket>, ca: string, refusals: Refusals): void {
+  for (const socket of nodes) {
+    if (wasIssuedBy(socket, ca)) continue;
+    const address = socket.remoteAddress ?? 'unknown';
+    refusals.refused('edge.unauthenticated', { address, detail: 'its CA was dropped' });
+    socket.destroy();
+  }
 }
 
 /** A certificate that has expired is none. */

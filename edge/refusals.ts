@@ -27,7 +27,7 @@ export interface RefusedBy {
 export interface Refusals {
   /**
    * Counts a refusal, the edge's own or a coordinator's, and logs it: a flood of them in one line
-   * for each ten seconds.
+   * for each ten seconds, and so many floods at once; those above that are counted only.
    */
   readonly refused: (code: ErrorCode, by: RefusedBy) => void;
 }
@@ -46,6 +46,15 @@ export function countRefusals(log: Pick<Logger, 'warn'>, metrics: Registry): Ref
     registers: [metrics],
   });
   const quiet = new Map<string, { untilMs: number; more: number }>();
+  let prunedAtMs = 0;
+  /** Looking through all of them for each new one would be an attack by itself. */
+  const hasRoom = (nowMs: number): boolean => {
+    if (quiet.size >= KEYS_MAX && nowMs >= prunedAtMs + 1_000) {
+      prunedAtMs = nowMs;
+      prune(quiet, nowMs);
+    }
+    return quiet.size < KEYS_MAX;
+  };
   return {
     refused(code, { nodeId, address, detail }) {
       counter.inc({ code });
@@ -56,7 +65,7 @@ export function countRefusals(log: Pick<Logger, 'warn'>, metrics: Registry): Ref
         known.more += 1;
         return;
       }
-      if (!known && quiet.size >= KEYS_MAX) prune(quiet, nowMs);
+      if (!known && !hasRoom(nowMs)) return;
       quiet.set(key, { untilMs: nowMs + QUIET_MS, more: 0 });
       log.warn(
         {
@@ -74,10 +83,6 @@ export function countRefusals(log: Pick<Logger, 'warn'>, metrics: Registry): Ref
 
 function prune(quiet: Map<string, { untilMs: number }>, nowMs: number): void {
   for (const [key, { untilMs }] of quiet) if (untilMs < nowMs) quiet.delete(key);
-  for (const key of quiet.keys()) {
-    if (quiet.size < KEYS_MAX) return;
-    quiet.delete(key);
-  }
 }
 
 function printable(text: string): string {
