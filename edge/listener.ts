@@ -69,11 +69,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
     },
-    (socket) => {
-      if (!accept(socket, options)) return;
-      nodes.add(socket);
-      socket.once('close', () => nodes.delete(socket));
-    },
+    (socket) => accept(socket, options, nodes),
   );
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     const address = socket.remoteAddress ?? 'unknown';
@@ -82,13 +78,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     refusals.refused(code, { address, detail: error.code ?? error.message });
     socket.destroy();
   });
-  let { ca } = tls.current();
-  tls.onRenewed(() => {
-    tlsServer.setSecureContext(context());
-    if (tls.current().ca === ca) return;
-    ({ ca } = tls.current());
-    endUntrusted(nodes, ca, refusals);
-  });
+  tls.onRenewed(() => tlsServer.setSecureContext(context()));
+  onOtherCas(tls, (ca) => endUntrusted(nodes, ca, refusals));
 
   const server = createTcpServer({ noDelay: true }, (socket) => {
     socket.on('error', () => socket.destroy());
@@ -122,23 +113,36 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   };
 }
 
-/** @returns whether a node is at the other end. */
-function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions): boolean {
+function accept(
+  socket: TLSSocket,
+  { refusals, onGrpc, onHttp }: ListenerOptions,
+  nodes: Set<TLSSocket>,
+): void {
   socket.on('error', () => socket.destroy());
   const identity = identify(socket);
   const address = socket.remoteAddress ?? 'unknown';
   const refuse = (detail: string) => {
     refusals.refused('edge.unauthenticated', { address, detail });
     socket.destroy();
-    return false;
   };
   if (identity.kind === 'invalid') return refuse(identity.reason);
-  const isNode = identity.kind === 'node';
-  if (isNode) closeAt(socket, identity.peer.notAfterMs);
-  if (socket.alpnProtocol !== 'h2') onHttp(socket);
-  else if (isNode) onGrpc(socket, identity.peer, address);
-  else return refuse('no certificate');
-  return isNode;
+  if (identity.kind === 'node') {
+    closeAt(socket, identity.peer.notAfterMs);
+    nodes.add(socket);
+    socket.once('close', () => nodes.delete(socket));
+  }
+  if (socket.alpnProtocol !== 'h2') return onHttp(socket);
+  if (identity.kind === 'anonymous') return refuse('no certificate');
+  onGrpc(socket, identity.peer, address);
+}
+
+function onOtherCas(tls: TlsSource, listener: (ca: string) => void): void {
+  let { ca } = tls.current();
+  tls.onRenewed(() => {
+    if (tls.current().ca === ca) return;
+    ({ ca } = tls.current());
+    listener(ca);
+  });
 }
 
 /** A CA that was dropped may have been stolen: what it let in before is no better. */
