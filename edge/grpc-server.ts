@@ -10,7 +10,14 @@ import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { frame, readMessage, timeoutMs } from './grpc-message.ts';
 import type { Peer } from './identity.ts';
-import { KeyedBuckets, KeyedCounts, TokenBucket, type EdgeLimits } from './limits.ts';
+import {
+  addressKey,
+  Held,
+  KeyedBuckets,
+  KeyedCounts,
+  TokenBucket,
+  type EdgeLimits,
+} from './limits.ts';
 import { Refusal, type EdgeCode, type Refusals } from './refusals.ts';
 
 /** A unary call by a node. */
@@ -47,6 +54,12 @@ export interface GrpcServerOptions {
   readonly onGone: (nodeId: Peer['nodeId']) => void;
 }
 
+/** At the other end of a connection; the address is one as they are counted. */
+interface Caller {
+  readonly peer: Peer;
+  readonly address: string;
+}
+
 const STATUSES: Readonly<Record<EdgeCode, status>> = {
   'edge.unauthenticated': status.UNAUTHENTICATED,
   'edge.forbidden': status.PERMISSION_DENIED,
@@ -74,6 +87,7 @@ export class GrpcServer {
   readonly #connections: KeyedCounts;
   readonly #requests: KeyedBuckets;
   readonly #bytes: KeyedBuckets;
+  readonly #held: Held;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -81,6 +95,7 @@ export class GrpcServer {
     this.#connections = new KeyedCounts(limits.connectionsPerNode);
     this.#requests = new KeyedBuckets(limits.requestsPerSecond, limits.requestsBurst);
     this.#bytes = new KeyedBuckets(limits.bytesPerSecond, limits.bytesBurst);
+    this.#held = new Held(limits.heldBytesPerAddress, limits.heldBytes);
   }
 
   isConnected(nodeId: string): boolean {
@@ -119,7 +134,8 @@ export class GrpcServer {
         refusals.refused('edge.malformed', { nodeId, address, detail: code });
       session.destroy();
     });
-    session.on('stream', (stream, headers) => void this.#serve(stream, headers, peer, waste));
+    const caller = { peer, address: addressKey(address) };
+    session.on('stream', (stream, headers) => void this.#serve(stream, headers, caller, waste));
     session.once('close', () => {
       stopPinging();
       socket.destroy();
@@ -141,7 +157,7 @@ export class GrpcServer {
   async #serve(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
-    peer: Peer,
+    caller: Caller,
     waste: () => void,
   ): Promise<void> {
     const { refusals, log } = this.#options;
@@ -155,7 +171,7 @@ export class GrpcServer {
     });
     const path = String(headers[constants.HTTP2_HEADER_PATH] ?? '');
     try {
-      const reply = await this.#reply(stream, headers, peer, taken.signal);
+      const reply = await this.#reply(stream, headers, caller, taken.signal);
       isAnswered = true;
       answer(stream, reply, this.#options.limits.answerMs);
     } catch (error) {
@@ -166,7 +182,7 @@ export class GrpcServer {
       if (refusal !== error) log.error({ error, path }, 'edge // a call failed');
       if (wasTakenBack) return;
       const detail = `${path} ${refusal.message}`;
-      refusals.refused(refusal.code, { nodeId: peer.nodeId, detail });
+      refusals.refused(refusal.code, { nodeId: caller.peer.nodeId, detail });
       end(stream, STATUSES[refusal.code], refusal.code);
       waste();
     }
@@ -175,7 +191,7 @@ export class GrpcServer {
   async #reply(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
-    peer: Peer,
+    { peer, address }: Caller,
     signal: AbortSignal,
   ): Promise<Reply> {
     const { handlers, limits } = this.#options;
@@ -187,11 +203,19 @@ export class GrpcServer {
     if (!isGrpc || headers[constants.HTTP2_HEADER_METHOD] !== 'POST' || !handler)
       throw new Refusal('edge.forbidden');
     const encoding = String(headers['grpc-encoding'] ?? 'identity');
-    const message = await readMessage(stream, encoding, limits, (bytes) =>
-      this.#bytes.spend(nodeId, performance.now(), bytes),
-    );
-    const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
-    return handler({ peer, message, deadlineMs, signal });
+    let heldBytes = 0;
+    const spend = (bytes: number): boolean => {
+      heldBytes += bytes;
+      const hasRoom = this.#held.hold(address, bytes);
+      return this.#bytes.spend(nodeId, performance.now(), bytes) && hasRoom;
+    };
+    try {
+      const message = await readMessage(stream, encoding, limits, spend);
+      const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
+      return await handler({ peer, message, deadlineMs, signal });
+    } finally {
+      this.#held.release(address, heldBytes);
+    }
   }
 }
 

@@ -14,6 +14,9 @@ export interface EdgeLimits {
   readonly bytesBurst: number;
   /** Of one message, as sent and decompressed. */
   readonly messageBytes: number;
+  /** Of all messages that are being dealt with: from one address, and together. */
+  readonly heldBytesPerAddress: number;
+  readonly heldBytes: number;
   /** Until a message that was begun has to be there. */
   readonly messageMs: number;
   /** Until an answer has to be taken. */
@@ -42,6 +45,8 @@ export const EDGE_LIMITS: EdgeLimits = {
   bytesPerSecond: 8 * MIB,
   bytesBurst: 64 * MIB,
   messageBytes: 4 * MIB,
+  heldBytesPerAddress: 128 * MIB,
+  heldBytes: 512 * MIB,
   messageMs: 10_000,
   answerMs: 30_000,
   headerBytes: 16 * 1_024,
@@ -164,6 +169,34 @@ export class KeyedCounts {
 
   of(key: string): number {
     return this.#counts.get(key) ?? 0;
+  }
+}
+
+/** How much memory is held, for each key and together: nodes are free, memory is not. */
+export class Held {
+  readonly #perKeyMax: number;
+  readonly #max: number;
+  readonly #byKey = new Map<string, number>();
+  #bytes = 0;
+
+  constructor(perKeyMax: number, max: number) {
+    this.#perKeyMax = perKeyMax;
+    this.#max = max;
+  }
+
+  /** Holds so much more in any case. @returns whether that is within both limits. */
+  hold(key: string, bytes: number): boolean {
+    const own = (this.#byKey.get(key) ?? 0) + bytes;
+    this.#byKey.set(key, own);
+    this.#bytes += bytes;
+    return own <= this.#perKeyMax && this.#bytes <= this.#max;
+  }
+
+  release(key: string, bytes: number): void {
+    const own = (this.#byKey.get(key) ?? 0) - bytes;
+    if (own > 0) this.#byKey.set(key, own);
+    else this.#byKey.delete(key);
+    this.#bytes -= bytes;
   }
 }
 

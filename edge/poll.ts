@@ -19,6 +19,9 @@ export interface PollOptions {
 /** The longest that a poll stays open; SDKs ask for 70 s and for answers 10 s before that. */
 const POLL_MS_MAX = 75_000;
 
+/** It is kept for as long as the poll is open; an SDK's has some hundred bytes. */
+const POLL_BYTES_MAX = 64 * 1_024;
+
 type EndReason = 'taken back' | 'removed' | 'drain';
 
 interface OpenPoll {
@@ -57,6 +60,7 @@ export class Polls {
   readonly handler: Handler = async (call) => {
     const { namespace, pool } = this.#options;
     const { nodeId } = call.peer;
+    if (call.message.length > POLL_BYTES_MAX) throw new Refusal('edge.too_large');
     const request = pollRequest(call.message, nodeId, namespace);
     if (this.#isDraining) throw new Refusal('edge.unavailable', 'stopping');
     if (!this.#counts.acquire(nodeId)) throw new Refusal('edge.too_many', 'polls');

@@ -110,6 +110,8 @@ describe('edge', () => {
     const node = await newNode();
     const large = await node.call('RespondActivityTaskCompleted', Buffer.alloc(4 * 2 ** 20 + 1));
     refusedWith(large, status.RESOURCE_EXHAUSTED, 'edge.too_large');
+    const poll = await node.call('PollActivityTaskQueue', Buffer.alloc(64 * 1_024 + 1));
+    refusedWith(poll, status.RESOURCE_EXHAUSTED, 'edge.too_large');
     const odd = await node.call('RespondActivityTaskCompleted', Buffer.from('0b', 'hex'));
     refusedWith(odd, status.INVALID_ARGUMENT, 'edge.malformed');
   });

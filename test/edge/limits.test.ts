@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { addressKey, KeyedBuckets, KeyedCounts, TokenBucket } from '../../edge/limits.ts';
+import { addressKey, Held, KeyedBuckets, KeyedCounts, TokenBucket } from '../../edge/limits.ts';
 
 describe('edge/limits', () => {
   it('lets through no more than its burst, and its rate for the time that passed', () => {
@@ -52,6 +52,16 @@ describe('edge/limits', () => {
     assert.ok(!buckets.take('stranger 19999', 11));
     buckets.take('one more', 5_000);
     assert.ok(buckets.size < 10, `${buckets.size} are remembered`);
+  });
+
+  it('holds so much for a key, and so much for all', () => {
+    const held = new Held(10, 15);
+    assert.ok(held.hold('a', 10));
+    assert.ok(!held.hold('a', 1));
+    assert.ok(!held.hold('b', 5), 'with that one it is too much for all');
+    held.release('a', 11);
+    assert.ok(held.hold('b', 5));
+    assert.ok(held.hold('a', 5));
   });
 
   it('counts what each key has', () => {
