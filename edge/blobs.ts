@@ -5,7 +5,7 @@ import { CodedError } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { readBody } from './body.ts';
 import type { BlobStore } from './blob-store.ts';
-import { admit, UnderWay, type NodeAdmission } from './node-calls.ts';
+import { admit, UnderWay, whenOver, type NodeAdmission } from './node-calls.ts';
 
 const MIB = 1_024 * 1_024;
 const BLOB_BYTES_MAX = 64 * MIB;
@@ -51,7 +51,7 @@ export function blobRoutes(
     const { digest } = request.params;
     if (!/^sha256:[0-9a-f]{64}$/.test(digest)) throw new CodedError('blob.not_found');
     const transfer = transfers.begin(nodeId);
-    reply.raw.once('close', () => transfers.end(nodeId, transfer));
+    whenOver(reply, () => transfers.end(nodeId, transfer));
     transfer.signal.addEventListener('abort', () => request.raw.socket.destroy());
     return work(nodeId, digest);
   };

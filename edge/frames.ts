@@ -7,7 +7,7 @@ import { isUnitId, type NodeId } from '../protocol/ids.ts';
 import { RUNNING_MAX } from '../protocol/presence.ts';
 import { boundLines, readBody } from './body.ts';
 import type { CoordinatorClient } from './coordinator-client.ts';
-import { admit, UnderWay, type NodeAdmission } from './node-calls.ts';
+import { admit, UnderWay, whenOver, type NodeAdmission } from './node-calls.ts';
 import { pass } from './node-routes.ts';
 
 /** Of one attempt: its text has at most 1 MiB, each sealed frame some hundred bytes around it. */
@@ -38,7 +38,7 @@ export function frameRoutes(
   app.post<FrameParams>('/v1/node/units/:unitId/:dispatch/frames', async (request, reply) => {
     const nodeId = await admit(dependencies, request, 'frames');
     const stream = streams.begin(nodeId);
-    reply.raw.once('close', () => stream.abort());
+    whenOver(reply, () => stream.abort());
     try {
       const answer = await forward(dependencies, request, nodeId, stream.signal);
       return pass(dependencies, answer, reply, nodeId);

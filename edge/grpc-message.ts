@@ -15,16 +15,17 @@ export interface MessageLimits {
 /**
  * Reads the one message of a unary call.
  *
- * @param take counts bytes as they come; false refuses the message.
+ * @param spend counts bytes as they come, and those that they decompress to; false refuses the
+ * message.
  * @throws Refusal `edge.too_large`, `edge.too_slow`, `edge.too_many` or `edge.malformed`.
  */
 export async function readMessage(
   stream: ServerHttp2Stream,
   encoding: string,
   limits: MessageLimits,
-  take: (bytes: number) => boolean,
+  spend: (bytes: number) => boolean,
 ): Promise<Buffer> {
-  const framed = await readBody(stream, limits, take);
+  const framed = await readBody(stream, limits, spend);
   if (framed.length < PREFIX_BYTES) throw new Refusal('edge.malformed', 'no message');
   if (framed.readUInt32BE(1) !== framed.length - PREFIX_BYTES)
     throw new Refusal('edge.malformed', 'not one whole message');
@@ -33,11 +34,23 @@ export async function readMessage(
   if (flag === 0) return message;
   if (flag !== 1 || encoding !== 'gzip')
     throw new Refusal('edge.malformed', 'an encoding that is not gzip');
+  const unzipped = await gunzipped(message, limits, spend);
+  if (!spend(unzipped.length)) throw new Refusal('edge.too_many', 'bytes');
+  return unzipped;
+}
+
+async function gunzipped(
+  message: Buffer,
+  { messageBytes }: MessageLimits,
+  spend: (bytes: number) => boolean,
+): Promise<Buffer> {
   try {
     // It stops there: what a bomb would come to is never made.
-    return await unzip(message, { maxOutputLength: limits.messageBytes });
+    return await unzip(message, { maxOutputLength: messageBytes });
   } catch (error) {
     const isTooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
+    // Up to there it was made.
+    if (isTooLarge) spend(messageBytes);
     throw new Refusal(isTooLarge ? 'edge.too_large' : 'edge.malformed', 'gzip');
   }
 }
@@ -45,7 +58,7 @@ export async function readMessage(
 function readBody(
   stream: ServerHttp2Stream,
   { messageBytes, messageMs }: MessageLimits,
-  take: (bytes: number) => boolean,
+  spend: (bytes: number) => boolean,
 ): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const body = new GrowingBuffer();
@@ -63,7 +76,7 @@ function readBody(
       const announced = begun.length >= PREFIX_BYTES ? begun.readUInt32BE(1) + PREFIX_BYTES : 0;
       if (Math.max(begun.length, announced) > messageBytes + PREFIX_BYTES)
         fail(new Refusal('edge.too_large'));
-      else if (!take(chunk.length)) fail(new Refusal('edge.too_many', 'bytes'));
+      else if (!spend(chunk.length)) fail(new Refusal('edge.too_many', 'bytes'));
     };
     stream.on('data', onData);
     stream.once('end', () => {

@@ -5,8 +5,8 @@ import type { EdgeCode } from './refusals.ts';
 
 export interface Reply {
   readonly message: Uint8Array;
-  /** Told when the reply could not be handed over. */
-  readonly onLost?: () => void;
+  /** Told when the reply could not be handed over; the node may have read it if it was begun. */
+  readonly onLost?: (wasBegun: boolean) => void;
 }
 
 /** How a refusal is said in gRPC; its text is the code. */
@@ -33,7 +33,7 @@ export function answer(
   { message, onLost }: Reply,
   answerMs: number,
 ): void {
-  if (stream.destroyed || stream.closed) return onLost?.();
+  if (stream.destroyed || stream.closed) return onLost?.(false);
   const overdue = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), answerMs).unref();
   let isHandedOver = false;
   stream.once('wantTrailers', () => {
@@ -42,7 +42,7 @@ export function answer(
   });
   stream.once('close', () => {
     clearTimeout(overdue);
-    if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.();
+    if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.(true);
   });
   stream.respond(
     { ':status': 200, 'content-type': 'application/grpc', 'grpc-accept-encoding': 'gzip' },

@@ -11,7 +11,14 @@ import type { Logger } from 'pino';
 import { readMessage, timeoutMs } from './grpc-message.ts';
 import { answer, endCall, STATUSES, type Reply } from './grpc-reply.ts';
 import type { Peer } from './identity.ts';
-import { KeyedBuckets, KeyedCounts, TokenBucket, type EdgeLimits } from './limits.ts';
+import {
+  addressKey,
+  Held,
+  KeyedBuckets,
+  KeyedCounts,
+  TokenBucket,
+  type EdgeLimits,
+} from './limits.ts';
 import { Refusal, type Refusals } from './refusals.ts';
 
 /** A unary call by a node. */
@@ -42,6 +49,12 @@ export interface GrpcServerOptions {
   readonly onGone: (nodeId: Peer['nodeId']) => void;
 }
 
+/** At the other end of a connection; the address is one as they are counted. */
+interface Caller {
+  readonly peer: Peer;
+  readonly address: string;
+}
+
 /** More is never read of a connection before what was read is dealt with. */
 const SESSION_MEGABYTES_MAX = 16;
 
@@ -56,6 +69,7 @@ export class GrpcServer {
   readonly #connections: KeyedCounts;
   readonly #requests: KeyedBuckets;
   readonly #bytes: KeyedBuckets;
+  readonly #held: Held;
 
   constructor(options: GrpcServerOptions) {
     this.#options = options;
@@ -63,6 +77,7 @@ export class GrpcServer {
     this.#connections = new KeyedCounts(limits.connectionsPerNode);
     this.#requests = new KeyedBuckets(limits.requestsPerSecond, limits.requestsBurst);
     this.#bytes = new KeyedBuckets(limits.bytesPerSecond, limits.bytesBurst);
+    this.#held = new Held(limits.heldBytesPerAddress, limits.heldBytes);
   }
 
   isConnected(nodeId: string): boolean {
@@ -105,7 +120,8 @@ export class GrpcServer {
       session.destroy();
       cutOff();
     });
-    session.on('stream', (stream, headers) => void this.#serve(stream, headers, peer, waste));
+    const caller = { peer, address: addressKey(address) };
+    session.on('stream', (stream, headers) => void this.#serve(stream, headers, caller, waste));
     session.once('close', () => {
       stopPinging();
       socket.destroy();
@@ -127,7 +143,7 @@ export class GrpcServer {
   async #serve(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
-    peer: Peer,
+    caller: Caller,
     waste: () => void,
   ): Promise<void> {
     const { refusals, log } = this.#options;
@@ -141,7 +157,7 @@ export class GrpcServer {
     });
     const path = String(headers[constants.HTTP2_HEADER_PATH] ?? '');
     try {
-      const reply = await this.#reply(stream, headers, peer, taken.signal);
+      const reply = await this.#reply(stream, headers, caller, taken.signal);
       isAnswered = true;
       answer(stream, reply, this.#options.limits.answerMs);
     } catch (error) {
@@ -152,7 +168,7 @@ export class GrpcServer {
       if (refusal !== error) log.error({ error: stackOf(error), path }, 'edge // a call failed');
       if (wasTakenBack) return;
       const detail = `${path} ${refusal.message}`;
-      refusals.refused(refusal.code, { nodeId: peer.nodeId, detail });
+      refusals.refused(refusal.code, { nodeId: caller.peer.nodeId, detail });
       endCall(stream, STATUSES[refusal.code], refusal.code);
       waste();
     }
@@ -161,7 +177,7 @@ export class GrpcServer {
   async #reply(
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
-    peer: Peer,
+    { peer, address }: Caller,
     signal: AbortSignal,
   ): Promise<Reply> {
     const { handlers, limits } = this.#options;
@@ -173,11 +189,19 @@ export class GrpcServer {
     if (!isGrpc || headers[constants.HTTP2_HEADER_METHOD] !== 'POST' || !handler)
       throw new Refusal('edge.forbidden');
     const encoding = String(headers['grpc-encoding'] ?? 'identity');
-    const message = await readMessage(stream, encoding, limits, (bytes) =>
-      this.#bytes.take(nodeId, performance.now(), bytes),
-    );
-    const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
-    return handler({ peer, message, deadlineMs, signal });
+    let heldBytes = 0;
+    const spend = (bytes: number): boolean => {
+      heldBytes += bytes;
+      const hasRoom = this.#held.hold(address, bytes);
+      return this.#bytes.spend(nodeId, performance.now(), bytes) && hasRoom;
+    };
+    try {
+      const message = await readMessage(stream, encoding, limits, spend);
+      const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
+      return await handler({ peer, message, deadlineMs, signal });
+    } finally {
+      this.#held.release(address, heldBytes);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import type { X509Certificate } from 'node:crypto';
+import { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { exportSpki, nodeIdOf, rsaPublicKeyFromSpki } from '../crypto/keys.ts';
 import type { NodeId } from '../protocol/ids.ts';
@@ -34,6 +34,17 @@ export function identify(socket: TLSSocket): Identity {
 export function peerOf(socket: TLSSocket): Peer | null {
   const identity = identify(socket);
   return identity.kind === 'node' ? identity.peer : null;
+}
+
+const CERTIFICATES = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Whether one of these CAs, in PEM, signed the certificate at the other end. */
+export function wasIssuedBy(socket: TLSSocket, ca: string): boolean {
+  const certificate = socket.getPeerX509Certificate();
+  const issuers = (ca.match(CERTIFICATES) ?? []).map((pem) => new X509Certificate(pem));
+  return issuers.some(
+    (issuer) => certificate?.checkIssued(issuer) && certificate.verify(issuer.publicKey),
+  );
 }
 
 function look(socket: TLSSocket): Identity {

@@ -14,6 +14,9 @@ export interface EdgeLimits {
   readonly bytesBurst: number;
   /** Of one message, as sent and decompressed. */
   readonly messageBytes: number;
+  /** Of all messages that are being dealt with: from one address, and together. */
+  readonly heldBytesPerAddress: number;
+  readonly heldBytes: number;
   /** Until a message that was begun has to be there. */
   readonly messageMs: number;
   /** Until an answer has to be taken. */
@@ -42,6 +45,8 @@ export const EDGE_LIMITS: EdgeLimits = {
   bytesPerSecond: 8 * MIB,
   bytesBurst: 64 * MIB,
   messageBytes: 4 * MIB,
+  heldBytesPerAddress: 128 * MIB,
+  heldBytes: 512 * MIB,
   messageMs: 10_000,
   answerMs: 30_000,
   headerBytes: 16 * 1_024,
@@ -73,6 +78,13 @@ export class TokenBucket {
     return true;
   }
 
+  /** Takes so many in any case: what has come has come. @returns whether there were as many. */
+  spend(nowMs: number, count: number): boolean {
+    this.#refill(nowMs);
+    this.#tokens -= count;
+    return this.#tokens >= 0;
+  }
+
   /** Whether it is as if nothing had ever been taken. */
   isFull(nowMs: number): boolean {
     this.#refill(nowMs);
@@ -102,13 +114,22 @@ export class KeyedBuckets {
   }
 
   take(key: string, nowMs: number, count = 1): boolean {
+    return this.#bucket(key, nowMs).take(nowMs, count);
+  }
+
+  /** As a bucket's. */
+  spend(key: string, nowMs: number, count: number): boolean {
+    return this.#bucket(key, nowMs).spend(nowMs, count);
+  }
+
+  #bucket(key: string, nowMs: number): TokenBucket {
     let bucket = this.#buckets.get(key);
     if (!bucket) {
       this.#prune(nowMs);
       bucket = new TokenBucket(this.#perSecond, this.#burst, nowMs);
       this.#buckets.set(key, bucket);
     }
-    return bucket.take(nowMs, count);
+    return bucket;
   }
 
   get size(): number {
@@ -148,6 +169,34 @@ export class KeyedCounts {
 
   of(key: string): number {
     return this.#counts.get(key) ?? 0;
+  }
+}
+
+/** How much memory is held, for each key and together: nodes are free, memory is not. */
+export class Held {
+  readonly #perKeyMax: number;
+  readonly #max: number;
+  readonly #byKey = new Map<string, number>();
+  #bytes = 0;
+
+  constructor(perKeyMax: number, max: number) {
+    this.#perKeyMax = perKeyMax;
+    this.#max = max;
+  }
+
+  /** Holds so much more in any case. @returns whether that is within both limits. */
+  hold(key: string, bytes: number): boolean {
+    const own = (this.#byKey.get(key) ?? 0) + bytes;
+    this.#byKey.set(key, own);
+    this.#bytes += bytes;
+    return own <= this.#perKeyMax && this.#bytes <= this.#max;
+  }
+
+  release(key: string, bytes: number): void {
+    const own = (this.#byKey.get(key) ?? 0) - bytes;
+    if (own > 0) this.#byKey.set(key, own);
+    else this.#byKey.delete(key);
+    this.#bytes -= bytes;
   }
 }
 

@@ -1,7 +1,7 @@
 import { constants } from 'node:crypto';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { identify, type Peer } from './identity.ts';
+import { identify, wasIssuedBy, type Peer } from './identity.ts';
 import { addressKey, KeyedBuckets, KeyedCounts, type EdgeLimits } from './limits.ts';
 import type { Refusals } from './refusals.ts';
 
@@ -53,6 +53,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const handshakes = new KeyedBuckets(limits.handshakesPerSecond, limits.handshakesBurst);
   const connections = new KeyedCounts(limits.connectionsPerAddress);
   const open = new Set<Socket>();
+  const nodes = new Set<TLSSocket>();
   // Without tickets, each connection's certificate is looked at anew.
   const context = () =>
     ({
@@ -68,7 +69,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       rejectUnauthorized: false,
       handshakeTimeout: limits.handshakeMs,
     },
-    (socket) => accept(socket, options),
+    (socket) => accept(socket, options, nodes),
   );
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     const address = socket.remoteAddress ?? 'unknown';
@@ -78,6 +79,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     socket.destroy();
   });
   tls.onRenewed(() => tlsServer.setSecureContext(context()));
+  onOtherCas(tls, (ca) => endUntrusted(nodes, ca, refusals));
 
   const server = createTcpServer({ noDelay: true }, (socket) => {
     socket.on('error', () => socket.destroy());
@@ -111,7 +113,11 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   };
 }
 
-function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions): void {
+function accept(
+  socket: TLSSocket,
+  { refusals, onGrpc, onHttp }: ListenerOptions,
+  nodes: Set<TLSSocket>,
+): void {
   socket.on('error', () => socket.destroy());
   const identity = identify(socket);
   const address = socket.remoteAddress ?? 'unknown';
@@ -120,10 +126,33 @@ function accept(socket: TLSSocket, { refusals, onGrpc, onHttp }: ListenerOptions
     socket.destroy();
   };
   if (identity.kind === 'invalid') return refuse(identity.reason);
-  if (identity.kind === 'node') closeAt(socket, identity.peer.notAfterMs);
+  if (identity.kind === 'node') {
+    closeAt(socket, identity.peer.notAfterMs);
+    nodes.add(socket);
+    socket.once('close', () => nodes.delete(socket));
+  }
   if (socket.alpnProtocol !== 'h2') return onHttp(socket);
   if (identity.kind === 'anonymous') return refuse('no certificate');
   onGrpc(socket, identity.peer, address);
+}
+
+function onOtherCas(tls: TlsSource, listener: (ca: string) => void): void {
+  let { ca } = tls.current();
+  tls.onRenewed(() => {
+    if (tls.current().ca === ca) return;
+    ({ ca } = tls.current());
+    listener(ca);
+  });
+}
+
+/** A CA that was dropped may have been stolen: what it let in before is no better. */
+function endUntrusted(nodes: Iterable<TLSSocket>, ca: string, refusals: Refusals): void {
+  for (const socket of nodes) {
+    if (wasIssuedBy(socket, ca)) continue;
+    const address = socket.remoteAddress ?? 'unknown';
+    refusals.refused('edge.unauthenticated', { address, detail: 'its CA was dropped' });
+    socket.destroy();
+  }
 }
 
 /** A certificate that has expired is none. */

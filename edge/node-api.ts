@@ -15,12 +15,16 @@ const HEADER_BYTES_MAX = 8 * 1024;
 const HEADERS_MAX = 64;
 const PARAM_CHARACTERS_MAX = 128;
 const KEEP_ALIVE_MS = 30_000;
+/** Without a byte either way: longer than any call may be silent. */
+const STALLED_MS_MAX = 330_000;
 
 export interface NodeApiDependencies
   extends NodeAdmission, NodeRouteDependencies, FrameDependencies, BlobDependencies {
   readonly log: Logger;
   /** Until a request's headers have to be there; 10,000 by default. */
   readonly headersMsMax?: number;
+  /** How long a connection may stand still within a call; 330,000 by default. */
+  readonly stalledMsMax?: number;
 }
 
 /**
@@ -29,10 +33,12 @@ export interface NodeApiDependencies
  * passed on unread.
  */
 export function createNodeApi(dependencies: NodeApiDependencies): FastifyInstance {
-  const { refused } = dependencies;
+  const { refused, stalledMsMax = STALLED_MS_MAX } = dependencies;
   const app = fastify({
     http: { maxHeaderSize: HEADER_BYTES_MAX, insecureHTTPParser: false },
     keepAliveTimeout: KEEP_ALIVE_MS,
+    // Who takes no answer would else keep it, and its connection, for ever.
+    connectionTimeout: stalledMsMax,
     // Streams of frames last for as long as their attempt: bodies have limits of their own.
     requestTimeout: 0,
     routerOptions: { maxParamLength: PARAM_CHARACTERS_MAX },

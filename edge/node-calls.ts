@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { TLSSocket } from 'node:tls';
 import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
@@ -56,6 +56,12 @@ export async function admit(
   if (!mayBeRemoved && (await admission.isRemoved(nodeId)))
     throw new CodedError('edge.node_removed');
   return nodeId;
+}
+
+/** Calls the listener once the answer is over, also if it was given up while the call was let in. */
+export function whenOver({ raw }: FastifyReply, listener: () => void): void {
+  if (raw.destroyed) listener();
+  else raw.once('close', listener);
 }
 
 /** What nodes have under way, to be ended when they are removed or replaced. */

@@ -4,7 +4,7 @@ import { CodedError } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { wholeBody, type BodyLimits } from './body.ts';
 import type { Answer, CoordinatorClient } from './coordinator-client.ts';
-import { admit, UnderWay, type NodeAdmission, type NodeCall } from './node-calls.ts';
+import { admit, UnderWay, whenOver, type NodeAdmission, type NodeCall } from './node-calls.ts';
 
 const KIB = 1_024;
 /** Until a message of some KB has to be there. */
@@ -88,7 +88,7 @@ function commandRoute(app: FastifyInstance, dependencies: Dependencies): void {
     const nodeId = await admit(dependencies, request, 'commands');
     streams.abort(nodeId, new CodedError('edge.too_many', 'Another stream took its place.'));
     const stream = streams.begin(nodeId);
-    reply.raw.once('close', () => {
+    whenOver(reply, () => {
       streams.end(nodeId, stream);
       stream.abort();
     });

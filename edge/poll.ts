@@ -20,6 +20,9 @@ export interface PollOptions {
 /** The longest that a poll stays open; SDKs ask for 70 s and for answers 10 s before that. */
 const POLL_MS_MAX = 75_000;
 
+/** It is kept for as long as the poll is open; an SDK's has some hundred bytes. */
+const POLL_BYTES_MAX = 64 * 1_024;
+
 type EndReason = 'taken back' | 'removed' | 'drain';
 
 interface OpenPoll {
@@ -58,6 +61,7 @@ export class Polls {
   readonly handler: Handler = async (call) => {
     const { namespace, pool } = this.#options;
     const { nodeId } = call.peer;
+    if (call.message.length > POLL_BYTES_MAX) throw new Refusal('edge.too_large');
     const request = pollRequest(call.message, nodeId, namespace);
     if (this.#isDraining) throw new Refusal('edge.unavailable', 'stopping');
     if (!this.#counts.acquire(nodeId)) throw new Refusal('edge.too_many', 'polls');
@@ -90,13 +94,16 @@ export class Polls {
       throw new Refusal('edge.node_removed');
     }
     if (!task) return { message: NO_TASK };
-    const undelivered = () => void tasks.fail(nodeId, task.taskToken, 'edge.undelivered');
+    // All but the last byte is as good as all of it: a node that reads what it gets before it takes
+    // the poll back would choose its work, and look at the rest, for nothing.
+    const lost = (wasBegun: boolean) =>
+      void tasks.fail(nodeId, task.taskToken, wasBegun ? 'execute.node_lost' : 'edge.undelivered');
     if (call.signal.aborted) {
-      undelivered();
+      lost(false);
       return { message: NO_TASK };
     }
     const message = pollResponse(task, tasks.deliver(nodeId, task));
-    return { message, onLost: undelivered };
+    return { message, onLost: lost };
   }
 }
 

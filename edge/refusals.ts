@@ -28,7 +28,7 @@ export interface RefusedBy {
 export interface Refusals {
   /**
    * Counts a refusal, the edge's own or a coordinator's, and logs it: a flood of them in one line
-   * for each ten seconds.
+   * for each ten seconds, and so many floods at once; those above that are counted only.
    */
   readonly refused: (code: ErrorCode, by: RefusedBy) => void;
 }

@@ -13,6 +13,9 @@ export interface PutBlob {
   readonly quotaBytes: number;
 }
 
+/** What a file takes at least, however little is in it. */
+const FILE_BYTES_MIN = 4_096;
+
 /**
  * Notes that a node brought a blob; the same one again is kept for longer.
  *
@@ -29,7 +32,8 @@ export function putBlob(
     // A quota can't be had twice by asking at the same time.
     await transaction.$queryRaw`
       SELECT pg_advisory_xact_lock(hashtextextended(${`blob ${nodeId}`}, 0))::text`;
-    if ((await keptBytes(transaction, nodeId, digest)) + bytes > quotaBytes) return false;
+    const keptElse = await keptBytes(transaction, nodeId, digest);
+    if (keptElse + Math.max(bytes, FILE_BYTES_MIN) > quotaBytes) return false;
     await transaction.$executeRaw`
       INSERT INTO blob (digest, bytes) VALUES (${digest}, ${bytes}::bigint)
       ON CONFLICT (digest) DO UPDATE SET bytes = EXCLUDED.bytes`;
@@ -39,14 +43,14 @@ export function putBlob(
   });
 }
 
-/** What is kept for a node that it brought, without the blob of that digest. */
+/** What is kept for a node that it brought, as files have it, without the blob of that digest. */
 export async function keptBytes(
   database: Pick<Transaction, '$queryRaw'>,
   nodeId: NodeId,
   digest: string,
 ): Promise<number> {
   const [kept] = await database.$queryRaw<{ bytes: number }[]>`
-    SELECT coalesce(sum(bytes), 0)::float8 AS bytes FROM blob_holder JOIN blob USING (digest)
+    SELECT coalesce(sum(greatest(bytes, ${FILE_BYTES_MIN}::bigint)), 0)::float8 AS bytes FROM blob_holder JOIN blob USING (digest)
     WHERE node_id = ${nodeId} AND kind = 'put' AND expires_at > now() AND digest <> ${digest}`;
   return kept?.bytes ?? 0;
 }

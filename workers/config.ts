@@ -109,7 +109,7 @@ export const edgeEnv = z.object({
   PLX_EDGE_PORT: port.default(8425),
   /** DNS names and IP addresses by which nodes call it, for its certificate. */
   PLX_EDGE_NAMES: names.default(['localhost', '127.0.0.1']),
-  /** Directory of the key that seals task tokens, the same for all edges, and of its TLS key. */
+  /** Directory of the key that seals task tokens, the same for all edges. */
   PLX_EDGE_KEYS: z.string().min(1),
   /** Directory of blobs, the same for all edges. */
   PLX_BLOB_DIR: z.string().min(1),

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { directoryStore } from '../../edge/blob-store.ts';
 import { sweepBlobs } from '../../edge/blobs.ts';
-import { grantBlob } from '../../prisma/blobs.ts';
+import { grantBlob, keptBytes } from '../../prisma/blobs.ts';
 import { startNodeApiScene, type ApiNode, type NodeApiScene } from '../support/node-api-scene.ts';
 
 const KIB = 1_024;
@@ -15,8 +16,16 @@ describe('edge/blobs', () => {
   let scene: NodeApiScene;
   let node: ApiNode;
   let other: ApiNode;
+  let lookUp: Promise<unknown> | undefined;
   before(async () => {
-    scene = await startNodeApiScene({ blobBytesMax: MAX, blobQuotaBytes: QUOTA });
+    scene = await startNodeApiScene({
+      blobBytesMax: MAX,
+      blobQuotaBytes: QUOTA,
+      isRemoved: async () => {
+        await lookUp;
+        return false;
+      },
+    });
     [node, other] = [await scene.node(), await scene.node()];
   });
   beforeEach(() => void (scene.edge.refusals.length = 0));
@@ -129,6 +138,30 @@ describe('edge/blobs', () => {
     });
     assert.equal((await put(node, bytes())).status, 204, 'what has ended counts no more');
     assert.equal(held.length, 2);
+  });
+
+  it('count for no less than a file takes, however small they are', async () => {
+    const one = randomBytes(8);
+    assert.equal((await put(node, one)).status, 204);
+    const { nodeId } = node.keys;
+    const keptElse = await keptBytes(scene.db.database, nodeId, `sha256:${'0'.repeat(64)}`);
+    assert.equal(keptElse, 4 * KIB);
+    assert.equal(await keptBytes(scene.db.database, nodeId, digestOf(one)), 0);
+  });
+
+  it('have room again after calls that were given up while they were let in', async () => {
+    let found = (): void => {};
+    lookUp = new Promise<void>((resolve) => (found = resolve));
+    const sockets = await Promise.all(Array.from({ length: 4 }, () => scene.connect(node)));
+    for (const socket of sockets)
+      socket.write(`GET ${path(`sha256:${'0'.repeat(64)}`)} HTTP/1.1\r\nhost: e\r\n\r\n`);
+    await sleep(200);
+    for (const socket of sockets) socket.destroy();
+    await sleep(200);
+    found();
+    lookUp = undefined;
+    await sleep(100);
+    assert.equal((await put(node, randomBytes(8))).status, 204);
   });
 
   it('are forgotten once nobody may read them, and what was never whole some day', async () => {

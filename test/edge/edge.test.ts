@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { status } from '@grpc/grpc-js';
 import proto from '@temporalio/proto';
+import { once } from 'node:events';
+import { connect as connectHttp2, constants } from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startEdgeScene, type EdgeScene } from '../support/edge.ts';
 import { startTaskSource, type TaskSource } from '../support/one-task.ts';
 import { rawNode, type RawAnswer, type RawNode } from '../support/raw-node.ts';
+import { frame } from '../../edge/grpc-message.ts';
+import { nodeQueue } from '../../protocol/queues.ts';
 import { addPoolNode } from '../support/pool.ts';
 import { seedInstant } from '../support/seeded.ts';
 import { until } from '../support/until.ts';
@@ -106,6 +110,8 @@ describe('edge', () => {
     const node = await newNode();
     const large = await node.call('RespondActivityTaskCompleted', Buffer.alloc(4 * 2 ** 20 + 1));
     refusedWith(large, status.RESOURCE_EXHAUSTED, 'edge.too_large');
+    const poll = await node.call('PollActivityTaskQueue', Buffer.alloc(64 * 1_024 + 1));
+    refusedWith(poll, status.RESOURCE_EXHAUSTED, 'edge.too_large');
     const odd = await node.call('RespondActivityTaskCompleted', Buffer.from('0b', 'hex'));
     refusedWith(odd, status.INVALID_ARGUMENT, 'edge.malformed');
   });
@@ -130,6 +136,30 @@ describe('edge', () => {
     const { taskToken } = await node.task();
     await node.complete(taskToken, 'not lost');
     assert.deepEqual(await completed(handle), { returned: 'not lost' });
+  });
+
+  it('blames a node that reads its task before it takes the poll back', async () => {
+    const client = await scene.ca.node();
+    const session = connectHttp2(`https://localhost:${scene.edge.port}`, {
+      ...client,
+      ca: scene.ca.ca,
+      settings: { initialWindowSize: 1_100 },
+    });
+    const poll = session.request({
+      ':method': 'POST',
+      ':path': '/temporal.api.workflowservice.v1.WorkflowService/PollActivityTaskQueue',
+      'content-type': 'application/grpc',
+    });
+    const taskQueue = { name: nodeQueue(client.nodeId) };
+    poll.end(frame(service.PollActivityTaskQueueRequest.encode({ taskQueue }).finish()));
+    const handle = await source.start(client.nodeId);
+    // The sealed token is there, and what comes behind it isn't taken.
+    await once(poll, 'data');
+    poll.on('error', () => {});
+    poll.close(constants.NGHTTP2_CANCEL);
+    const { failure } = (await completed(handle)) as { failure?: string };
+    assert.equal(failure, 'execute.node_lost');
+    session.destroy();
   });
 
   it('ends a poll at the deadline of its node, without a task', async () => {

@@ -16,13 +16,16 @@ import { until } from '../support/until.ts';
 
 const SERVICE = '/temporal.api.workflowservice.v1.WorkflowService';
 const LIMITS = {
-  messageMs: 400,
+  messageMs: 800,
   wastedBurst: 20,
   wastedPerSecond: 1,
   connectionsPerNode: 3,
   handshakeMs: 500,
   keepaliveMs: 300,
   keepaliveTimeoutMs: 300,
+  bytesPerSecond: 2 ** 20,
+  bytesBurst: 12 * 2 ** 20,
+  heldBytesPerAddress: 9 * 2 ** 20,
 };
 
 /** What an edge does with what no SDK would send. */
@@ -155,6 +158,32 @@ describe('edge/grpc-server', () => {
     const headers = { 'grpc-encoding': 'gzip' };
     assert.equal(await call(session, { body: bomb, headers }), '8 edge.too_large');
     assert.ok(process.memoryUsage().rss - before < 48 * 2 ** 20);
+  });
+
+  it('counts what a message unpacks to', async () => {
+    const session = await open();
+    const body = framed(gzipSync(Buffer.alloc(4 * 2 ** 20)), 1);
+    const headers = { 'grpc-encoding': 'gzip' };
+    const answers: string[] = [];
+    // 12 MiB at once, and one in each second of this.
+    for (let count = 0; count < 6; count++) answers.push(await call(session, { body, headers }));
+    assert.equal(answers[0], '0');
+    assert.ok(answers.includes('8 edge.too_many'));
+  });
+
+  it('holds only so much for an address, of however many nodes', async () => {
+    const half = Buffer.alloc(5 + 3 * 2 ** 20);
+    half.writeUInt32BE(4 * 2 ** 20, 1);
+    const sessions = [];
+    for (let count = 0; count < 4; count++) {
+      node = await scene.ca.node();
+      sessions.push(await open());
+    }
+    const answers = await Promise.all(
+      sessions.map((session) => call(session, { body: half, isOpen: true })),
+    );
+    assert.ok(answers.includes('8 edge.too_many'), answers.join());
+    assert.equal(await call(await open(), { body: EMPTY }), '0', 'it is let go of');
   });
 
   it('waits for a message for a while only', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { addressKey, KeyedBuckets, KeyedCounts, TokenBucket } from '../../edge/limits.ts';
+import { addressKey, Held, KeyedBuckets, KeyedCounts, TokenBucket } from '../../edge/limits.ts';
 
 describe('edge/limits', () => {
   it('lets through no more than its burst, and its rate for the time that passed', () => {
@@ -34,6 +34,15 @@ describe('edge/limits', () => {
     ]);
   });
 
+  it('lets nothing through until what was spent beyond the burst has come back', () => {
+    const buckets = new KeyedBuckets(10, 3);
+    assert.deepEqual(
+      [buckets.spend('a', 0, 3), buckets.spend('a', 0, 20), buckets.take('a', 2_000)],
+      [true, false, false],
+    );
+    assert.ok(buckets.take('a', 2_100));
+  });
+
   it('keeps keys apart, and forgets those that are quiet', () => {
     const buckets = new KeyedBuckets(1, 1);
     assert.ok(buckets.take('a', 0));
@@ -43,6 +52,16 @@ describe('edge/limits', () => {
     assert.ok(!buckets.take('stranger 19999', 11));
     buckets.take('one more', 5_000);
     assert.ok(buckets.size < 10, `${buckets.size} are remembered`);
+  });
+
+  it('holds so much for a key, and so much for all', () => {
+    const held = new Held(10, 15);
+    assert.ok(held.hold('a', 10));
+    assert.ok(!held.hold('a', 1));
+    assert.ok(!held.hold('b', 5), 'with that one it is too much for all');
+    held.release('a', 11);
+    assert.ok(held.hold('b', 5));
+    assert.ok(held.hold('a', 5));
   });
 
   it('counts what each key has', () => {

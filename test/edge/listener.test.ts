@@ -129,6 +129,28 @@ describe('edge/listener', () => {
     await refusedOnce(await scene.ca.node({ seconds: -1 }), 'h2');
   });
 
+  it('ends what a CA let in that is dropped, and nothing else', async () => {
+    const later = await testCa();
+    const [before, after] = [await scene.ca.node(), await later.node()];
+    const open = async (client: TestCertificate, protocol: string) => {
+      const socket = connect({ ...client, ALPNProtocols: [protocol] });
+      await once(socket, 'secureConnect');
+      return socket;
+    };
+    await scene.renew(`${scene.ca.ca}\n${later.ca}`);
+    const old = await Promise.all([open(before, 'h2'), open(before, 'http/1.1')]);
+    const stays = await open(after, 'http/1.1');
+    const ended = Promise.all(old.map(closed));
+    await sleep(200);
+    assert.ok([...old, stays].every((socket) => !socket.destroyed));
+    await scene.renew(later.ca);
+    await ended;
+    await sleep(200);
+    assert.ok(!stays.destroyed);
+    stays.destroy();
+    await scene.renew();
+  });
+
   it('turns an address away that begins too many handshakes', async () => {
     const before = await scene.refused('edge.too_many');
     const sockets = Array.from({ length: 60 }, () => connectTcp(scene.edge.port, '127.0.0.1'));

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import type { NodeCall } from '../../edge/node-calls.ts';
 import { Refusal } from '../../edge/refusals.ts';
@@ -21,6 +23,7 @@ describe('edge/node-api', () => {
     scene = await startNodeApiScene({
       messageMsMax: 300,
       headersMsMax: 400,
+      stalledMsMax: 1_000,
       allow: (_nodeId, what) => what !== denied,
       allowAddress: () => denied !== 'enroll',
     });
@@ -207,6 +210,24 @@ describe('edge/node-api', () => {
     } finally {
       await unsure.stop();
     }
+  });
+
+  it('ends a connection whose other end takes no answer', async function () {
+    this.timeout(20_000);
+    const taker = await scene.node();
+    const bytes = Buffer.alloc(24 * 1_024 * KIB);
+    const path = `/v1/node/blobs/sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+    assert.equal((await taker.call('PUT', path, { body: bytes })).status, 204);
+    const socket = await scene.connect(taker);
+    socket.pause();
+    const ended = new Promise<string>(
+      (resolve) => void socket.once('close', () => resolve('ended')),
+    );
+    socket.write(`GET ${path} HTTP/1.1\r\nhost: e\r\n\r\n`);
+    await sleep(5_000);
+    socket.resume();
+    assert.equal(await Promise.race([ended, sleep(5_000)]), 'ended');
+    assert.ok(socket.bytesRead < bytes.length);
   });
 
   it('tells a removed node why, and does nothing else for it', async () => {

@@ -98,10 +98,18 @@ describe('edge/poll', () => {
   it('fails a task that could not be handed over', async () => {
     const { reply, upstreamCall, tasks, failed } = await begin();
     upstreamCall().answer(TASK);
-    (await reply).onLost?.();
+    (await reply).onLost?.(false);
     await until(() => failed.length > 0, 'it is failed');
     assert.deepEqual(failed, ['edge.undelivered inner']);
     assert.ok(!tasks.inFlight.has(nodeId));
+  });
+
+  it('blames a node that may have read the task before it took the poll back', async () => {
+    const { reply, upstreamCall, failed } = await begin();
+    upstreamCall().answer(TASK);
+    (await reply).onLost?.(true);
+    await until(() => failed.length > 0, 'it is failed');
+    assert.deepEqual(failed, ['execute.node_lost inner']);
   });
 
   it('cancels what the node took back, and fails a task that comes nevertheless', async () => {

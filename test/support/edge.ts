@@ -23,8 +23,8 @@ export interface EdgeScene {
   readonly logged: Record<string, unknown>[];
   /** How often the edge refused with that code. */
   refused(code: string): Promise<number>;
-  /** Gives the edges another certificate. */
-  renew(): Promise<void>;
+  /** Gives the edges another certificate. @param trusted CAs of nodes, by default its own. */
+  renew(trusted?: string): Promise<void>;
   /** Another edge beside it, with the same keys. */
   another(): Promise<Edge>;
   stop(): Promise<void>;
@@ -71,8 +71,8 @@ export async function startEdgeScene(limits: Partial<EdgeLimits> = {}): Promise<
       const { values = [] } = (await counter?.get()) ?? {};
       return values.find(({ labels }) => labels['code'] === code)?.value ?? 0;
     },
-    async renew() {
-      material = { ...(await ca.edge()), ca: ca.ca };
+    async renew(trusted = ca.ca) {
+      material = { ...(await ca.edge()), ca: trusted };
       for (const listener of onRenewed) listener();
     },
     async another() {
