@@ -41,7 +41,7 @@ export interface InstantNode {
 export async function startInstantNode(options: InstantNodeOptions): Promise<InstantNode> {
   const { link, keys, backend, behave = (honest) => honest() } = options;
   const { channel } = link;
-  const { connection = link.connection } = options;
+  const { connection = link.connection() } = options;
   const attempts = new Attempts();
   const dependencies: ExecuteDependencies = {
     keys,
@@ -66,7 +66,7 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
     maxConcurrentActivityTaskExecutions: backend.slots,
     maxConcurrentActivityTaskPolls: 1,
   });
-  if (connection === link.connection) link.serve(worker);
+  if (options.connection === undefined) link.serve(worker);
   const binding = await signedBinding(keys.nodeId, options.operatorId);
   const membership = await joinNetwork(
     channel,

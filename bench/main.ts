@@ -24,8 +24,8 @@ const HELP = `Usage: npm run bench -- [options]
 
 Measures a request through gateway, coordinator and node, on a backend that answers at once, against
 the least that Temporal allows on the same server: a workflow of one activity, without and with the
-two RSA operations of a node, and with and without the edge. Then what idle pollers cost an edge, and
-start time and memory of the whole network. About 10 minutes.
+two RSA operations of a node, and with and without the edge. Then what idle pollers cost an edge,
+and start time and memory of the whole network. About 10 minutes.
 
 Options
   --write            put what was measured into docs/performance.md

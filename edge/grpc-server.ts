@@ -8,10 +8,11 @@ import {
 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import { frame, readMessage, timeoutMs } from './grpc-message.ts';
+import { readMessage, timeoutMs } from './grpc-message.ts';
+import { answer, endCall, STATUSES, type Reply } from './grpc-reply.ts';
 import type { Peer } from './identity.ts';
 import { KeyedBuckets, KeyedCounts, TokenBucket, type EdgeLimits } from './limits.ts';
-import { Refusal, type EdgeCode, type Refusals } from './refusals.ts';
+import { Refusal, type Refusals } from './refusals.ts';
 
 /** A unary call by a node. */
 export interface Call {
@@ -21,12 +22,6 @@ export interface Call {
   readonly deadlineMs: number;
   /** Aborted when the node takes the call back, or its connection is lost. */
   readonly signal: AbortSignal;
-}
-
-export interface Reply {
-  readonly message: Uint8Array;
-  /** Told when the reply could not be handed over. */
-  readonly onLost?: () => void;
 }
 
 /** Throws a Refusal, or NotFound, to answer with that; anything else is `edge.unavailable`. */
@@ -46,19 +41,6 @@ export interface GrpcServerOptions {
   /** Told when a node has no connection left. */
   readonly onGone: (nodeId: Peer['nodeId']) => void;
 }
-
-const STATUSES: Readonly<Record<EdgeCode, status>> = {
-  'edge.unauthenticated': status.UNAUTHENTICATED,
-  'edge.forbidden': status.PERMISSION_DENIED,
-  'edge.queue_forbidden': status.PERMISSION_DENIED,
-  'edge.token_invalid': status.PERMISSION_DENIED,
-  'edge.node_removed': status.PERMISSION_DENIED,
-  'edge.malformed': status.INVALID_ARGUMENT,
-  'edge.too_many': status.RESOURCE_EXHAUSTED,
-  'edge.too_large': status.RESOURCE_EXHAUSTED,
-  'edge.too_slow': status.DEADLINE_EXCEEDED,
-  'edge.unavailable': status.UNAVAILABLE,
-};
 
 /** More is never read of a connection before what was read is dealt with. */
 const SESSION_MEGABYTES_MAX = 16;
@@ -165,13 +147,13 @@ export class GrpcServer {
     } catch (error) {
       const wasTakenBack = taken.signal.aborted;
       isAnswered = true;
-      if (error instanceof NotFound) return end(stream, status.NOT_FOUND, 'NOT_FOUND');
+      if (error instanceof NotFound) return endCall(stream, status.NOT_FOUND, 'NOT_FOUND');
       const refusal = error instanceof Refusal ? error : new Refusal('edge.unavailable');
       if (refusal !== error) log.error({ error: stackOf(error), path }, 'edge // a call failed');
       if (wasTakenBack) return;
       const detail = `${path} ${refusal.message}`;
       refusals.refused(refusal.code, { nodeId: peer.nodeId, detail });
-      end(stream, STATUSES[refusal.code], refusal.code);
+      endCall(stream, STATUSES[refusal.code], refusal.code);
       waste();
     }
   }
@@ -197,42 +179,6 @@ export class GrpcServer {
     const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
     return handler({ peer, message, deadlineMs, signal });
   }
-}
-
-function answer(stream: ServerHttp2Stream, { message, onLost }: Reply, answerMs: number): void {
-  if (stream.destroyed || stream.closed) return onLost?.();
-  const overdue = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), answerMs).unref();
-  let isHandedOver = false;
-  stream.once('wantTrailers', () => {
-    isHandedOver = true;
-    stream.sendTrailers({ 'grpc-status': String(status.OK) });
-  });
-  stream.once('close', () => {
-    clearTimeout(overdue);
-    if (!isHandedOver || stream.rstCode !== constants.NGHTTP2_NO_ERROR) onLost?.();
-  });
-  stream.respond(
-    { ':status': 200, 'content-type': 'application/grpc', 'grpc-accept-encoding': 'gzip' },
-    { waitForTrailers: true },
-  );
-  stream.end(frame(message));
-}
-
-function end(stream: ServerHttp2Stream, code: status, message: string): void {
-  if (stream.destroyed || stream.closed) return;
-  stream.respond(
-    {
-      ':status': 200,
-      'content-type': 'application/grpc',
-      'grpc-status': String(code),
-      'grpc-message': message,
-    },
-    { endStream: true },
-  );
-  // The rest of what it sends is of no use to anybody (RFC 9113 §8.1).
-  setImmediate(() => {
-    if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
-  });
 }
 
 function stackOf(error: unknown): string | undefined {

@@ -1,5 +1,5 @@
 import proto from '@temporalio/proto';
-import { NODE_NAMESPACE } from './messages.ts';
+import { NODE_NAMESPACE } from './poll-messages.ts';
 
 const { v1: service } = proto.temporal.api.workflowservice;
 const { v1: enums } = proto.temporal.api.enums;

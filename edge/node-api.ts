@@ -8,6 +8,7 @@ import { discardRest, guardConnections } from './connections.ts';
 import { frameRoutes, type FrameDependencies } from './frames.ts';
 import { nodeOf, type NodeAdmission } from './node-calls.ts';
 import { nodeRoutes, type NodeRouteDependencies } from './node-routes.ts';
+import { Refusal } from './refusals.ts';
 
 /** Nodes send a handful of headers, and paths of some 200 characters. */
 const HEADER_BYTES_MAX = 8 * 1024;
@@ -88,6 +89,7 @@ function sendError(
 /** Failures without a code are bugs or outages: logged whole, and told as what they are. */
 function coded({ log }: NodeApiDependencies, error: unknown): CodedError {
   if (error instanceof CodedError) return error;
+  if (error instanceof Refusal) return new CodedError(error.code);
   const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500;
   if (status < 500) return new CodedError('edge.malformed');
   log.error({ error: error instanceof Error ? error.stack : String(error) }, 'edge // failed');

@@ -2,6 +2,7 @@ import type { FastifyRequest } from 'fastify';
 import type { TLSSocket } from 'node:tls';
 import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
+import type { RefusedBy } from './refusals.ts';
 
 /** Kinds of calls that are counted apart, and how many of each a node may make. */
 export const CALL_RATES = {
@@ -17,13 +18,6 @@ export const CALL_RATES = {
 } as const satisfies Record<string, { readonly perSecond: number; readonly burst: number }>;
 
 export type NodeCall = keyof typeof CALL_RATES;
-
-/** Whom a refusal concerns. */
-export interface RefusedBy {
-  readonly nodeId?: string;
-  readonly address?: string;
-  readonly detail?: string;
-}
 
 /** How nodes are known, and kept within their limits. */
 export interface NodeAdmission {

@@ -1,8 +1,9 @@
 import { status } from '@grpc/grpc-js';
 import type { NodeId } from '../protocol/ids.ts';
-import type { Call, Handler, Reply } from './grpc-server.ts';
+import type { Reply } from './grpc-reply.ts';
+import type { Call, Handler } from './grpc-server.ts';
 import { KeyedCounts } from './limits.ts';
-import { NO_TASK, pollRequest, pollResponse, readPollAnswer } from './messages.ts';
+import { NO_TASK, pollRequest, pollResponse, readPollAnswer } from './poll-messages.ts';
 import type { Pool } from './pool.ts';
 import { Refusal } from './refusals.ts';
 import type { Tasks } from './tasks.ts';

@@ -8,7 +8,7 @@ import {
   heartbeatResponse,
   sealedTokenOf,
   type TaskOf,
-} from './messages.ts';
+} from './respond-messages.ts';
 import type { Pool } from './pool.ts';
 import { Refusal } from './refusals.ts';
 import { ANSWER_MS_MAX, type Tasks } from './tasks.ts';

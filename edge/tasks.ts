@@ -5,7 +5,8 @@ import type { Ring, WrapKey } from '../crypto/keys.ts';
 import type { EDGE_REPORTED_CODES } from '../protocol/execute.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { InFlight } from './in-flight.ts';
-import { edgeFailureRequest, type UpstreamTask } from './messages.ts';
+import type { UpstreamTask } from './poll-messages.ts';
+import { edgeFailureRequest } from './respond-messages.ts';
 import { Refusal } from './refusals.ts';
 import { UpstreamError, type Upstream } from './upstream.ts';
 

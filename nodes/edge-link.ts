@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NativeConnection, type Worker } from '@temporalio/worker';
 import type { NodeKeys } from '../crypto/keys.ts';
-import { Channel } from './channel.ts';
+import { Channel, type TlsMaterial } from './channel.ts';
 import { nodeIdentity } from './identity.ts';
 import type { Log } from './membership.ts';
 
@@ -22,10 +22,11 @@ export interface EdgeLinkOptions {
 /** A node's way into the network: one address, one certificate, two kinds of connections. */
 export interface EdgeLink {
   readonly channel: Channel;
-  /** For the node's Temporal workers, which have to be given to `serve`. */
-  readonly connection: NativeConnection;
-  /** Gives a worker each new connection, as certificates are renewed. */
+  /** The current one, for the node's Temporal workers, which have to be given to `serve`. */
+  connection(): NativeConnection;
+  /** Gives a worker each new connection, as certificates are renewed, until it is let go of. */
   serve(worker: Worker): void;
+  letGo(worker: Worker): void;
   /** Once nothing uses it any more. */
   close(): Promise<void>;
 }
@@ -48,35 +49,44 @@ export async function openEdgeLink(options: EdgeLinkOptions): Promise<EdgeLink> 
     ...(joinToken === undefined ? {} : { joinToken }),
   });
   const channel = new Channel({ address, tls: () => identity.tls() }, keys);
-  const first = await connect(options, () => identity.tls());
-  let current = first;
+  const closed = new AbortController();
+  let current = await connect(options, () => identity.tls(), closed.signal);
   const workers = new Set<Worker>();
-  identity.onRenewed(async () => {
+  const reconnect = async () => {
     const earlier = current;
-    current = await connect(options, () => identity.tls());
+    current = await connect(options, () => identity.tls(), closed.signal);
     for (const worker of workers) worker.connection = current;
-    if (earlier !== first) await earlier.close();
-    log.info('node // renewed its certificate');
+    await earlier.close();
+  };
+  // One after the other, should an edge be away for as long as a certificate lasts.
+  let reconnecting: Promise<void> = Promise.resolve();
+  identity.onRenewed(() => {
+    reconnecting = reconnecting.then(reconnect).catch((error: unknown) => {
+      if (!closed.signal.aborted) log.warn({ error: String(error) }, 'node // did not reconnect');
+    });
   });
   return {
     channel,
-    connection: first,
+    connection: () => current,
     serve(worker) {
-      if (current !== first) worker.connection = current;
+      if (worker.connection !== current) worker.connection = current;
       workers.add(worker);
     },
+    letGo: (worker) => void workers.delete(worker),
     async close() {
+      closed.abort();
       await identity.stop();
+      await reconnecting;
       await channel.close();
-      await first.close();
-      if (current !== first) await current.close();
+      await current.close();
     },
   };
 }
 
 async function connect(
   { address, log }: EdgeLinkOptions,
-  tls: () => { readonly key: string; readonly cert: string; readonly ca?: string },
+  tls: () => TlsMaterial,
+  signal: AbortSignal,
 ): Promise<NativeConnection> {
   for (let away = false; ; away = true) {
     const { key, cert, ca } = tls();
@@ -90,7 +100,7 @@ async function connect(
       });
     } catch (error) {
       if (!away) log.warn({ error: String(error) }, 'node // the edge is away, will try again');
-      await sleep(RETRY_MS);
+      await sleep(RETRY_MS, undefined, { signal });
     }
   }
 }

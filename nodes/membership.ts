@@ -21,6 +21,8 @@ export interface Log {
 
 export interface Membership {
   returnKey(): RequesterKey;
+  /** Whether the node is in the pool, as far as it was told. */
+  isInPool(): boolean;
   /**
    * Says that the node takes nothing new; the heartbeats go on.
    *
@@ -46,7 +48,7 @@ export async function joinNetwork(
 ): Promise<Membership> {
   const left = new AbortController();
   let draining = false;
-  const tellRemoval = removalTeller(log);
+  const removal = new Removal(log);
   let claimed = claims();
   const heartbeats = new Heartbeats(channel, state);
   let current = await register();
@@ -79,7 +81,7 @@ export async function joinNetwork(
         const answer = await heartbeats.answer();
         const { isKnown, returnKey = current.returnKey.x } = answer;
         if (!isKnown || returnKey !== current.returnKey.x) current = await register();
-        tellRemoval(answer);
+        removal.tell(answer);
         if (away) log.info('node // the coordinator is back');
         away = false;
       } catch (error) {
@@ -96,6 +98,7 @@ export async function joinNetwork(
   });
   return {
     returnKey: () => current.returnKey,
+    isInPool: () => removal.code === undefined,
     async drain() {
       draining = true;
       return (await part(log, 'draining', () => channel.drain())) ?? [];
@@ -136,14 +139,22 @@ class Heartbeats {
 }
 
 /** Says it once, and again when it is over: the operator has to hear it, and can do something. */
-function removalTeller(log: Log): (answer: HeartbeatAnswer) => void {
-  let removedFor: string | undefined;
-  return ({ removed }) => {
-    if (removed?.code === removedFor) return;
-    removedFor = removed?.code;
-    if (removed) log.warn({ ...removed, advice: REVIEW }, 'node // was removed from the pool');
-    else log.info('node // was let into the pool again');
-  };
+class Removal {
+  readonly #log: Log;
+  /** Why the node is out of the pool, if it is. */
+  code: string | undefined;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  tell({ removed }: HeartbeatAnswer): void {
+    if (removed?.code === this.code) return;
+    this.code = removed?.code;
+    if (removed)
+      this.#log.warn({ ...removed, advice: REVIEW }, 'node // was removed from the pool');
+    else this.#log.info('node // was let into the pool again');
+  }
 }
 
 /** What is said in parting is lost without harm: silence says the same, later. */

@@ -12,6 +12,7 @@ import { openEdgeLink, type EdgeLink } from '../nodes/edge-link.ts';
 import { execute, executionContext } from '../nodes/execute.ts';
 import { watchHealth } from '../nodes/health.ts';
 import { joinNetwork } from '../nodes/membership.ts';
+import { pollWhileInPool } from '../nodes/polling.ts';
 import type { Binding } from '../protocol/binding.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
@@ -39,7 +40,7 @@ async function startNode(): Promise<RunningRole> {
   const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
   const { backend, tokensPerSecond } = await startBackend(config, log);
   const link = await linkToEdge(config, keys, log);
-  const { channel, connection } = link;
+  const { channel } = link;
 
   const attempts = new Attempts();
   const activities: NodeActivities = {
@@ -63,16 +64,6 @@ async function startNode(): Promise<RunningRole> {
       );
     },
   };
-  const worker = await Worker.create({
-    connection,
-    namespace: NAMESPACE,
-    taskQueue: nodeQueue(keys.nodeId),
-    activities: { ...activities },
-    maxConcurrentActivityTaskExecutions: config.PLX_NODE_SLOTS,
-    maxConcurrentActivityTaskPolls: 1,
-    shutdownGraceTime: SHUTDOWN_GRACE,
-  });
-  link.serve(worker);
   const health = watchHealth(backend, log);
   const membership = await joinNetwork(
     channel,
@@ -82,16 +73,19 @@ async function startNode(): Promise<RunningRole> {
   );
   const commands = listenForCommands(channel, attempts, log);
   // Only now: what waits on the queue of a restarted node needs the coordinator's return key.
-  const running = worker.run();
+  const polling = pollWhileInPool(
+    () => createWorker(link, keys, config.PLX_NODE_SLOTS, activities),
+    () => membership.isInPool(),
+    (worker) => link.letGo(worker),
+  );
 
   return {
     ready: { nodeId: keys.nodeId, tokensPerSecond, engine: backend.engine },
-    ended: running,
+    ended: polling.ended,
     async stop() {
       // What was given to it before it said so still arrives.
       await attempts.haveBegun(await membership.drain());
-      worker.shutdown();
-      await running;
+      await polling.stop();
       await membership.leave();
       await commands.stop();
       await health.stop();
@@ -99,6 +93,25 @@ async function startNode(): Promise<RunningRole> {
       await backend.close();
     },
   };
+}
+
+async function createWorker(
+  link: EdgeLink,
+  { nodeId }: NodeKeys,
+  slots: number,
+  activities: NodeActivities,
+): Promise<Worker> {
+  const worker = await Worker.create({
+    connection: link.connection(),
+    namespace: NAMESPACE,
+    taskQueue: nodeQueue(nodeId),
+    activities: { ...activities },
+    maxConcurrentActivityTaskExecutions: slots,
+    maxConcurrentActivityTaskPolls: 1,
+    shutdownGraceTime: SHUTDOWN_GRACE,
+  });
+  link.serve(worker);
+  return worker;
 }
 
 async function linkToEdge(config: NodeConfig, keys: NodeKeys, log: Logger): Promise<EdgeLink> {

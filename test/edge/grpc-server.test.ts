@@ -146,7 +146,7 @@ describe('edge/grpc-server', () => {
     );
   });
 
-  it('refuses a message that is too large, by what it announces or what it unpacks to', async () => {
+  it('refuses a message that is too large, as announced or unpacked', async () => {
     const session = await open();
     const announced = framed(Buffer.alloc(10), 0, 5 * 2 ** 20);
     assert.equal(await call(session, { body: announced, isOpen: true }), '8 edge.too_large');

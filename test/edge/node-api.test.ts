@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
 import type { NodeCall } from '../../edge/node-calls.ts';
+import { Refusal } from '../../edge/refusals.ts';
 import type { Challenge } from '../../protocol/presence.ts';
 import { startNodeApiScene, type ApiNode, type NodeApiScene } from '../support/node-api-scene.ts';
 import { registration, signedBy } from '../support/registration.ts';
@@ -189,6 +190,23 @@ describe('edge/node-api', () => {
     assert.deepEqual(ended, [0]);
     stop.abort();
     await second;
+  });
+
+  it('is unavailable while the pool or the coordinator is away', async () => {
+    const unsure = await startNodeApiScene({
+      isRemoved: () => {
+        throw new Refusal('edge.unavailable');
+      },
+    });
+    try {
+      const by = await unsure.node();
+      assert.equal((await by.call('GET', BLOB)).code, 'edge.unavailable');
+      await unsure.stopCoordinator();
+      const { status, code } = await by.call('POST', '/v1/node/heartbeat', { body: '{}' });
+      assert.deepEqual([status, code], [503, 'edge.unavailable']);
+    } finally {
+      await unsure.stop();
+    }
   });
 
   it('tells a removed node why, and does nothing else for it', async () => {

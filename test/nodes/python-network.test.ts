@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { testOperator } from '../../bench/signed-binding.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
+import { reinstate } from '../../prisma/reviews.ts';
 import { seedOperators } from '../../workers/embedded/seed.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { nodeEnvironment } from '../support/network-edge.ts';
@@ -134,6 +135,19 @@ describe('nodes/python in a network', function () {
     server.serve = honest;
     assert.equal(refused.status, 400);
     assert.match(await refused.text(), /execute\.invalid_request/);
+    assert.equal((await ask()).status, 200);
+  });
+
+  it('hears that it was removed, and serves again once it is let in', async () => {
+    const { database } = network;
+    const where = { id: nodeId };
+    await database.node.update({ where, data: { status: 'removed' } });
+    const review = { nodeId, decision: 'removed', code: 'node.removed_bad_proofs' };
+    await database.nodeReview.create({ data: review });
+    await until(() => node.logged().includes('was removed from the pool'), 'it hears of it');
+    assert.ok(await reinstate(database, nodeId, 'reviewer', 'looked at'));
+    await until(() => node.logged().includes('let into the pool again'), 'it hears of that too');
+    await until(() => isActive(database, nodeId), 'it has shown again that it can serve');
     assert.equal((await ask()).status, 200);
   });
 

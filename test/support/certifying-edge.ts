@@ -87,8 +87,10 @@ export async function certifyingEdge(): Promise<CertifyingEdge> {
     const body = (await json(request)) as CertificateCall['body'];
     const nodeId = peer ? certifiedNodeId(peer) : null;
     edge.calls.push({ path: request.url ?? '', nodeId, body });
-    if (edge.refusal !== undefined) {
-      const error = { code: edge.refusal, message: 'text of the edge' };
+    // Whoever sees the call may change them.
+    const { refusal, answer: changed } = edge;
+    if (refusal !== undefined) {
+      const error = { code: refusal, message: 'text of the edge' };
       response.writeHead(403).end(JSON.stringify({ error }));
       return;
     }
@@ -101,7 +103,7 @@ export async function certifyingEdge(): Promise<CertifyingEdge> {
       ca,
       expiresAt: new Date(expiresAtMs).toISOString(),
       renewAt: new Date(renewAtMs).toISOString(),
-      ...edge.answer,
+      ...changed,
     };
     response.writeHead(200).end(JSON.stringify(answer));
   }

@@ -61,10 +61,12 @@ export const INTAKE_TOKEN = 'test-intake-token-0123456789';
 /**
  * @param coordinators how many; each has a gateway of its own, and all share one key ring.
  * @param policy of sampling: by default nothing is checked, unlike in the product.
+ * @param settings of the coordinators' environment.
  */
 export async function startCoordination(
   coordinators = 1,
   policy: SamplingPolicy = UNCHECKED,
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<Coordination> {
   const { directory, temporalAddress } = await testServers();
   const db = await freshDatabase();
@@ -96,6 +98,7 @@ export async function startCoordination(
       TEMPORAL_ADDRESS: temporalAddress,
       PLX_COORDINATOR_PORT: String(at.coordinatorPort),
       PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
+      ...settings,
     });
   const spawnGateway = (at: Place) =>
     spawn('gateway', at, {

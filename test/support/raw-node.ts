@@ -37,7 +37,11 @@ export function rawNode(address: string, ca: string, node: TestNodeCertificate):
   const client = new Client(
     address,
     credentials.createSsl(Buffer.from(ca), Buffer.from(node.key), Buffer.from(node.cert)),
-    { 'grpc.use_local_subchannel_pool': 1, 'grpc.max_send_message_length': -1 },
+    {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.max_send_message_length': -1,
+      'grpc.ssl_target_name_override': 'localhost',
+    },
   );
   function start(path: string, message: Uint8Array, timeoutMs: number) {
     let call: ClientUnaryCall | undefined;

@@ -10,7 +10,7 @@ import type { NodeKeys } from '../../crypto/keys.ts';
 import { directoryStore } from '../../edge/blob-store.ts';
 import { CoordinatorClient } from '../../edge/coordinator-client.ts';
 import { createNodeApi, type NodeApiDependencies } from '../../edge/node-api.ts';
-import type { RefusedBy } from '../../edge/node-calls.ts';
+import type { RefusedBy } from '../../edge/refusals.ts';
 import { Channel, type TlsMaterial } from '../../nodes/channel.ts';
 import type { Database } from '../../prisma/client.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';

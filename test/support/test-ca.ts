@@ -51,11 +51,12 @@ export async function testCa(): Promise<TestCa> {
     certificate: new X509Certificate(ca),
     privateKey: keyPair.privateKey,
   };
+  let used = 0;
   return {
     ca,
     key: pem(keyPair),
     async node({ seconds = HOUR_SECONDS, isServer = false, namedId } = {}) {
-      const node = await newKeyPair();
+      const node = await keyPairs.at(used++);
       const nodeId = nodeIdOf(exportSpki(node.publicKey));
       const { certificate } = isServer
         ? await issueServerCertificate(issuer, node.publicKey, EDGE_NAMES, seconds)
@@ -74,6 +75,14 @@ export async function testCa(): Promise<TestCa> {
     },
   };
 }
+
+/** Making one takes a second: each network has the same nodes, one after the other. */
+const keyPairs = {
+  made: [] as Promise<KeyPair>[],
+  at(index: number): Promise<KeyPair> {
+    return (this.made[index] ??= newKeyPair());
+  },
+};
 
 function newKeyPair(): Promise<KeyPair> {
   return generate('rsa', { modulusLength: 3072 });

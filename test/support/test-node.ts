@@ -88,7 +88,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   const directory = await mkdtemp(join(tmpdir(), 'plx-test-node-'));
   const { address, ca } = options.edge;
   const link = await openEdgeLink({ address, ca, directory, keys, log: quiet });
-  const { channel, connection } = link;
+  const { channel } = link;
   const muting = muted(channel);
   const counts = { units: 0, canaries: 0 };
   const attempts = new Attempts();
@@ -97,7 +97,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
   let polling: { worker: Worker; running: Promise<void> } | undefined;
   const startPolling = async (converter?: string) => {
     const worker = await Worker.create({
-      connection,
+      connection: link.connection(),
       taskQueue: nodeQueue(keys.nodeId),
       ...(converter ? { dataConverter: { payloadConverterPath: converter } } : {}),
       activities: { execute },
@@ -105,6 +105,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
       maxConcurrentActivityTaskExecutions: backend.slots,
       maxConcurrentActivityTaskPolls: 1,
     });
+    link.serve(worker);
     polling = { worker, running: worker.run() };
   };
   const stopPolling = async () => {

@@ -3,6 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnRole, type Role } from '../../workers/embedded/process.ts';
+import { removeNode } from '../../activities/removal.ts';
+import { inTransaction } from '../../prisma/client.ts';
+import { reinstate } from '../../prisma/reviews.ts';
+import type { NodeId } from '../../protocol/ids.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
 import { endsWithoutFinishReason } from '../support/openai-faults.ts';
@@ -150,6 +154,22 @@ describe('workers/node with the openai backend', () => {
     assert.ok(ends.length > 1, 'it never ended');
     for (const end of ends.slice(0, -1))
       assert.ok(end === 'node.backend_gone' || end === 'node.probing', String(end));
+  });
+
+  it('polls no more while it is removed, and again once it is let in', async function () {
+    this.timeout(120_000);
+    const { database } = network;
+    await inTransaction(database, (transaction) =>
+      removeNode(transaction, nodeId() as NodeId, 'node.removed_wrong_results'),
+    );
+    await until(() => /was removed from the pool/.test(log()), 'it is told');
+    const removed = await chat();
+    assert.equal(removed.by, 'other');
+    assert.ok(await reinstate(database, nodeId(), 'a reviewer', 'a test'));
+    await until(isNodeActive, 'it has passed its canary');
+    assert.match(log(), /was let into the pool again/);
+    const back = await chat();
+    assert.deepEqual([back.by, back.dispatch], ['node', 1]);
   });
 
   it('logs neither texts nor keys', () => {

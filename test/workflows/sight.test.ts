@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { Context } from '@temporalio/activity';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
+import { CANARY_DEADLINE_SECONDS, CANARY_MAX_TOKENS } from '../../protocol/measure.ts';
 import { CHECKED } from '../support/check-scene.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { assertAlike, given, type Difference } from '../support/sight.ts';
 import { startTestNode, type Behaviour } from '../support/test-node.ts';
+import { until } from '../support/until.ts';
 
 /** Two nodes get one unit, one after the other, by one run. */
 const DIFFERENCES: readonly Difference[] = [
@@ -16,9 +18,24 @@ const DIFFERENCES: readonly Difference[] = [
   { path: /^ticket\.dispatch$/, why: 'the opaque number of the attempt, always of ten digits' },
   { path: /^ticket\.channelToken$/, why: 'a MAC that only the coordinator can check' },
   { path: /^info\.(currentAttemptS|s)cheduledTimestampMs$/, why: 'time' },
-  // Raw, these count the activities of a run: the edge hides them, and nothing else is left to it.
-  { path: /^info\.activityId$/, why: 'left to the edge' },
-  { path: /^info\.(taskToken|base64TaskToken)$/, why: 'left to the edge', anySize: true },
+  { path: /^info\.workflowExecution\.(workflowId|runId)$/, why: 'drawn from the task token' },
+  { path: /^info\.(taskToken|base64TaskToken)/, why: 'sealed by the edge, of one length' },
+];
+
+/** One node gets a canary, and then a request with the same parameters. */
+const CANARY_DIFFERENCES: readonly Difference[] = [
+  { path: /^input\.envelope\.(ciphertext|iv|tag)$/, why: 'ciphertext', anySize: true },
+  { path: /^input\.envelope\.recipients\.0\.encrypted_key$/, why: 'ciphertext' },
+  { path: /^input\.ticket$/, why: 'ciphertext', anySize: true },
+  { path: /^input\.requesterKey\.x$/, why: 'a key, of the canary alone or of a gateway' },
+  { path: /^input\.envelope\.aad$/, why: 'a digest of parameters and that key' },
+  { path: /^payload$/, why: 'what is asked', anySize: true },
+  { path: /^ticket\.(unitId|dispatch)$/, why: 'drawn' },
+  { path: /^ticket\.seed$/, why: 'drawn', anySize: true },
+  { path: /^ticket\.channelToken$/, why: 'a MAC that only the coordinator can check' },
+  { path: /^info\.(currentAttemptS|s)cheduledTimestampMs$/, why: 'time' },
+  { path: /^info\.workflowExecution\.(workflowId|runId)$/, why: 'drawn from the task token' },
+  { path: /^info\.(taskToken|base64TaskToken)/, why: 'sealed by the edge, of one length' },
 ];
 
 describe('workflows: what Temporal shows a node of an attempt', () => {
@@ -41,6 +58,34 @@ describe('workflows: what Temporal shows a node of an attempt', () => {
     assert.equal(view.proof_of_execution?.node, nodes[0]?.keys.nodeId);
     const check = await network.database.dispatch.findFirstOrThrow({ where: { isCheck: true } });
     assert.deepEqual([check.nodeId, check.outcome], [nodes[1]?.keys.nodeId, 'accepted']);
+  });
+
+  it('is the same for a canary and for a request', async () => {
+    network = await startCoordination();
+    const seen: object[] = [];
+    const node = await startTestNode({
+      ...network,
+      name: 'probed',
+      tier: 1,
+      backend: instantBackend(),
+      isTrueToItself: true,
+      async behaviour(honest, input, keys) {
+        seen.push({ ...(await given(input, keys)), info: Context.current().info });
+        return honest();
+      },
+    });
+    await until(() => node.probed() > 0, 'it has its canary');
+    const response = await network.chat({
+      model: INSTANT_MODEL.id,
+      messages: [{ role: 'user', content: 'one two three' }],
+      max_tokens: CANARY_MAX_TOKENS,
+      deadline_seconds: CANARY_DEADLINE_SECONDS,
+    });
+    assert.equal(response.status, 200, await response.text());
+    const [canary, request] = [seen[0], seen.at(-1)];
+    assert.ok(canary && request && canary !== request);
+    assertAlike(canary, request, CANARY_DIFFERENCES);
+    await node.stop();
   });
 
   /** Two nodes get the same unit; what the second one sees differs in nothing but the list. */

@@ -8,11 +8,7 @@ import signal
 import sys
 import threading
 import time
-from datetime import timedelta
 from pathlib import Path
-
-from temporalio.client import Client, TLSConfig
-from temporalio.worker import Worker
 
 from .answer import BackendFailed
 from .attempts import Attempts
@@ -24,16 +20,16 @@ from .execute import Executor
 from .identity import Identity, Refused
 from .keys import KeyFileError, NodeKeys, load_or_create
 from .membership import AWAY, Membership
+from .work import RETRY_SECONDS, Work
 
 log = logging.getLogger("node")
 
-#: What runs when the node is stopped may take this long to end; then it is given up.
-SHUTDOWN_GRACE = timedelta(seconds=30)
 HEALTH_SECONDS = 2.0
-RETRY_SECONDS = (1.0, 30.0)
 
 
 def main() -> int:
+    # Until it serves there is nothing to end in order: Ctrl-C ends it at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         config = read_config()
         keys = load_or_create(config.keys, config.passphrase)
@@ -48,6 +44,8 @@ def main() -> int:
             logging.basicConfig(
                 level=config.log_level, format="%(asctime)s %(levelname)s %(message)s"
             )
+            # The SDK logs a whole traceback for each failure that a node reports on purpose.
+            logging.getLogger("temporalio").setLevel(logging.CRITICAL)
         asyncio.run(run(config, keys, binding, model_digest))
         return 0
     except (ConfigError, KeyFileError, Refused) as error:
@@ -56,9 +54,6 @@ def main() -> int:
 
 
 async def run(config: Config, keys: NodeKeys, binding: dict, model_digest: str) -> None:
-    stopping = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stopping.set)
     backend = OpenAiBackend(
         config.openai_url,
         config.openai_key,
@@ -95,54 +90,19 @@ async def run(config: Config, keys: NodeKeys, binding: dict, model_digest: str) 
         keys, backend, model_digest, channel, membership, attempts, config.slots
     )
     await asyncio.to_thread(membership.join)
-    client = await connect(config, identity, keys.node_id)
-    worker = Worker(
-        client,
-        # The one queue that the edge lets this certificate poll.
-        task_queue=f"node.{keys.node_id}",
-        activities=[executor.execute],
-        max_concurrent_activities=config.slots,
-        max_concurrent_activity_task_polls=1,
-        graceful_shutdown_timeout=SHUTDOWN_GRACE,
+    work = Work(
+        config.edge_address, identity, keys.node_id, executor, membership, config.slots
     )
-    running = asyncio.create_task(worker.run())
-    renewing = asyncio.create_task(renew(config, identity, keys.node_id, worker))
-    waiting = asyncio.create_task(stopping.wait())
+    stopping = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stopping.set)
+    working = asyncio.create_task(work.run())
     print(json.dumps({"ready": True, "nodeId": keys.node_id, "engine": backend.engine}), flush=True)
-    # Half a node is worse than none, which is started again.
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if stopping.is_set():
-        await asyncio.to_thread(membership.drain)
-    renewing.cancel()
-    waiting.cancel()
-    await worker.shutdown()
-    try:
-        await running
-    finally:
-        await asyncio.to_thread(membership.leave)
-
-
-async def connect(config: Config, identity: Identity, node_id: str) -> Client:
-    """A stock client: mutual TLS, and nothing of its own."""
-    tls = TLSConfig(
-        server_root_ca_cert=identity.server_ca(),
-        client_cert=identity.client_certificate(),
-        client_private_key=identity.client_private_key(),
-    )
-    return await Client.connect(config.edge_address, identity=node_id, tls=tls)
-
-
-async def renew(config: Config, identity: Identity, node_id: str, worker: Worker) -> None:
-    """Keeps the certificate fresh, and the worker on a connection that has it."""
-    least, most = RETRY_SECONDS
-    while True:
-        await asyncio.sleep(max(least, identity.renew_in_seconds()))
-        try:
-            await asyncio.to_thread(identity.renew)
-            worker.client = await connect(config, identity, node_id)
-        except (*AWAY, RuntimeError) as error:
-            log.warning("node // the certificate was not renewed, will try again: %s", error)
-            await asyncio.sleep(most)
+    await stopping.wait()
+    await asyncio.to_thread(membership.drain)
+    working.cancel()
+    await asyncio.wait({working})
+    await asyncio.to_thread(membership.leave)
 
 
 async def until_ready(attempt, what: str, *passing: type[Exception]):

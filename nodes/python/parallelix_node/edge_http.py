@@ -96,6 +96,12 @@ class EdgeCalls:
         self._used: ssl.SSLContext | None = None
         self._connection: http.client.HTTPSConnection | None = None
 
+    def __enter__(self) -> "EdgeCalls":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def post(self, path: str, body: Any) -> Any:
         """Raises EdgeError when it is refused, OSError or HTTPException when nobody answers."""
         with self._lock:
@@ -103,14 +109,14 @@ class EdgeCalls:
                 return self._post(path, body)
             except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
                 # One that was kept may be closed over there just when it is used again.
-                self._close()
+                self.close()
                 return self._post(path, body)
 
     def _post(self, path: str, body: Any) -> Any:
         context = self._context()
         if context is not self._used:
             # The certificate was renewed.
-            self._close()
+            self.close()
         if self._connection is None:
             self._connection = connect(self._address, context, CALL_SECONDS)
             self._used = context
@@ -121,10 +127,11 @@ class EdgeCalls:
         except EdgeError:
             raise
         except (OSError, http.client.HTTPException):
-            self._close()
+            self.close()
             raise
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """A later call opens another connection."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None

@@ -64,8 +64,8 @@ class Identity:
         if self._certificate() is None:
             return self._enrol()
         try:
-            calls = EdgeCalls(self._address, self.context)
-            self._keep(calls.post("/v1/node/certificate", {"csr": self.signing_request()}))
+            with EdgeCalls(self._address, self.context) as calls:
+                self._keep(calls.post("/v1/node/certificate", {"csr": self.signing_request()}))
             log.info("node // certificate renewed")
         except (EdgeError, OSError):
             # An edge may know nothing of this certificate any more: then the key has to do.
@@ -76,7 +76,8 @@ class Identity:
         body = {"csr": self.signing_request()}
         if self._join_token:
             body["joinToken"] = self._join_token
-        self._keep(EdgeCalls(self._address, lambda: context).post("/v1/enroll", body))
+        with EdgeCalls(self._address, lambda: context) as calls:
+            self._keep(calls.post("/v1/enroll", body))
         log.info("node // enrolled")
 
     def renew_in_seconds(self) -> float:

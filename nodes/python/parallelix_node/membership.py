@@ -40,7 +40,8 @@ class Membership:
         self._draining = False
         self._claimed: dict = {}
         self._challenge: dict = {}
-        self._removed_for: str | None = None
+        #: Why it gets no work, by the code; None while it is in the pool.
+        self.removed_for: str | None = None
         #: The coordinator's, a public X25519 JWK: results are sealed to it too.
         self.return_key: dict = {}
         self._beating = threading.Thread(target=self._beat, daemon=True)
@@ -126,13 +127,13 @@ class Membership:
             self._register()
         removed = (answer or {}).get("removed")
         code = removed["code"] if removed else None
-        if code != self._removed_for:
+        if code != self.removed_for:
             # Said once: the operator has to hear it, and can do something.
             if removed:
                 log.warning("node // was removed from the pool: %s %s", code, removed["message"])
             else:
                 log.info("node // was let into the pool again")
-            self._removed_for = code
+            self.removed_for = code
 
     def _listen(self) -> None:
         """Without a command stream, a cancellation comes by Temporal's heartbeats, only later."""

@@ -1,26 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import proto, { type temporal } from '@temporalio/proto';
-import {
-  completedRequest,
-  failedRequest,
-  canceledRequest,
-  heartbeatRequest,
-  heartbeatResponse,
-  pollRequest,
-  pollResponse,
-  readPollAnswer,
-  sealedTokenOf,
-} from '../../edge/messages.ts';
+import { pollRequest, pollResponse, readPollAnswer } from '../../edge/poll-messages.ts';
 import { Refusal, type EdgeCode } from '../../edge/refusals.ts';
-import { NODE_REPORTED_CODES } from '../../protocol/execute.ts';
 import { formatNodeId } from '../../protocol/ids.ts';
+import { plainMessage } from '../support/plain-message.ts';
 
 const { v1: service } = proto.temporal.api.workflowservice;
-const { TIMEOUT_TYPE_START_TO_CLOSE } = proto.temporal.api.enums.v1.TimeoutType;
-const { APPLICATION_ERROR_CATEGORY_BENIGN } = proto.temporal.api.enums.v1.ApplicationErrorCategory;
 type PollAnswer = temporal.api.workflowservice.v1.IPollActivityTaskQueueResponse;
-type Failure = temporal.api.failure.v1.IFailure;
 
 const nodeId = formatNodeId(randomBytes(32));
 const queue = `node.${nodeId}`;
@@ -28,16 +15,7 @@ const bytes = (value: string) => Buffer.from(value);
 const refuses = (code: EdgeCode) => (error: unknown) =>
   error instanceof Refusal && error.code === code;
 
-/** All fields that a message has, without those that are empty. */
-function plain(message: object): unknown {
-  return JSON.parse(
-    JSON.stringify(message, (_key, value: unknown) =>
-      value === null || (Array.isArray(value) && value.length === 0) ? undefined : value,
-    ),
-  );
-}
-
-describe('edge/messages // PollActivityTaskQueue', () => {
+describe('edge/poll-messages // PollActivityTaskQueue', () => {
   const { PollActivityTaskQueueRequest: Poll } = service;
   const poll = (taskQueue: object | null, more: object = {}) => {
     const said = Poll.fromObject({ namespace: 'mine', ...(taskQueue && { taskQueue }), ...more });
@@ -56,7 +34,7 @@ describe('edge/messages // PollActivityTaskQueue', () => {
     };
     for (const kind of [0, 1]) {
       const sent = service.PollActivityTaskQueueRequest.decode(poll({ name: queue, kind }, more));
-      assert.deepEqual(plain(sent), {
+      assert.deepEqual(plainMessage(sent), {
         namespace: 'plane',
         taskQueue: { name: queue, kind: 'TASK_QUEUE_KIND_NORMAL' },
         identity: nodeId,
@@ -97,7 +75,7 @@ describe('edge/messages // PollActivityTaskQueue', () => {
   });
 });
 
-describe('edge/messages // what a node sees of its work', () => {
+describe('edge/poll-messages // what a node sees of its work', () => {
   const at = (seconds: number) =>
     ({ seconds, nanos: 5 }) as unknown as NonNullable<PollAnswer['startedTime']>;
   /** As Temporal sends it: all that may tell what the work is for. */
@@ -150,7 +128,7 @@ describe('edge/messages // what a node sees of its work', () => {
   it('is all that is needed, and nothing else', () => {
     const sealed = randomBytes(1_068);
     const { decoded } = seen(work('inference'), sealed);
-    const { workflowExecution, ...rest } = plain(decoded) as Record<string, unknown>;
+    const { workflowExecution, ...rest } = plainMessage(decoded) as Record<string, unknown>;
     const { workflowId = '', runId = '' } = workflowExecution as Record<string, string>;
     assert.match(workflowId, /^unit-[0-9a-f]{32}$/);
     assert.match(runId, /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
@@ -195,127 +173,5 @@ describe('edge/messages // what a node sees of its work', () => {
     assert.equal(readPollAnswer(new Uint8Array()), null);
     const scaling = { pollerScalingDecision: { pollRequestDeltaSuggestion: 1 } };
     assert.equal(readPollAnswer(PollActivityTaskQueueResponse.encode(scaling).finish()), null);
-  });
-});
-
-describe('edge/messages // what a node says of its work', () => {
-  const taskToken = bytes('inner');
-  const task = { taskToken, nodeId, namespace: 'plane' };
-  const about = { taskToken: taskToken.toString('base64'), identity: nodeId, namespace: 'plane' };
-  const own = {
-    taskToken: bytes('sealed'),
-    identity: 'somebody',
-    namespace: 'other',
-    resourceId: 'resource',
-    workerVersion: { buildId: 'build' },
-    deployment: { seriesName: 'series' },
-  };
-  const payload = (more: object = {}) => ({
-    metadata: { encoding: bytes('json/plain'), more: bytes('more') },
-    data: bytes('"result"'),
-    ...more,
-  });
-
-  it('is about the task whose token it shows', () => {
-    const said = service.RecordActivityTaskHeartbeatRequest.encode(own).finish();
-    assert.equal(Buffer.from(sealedTokenOf(said)).toString(), 'sealed');
-    assert.throws(() => sealedTokenOf(new Uint8Array()), refuses('edge.token_invalid'));
-  });
-
-  it('is of a result the encoding and the bytes', () => {
-    const { RespondActivityTaskCompletedRequest: Completed } = service;
-    const said = (payloads: object[]) =>
-      completedRequest(Completed.encode({ ...own, result: { payloads } }).finish(), task);
-    assert.deepEqual(plain(Completed.decode(said([payload()]))), {
-      ...about,
-      result: {
-        payloads: [
-          {
-            metadata: { encoding: bytes('json/plain').toString('base64') },
-            data: bytes('"result"').toString('base64'),
-          },
-        ],
-      },
-    });
-    const nothing = { metadata: { encoding: bytes('binary/null').toString('base64') } };
-    const without = Completed.encode(own).finish();
-    for (const none of [said([]), completedRequest(without, task)])
-      assert.deepEqual(plain(Completed.decode(none)), {
-        ...about,
-        result: { payloads: [nothing] },
-      });
-    const long = { encoding: Buffer.alloc(65, 'x') };
-    assert.throws(() => said([payload({ metadata: long })]), refuses('edge.malformed'));
-    assert.throws(() => said([payload(), payload()]), refuses('edge.malformed'));
-  });
-
-  const { RespondActivityTaskFailedRequest: Failed } = service;
-  const failed = (failure: Failure | null) =>
-    Failed.decode(
-      failedRequest(
-        Failed.encode({
-          ...own,
-          failure,
-          lastHeartbeatDetails: { payloads: [payload()] },
-        }).finish(),
-        task,
-      ),
-    );
-
-  it('is of a failure one code that nodes may say', () => {
-    const said = (type: string): Failure => ({
-      message: 'a prompt',
-      source: 'somewhere',
-      stackTrace: 'at somewhere',
-      encodedAttributes: payload(),
-      cause: { message: 'why', applicationFailureInfo: { type: 'edge.undelivered' } },
-      applicationFailureInfo: {
-        type,
-        nonRetryable: true,
-        details: { payloads: [payload()] },
-        nextRetryDelay: {},
-        category: APPLICATION_ERROR_CATEGORY_BENIGN,
-      },
-    });
-    const expected = (code: string) => ({
-      ...about,
-      failure: { message: code, source: 'edge', applicationFailureInfo: { type: code } },
-    });
-    for (const code of NODE_REPORTED_CODES)
-      assert.deepEqual(plain(failed(said(code))), expected(code));
-    const foreign = ['edge.undelivered', 'execute.node_lost', 'execute.cancelled', 'Error', ''];
-    for (const type of foreign)
-      assert.deepEqual(plain(failed(said(type))), expected('execute.backend_failed'));
-  });
-
-  it('is a failed backend whatever other failure it sends', () => {
-    const others: (Failure | null)[] = [
-      null,
-      {},
-      { timeoutFailureInfo: { timeoutType: TIMEOUT_TYPE_START_TO_CLOSE } },
-      { canceledFailureInfo: {} },
-      { terminatedFailureInfo: {} },
-      { serverFailureInfo: { nonRetryable: true } },
-      { activityFailureInfo: { activityId: 'execute' } },
-    ];
-    for (const other of others)
-      assert.equal(failed(other).failure?.applicationFailureInfo?.type, 'execute.backend_failed');
-  });
-
-  it('is nothing more when it was cancelled, and when it is alive', () => {
-    const details = { payloads: [payload()] };
-    const { RespondActivityTaskCanceledRequest: Canceled } = service;
-    const { RecordActivityTaskHeartbeatRequest: Heartbeat } = service;
-    const canceled = canceledRequest(Canceled.encode({ ...own, details }).finish(), task);
-    assert.deepEqual(plain(Canceled.decode(canceled)), about);
-    const alive = heartbeatRequest(Heartbeat.encode({ ...own, details }).finish(), task);
-    assert.deepEqual(plain(Heartbeat.decode(alive)), about);
-  });
-
-  it('is answered by whether to cancel', () => {
-    const { RecordActivityTaskHeartbeatResponse: Response } = service;
-    const answer = { cancelRequested: true, activityPaused: true, activityReset: true };
-    const passed = Response.decode(heartbeatResponse(Response.encode(answer).finish()));
-    assert.deepEqual(plain(passed), { cancelRequested: true });
   });
 });
