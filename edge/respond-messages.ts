@@ -30,7 +30,7 @@ export interface TaskOf {
 }
 
 /** What an activity that returns nothing returns. */
-const NOTHING: Payload = { metadata: { encoding: Buffer.from('binary/null') } };
+const NOTHING = { metadata: { encoding: Buffer.from('binary/null') } };
 
 /**
  * RespondActivityTaskCompleted: of a result, its encoding and its bytes. It is always one payload:
