@@ -29,14 +29,21 @@ export interface TaskOf {
   readonly namespace: string;
 }
 
-/** RespondActivityTaskCompleted: of a result, its encoding and its bytes. */
+/** What an activity that returns nothing returns. */
+const NOTHING = { metadata: { encoding: Buffer.from('binary/null') } };
+
+/**
+ * RespondActivityTaskCompleted: of a result, its encoding and its bytes. It is always one payload:
+ * the SDK holds a workflow for ever that would take up an activity's result without any.
+ */
 export function completedRequest(message: Uint8Array, task: TaskOf): Uint8Array {
   const result = single(readFields(message, [RESULT]), RESULT);
   const payloads = result ? (readFields(result, [PAYLOADS]).bytes.get(PAYLOADS) ?? []) : [];
+  const [payload] = payloads;
   if (payloads.length > 1) throw new Refusal('edge.malformed', 'more than one result');
   return service.RespondActivityTaskCompletedRequest.encode({
     ...about(task),
-    result: { payloads: payloads.map(readPayload) },
+    result: { payloads: [payload ? readPayload(payload) : NOTHING] },
   }).finish();
 }
 

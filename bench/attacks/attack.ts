@@ -80,7 +80,7 @@ export interface Scene {
 export function outcomeOf({ status, code }: Told): string {
   if (code !== null) return code;
   if (status === 'NOT_FOUND') return 'over';
-  return status === 'OK' || /^HTTP 2/.test(status) ? 'accepted' : status;
+  return status === 'OK' || status.startsWith('HTTP 2') ? 'accepted' : status;
 }
 
 /** Whether an attack failed as it has to. */

@@ -102,6 +102,8 @@ export class GrpcAttacker {
       createConnection: () =>
         connectSecurely(this.#edge, { ALPNProtocols: ['h2'], ...this.#credentials }),
     });
+    // Each call that waits has one.
+    this.#session.setMaxListeners(0);
     // What becomes of calls says it all.
     this.#session.on('error', () => undefined);
     return this.#session;

@@ -63,7 +63,13 @@ describe('edge/respond-messages // what a node says of its work', () => {
         ],
       },
     });
-    assert.deepEqual(plainMessage(Completed.decode(said([]))), { ...about, result: {} });
+    const nothing = { metadata: { encoding: Buffer.from('binary/null').toString('base64') } };
+    const without = Completed.encode(own).finish();
+    for (const none of [said([]), completedRequest(without, task)])
+      assert.deepEqual(plainMessage(Completed.decode(none)), {
+        ...about,
+        result: { payloads: [nothing] },
+      });
     const long = { encoding: Buffer.alloc(65, 'x') };
     assert.throws(() => said([payload({ metadata: long })]), refuses('edge.malformed'));
     assert.throws(() => said([payload(), payload()]), refuses('edge.malformed'));
