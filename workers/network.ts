@@ -60,7 +60,8 @@ async function main(): Promise<number> {
     if (values.once || completed === null) return completed ? 0 : 1;
     terminal.write(`\n${terminal.style('bold', 'Try it')}${snippets(network)}\n`);
     terminal.write(
-      `Gateway      ${network.gatewayUrl}/v1\nTemporal UI  ${network.temporalUiUrl}\n`,
+      `Gateway      ${network.gatewayUrl}/v1\nTemporal UI  ${network.temporalUiUrl}\n` +
+        `Edge         ${network.edgeAddress}, for nodes; its CA: ${network.edgeCa}\n`,
     );
     terminal.write(
       `Logs         ${join(config.PLX_DATA_DIR, 'logs')}\n\nCtrl-C stops the network.\n`,

@@ -52,6 +52,8 @@ export interface Network {
   readonly gatewayUrl: string;
   /** HOST:PORT, where nodes connect. */
   readonly edgeAddress: string;
+  /** File of the certificates by which nodes know it. */
+  readonly edgeCa: string;
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
   readonly temporalUiUrl: string;
@@ -134,6 +136,7 @@ async function startParts(
   return {
     gatewayUrl,
     edgeAddress,
+    edgeCa,
     coordinatorUrl: embedded.coordinatorUrl,
     temporalAddress: embedded.temporalAddress,
     temporalUiUrl: embedded.temporalUiUrl,
