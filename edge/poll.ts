@@ -115,8 +115,13 @@ export class Polls {
       lost(false);
       return { message: NO_TASK };
     }
-    const message = pollResponse(task, tasks.deliver(nodeId, task));
-    return { message, onLost: lost };
+    try {
+      return { message: pollResponse(task, tasks.deliver(nodeId, task)), onLost: lost };
+    } catch (error) {
+      // Nobody else would give it back before its time is up.
+      await tasks.fail(nodeId, task.taskToken, 'edge.undelivered');
+      throw new Refusal('edge.unavailable', `the task can not be sealed: ${String(error)}`);
+    }
   }
 }
 

@@ -108,6 +108,15 @@ describe('edge/poll', () => {
     assert.ok(!tasks.inFlight.has(nodeId));
   });
 
+  it('fails a task whose token can not be sealed', async () => {
+    const { reply, upstreamCall, tasks, failed } = await begin();
+    const taskToken = Buffer.alloc(1_015, 'x');
+    upstreamCall().answer(service.PollActivityTaskQueueResponse.encode({ taskToken }).finish());
+    await assert.rejects(reply, refusal('edge.unavailable'));
+    assert.deepEqual(failed, [`edge.undelivered ${taskToken.toString()}`]);
+    assert.ok(!tasks.inFlight.has(nodeId));
+  });
+
   it('blames a node that may have read the task before it took the poll back', async () => {
     const { reply, upstreamCall, failed } = await begin();
     upstreamCall().answer(TASK);
