@@ -1,5 +1,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { forgetBlobs, keptBytes, putBlob, readableBlob } from '../prisma/blobs.ts';
+import {
+  allKeptBytes,
+  forgetBlobs,
+  keptBytes,
+  mayPutBlobs,
+  putBlob,
+  readableBlob,
+} from '../prisma/blobs.ts';
 import type { Database } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { NodeId } from '../protocol/ids.ts';
@@ -10,6 +17,7 @@ import { admit, UnderWay, whenOver, type NodeAdmission } from './node-calls.ts';
 const MIB = 1_024 * 1_024;
 const BLOB_BYTES_MAX = 64 * MIB;
 const QUOTA_BYTES = 1_024 * MIB;
+const TOTAL_BYTES = 10_240 * MIB;
 /** How long what a node brought is kept for it. */
 const KEPT_SECONDS = 7 * 86_400;
 /** Of one node at once, up and down together. */
@@ -26,6 +34,8 @@ export interface BlobDependencies {
   readonly blobBytesMax?: number;
   /** What is kept for one node at once; 1 GiB by default. */
   readonly blobQuotaBytes?: number;
+  /** What is kept for all nodes together; 10 GiB by default. */
+  readonly blobTotalBytes?: number;
 }
 
 interface BlobParams {
@@ -33,8 +43,8 @@ interface BlobParams {
 }
 
 /**
- * Data by its digest, for what is too large for a message. A node reads what it brought itself and
- * what it was granted; anything else is not there, as far as it can tell.
+ * Data by its digest, for what is too large for a message. Registered nodes bring it. A node reads
+ * what it brought itself and what it was granted; anything else is not there, as far as it can tell.
  */
 export function blobRoutes(
   app: FastifyInstance,
@@ -67,14 +77,23 @@ export function blobRoutes(
 }
 
 async function put(
-  { database, blobs, blobBytesMax, blobQuotaBytes }: BlobDependencies,
+  dependencies: BlobDependencies,
   request: FastifyRequest,
   nodeId: NodeId,
   digest: string,
 ): Promise<void> {
-  const quotaBytes = blobQuotaBytes ?? QUOTA_BYTES;
-  const leftBytes = quotaBytes - (await keptBytes(database, nodeId, digest));
-  const largestBytes = blobBytesMax ?? BLOB_BYTES_MAX;
+  const {
+    database,
+    blobs,
+    blobBytesMax: largestBytes = BLOB_BYTES_MAX,
+    blobQuotaBytes: quotaBytes = QUOTA_BYTES,
+    blobTotalBytes: totalBytes = TOTAL_BYTES,
+  } = dependencies;
+  if (!(await mayPutBlobs(database, nodeId))) throw new CodedError('edge.forbidden');
+  const leftBytes = Math.min(
+    quotaBytes - (await keptBytes(database, nodeId, digest)),
+    totalBytes - (await allKeptBytes(database, digest)),
+  );
   const limits = {
     bytesMax: Math.min(largestBytes, leftBytes),
     tooLarge: leftBytes < largestBytes ? 'blob.quota_exceeded' : 'blob.too_large',
@@ -87,7 +106,7 @@ async function put(
     const { bytes } = incoming;
     const isKept = await putBlob(
       database,
-      { digest, nodeId, bytes, seconds: KEPT_SECONDS, quotaBytes },
+      { digest, nodeId, bytes, seconds: KEPT_SECONDS, quotaBytes, totalBytes },
       () => incoming.keep(),
     );
     if (!isKept) throw new CodedError('blob.quota_exceeded');

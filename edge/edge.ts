@@ -127,7 +127,7 @@ function grpcCore(
   const tasks = new Tasks({ upstream, namespace, ring, log });
   const pool = watchPool(database, log, () => tasks.inFlight.nodes(Date.now()));
   const shared = { upstream, namespace, tasks, pool };
-  const polls = new Polls({ ...shared, pollsPerNode: limits.pollsPerNode });
+  const polls = new Polls({ ...shared, limits });
   const isConnected = (nodeId: NodeId) => grpc.isConnected(nodeId);
   const lostNodes = new LostNodes({ tasks, pool, isConnected, log });
   const grpc: GrpcServer = new GrpcServer({

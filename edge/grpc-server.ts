@@ -24,6 +24,8 @@ import { Refusal, type Refusals } from './refusals.ts';
 /** A unary call by a node. */
 export interface Call {
   readonly peer: Peer;
+  /** Where the node is, as addresses are counted. */
+  readonly address: string;
   readonly message: Buffer;
   /** Until when the node waits, in milliseconds since the epoch; Infinity if it didn't say. */
   readonly deadlineMs: number;
@@ -198,7 +200,7 @@ export class GrpcServer {
     try {
       const message = await readMessage(stream, encoding, limits, spend);
       const deadlineMs = Date.now() + timeoutMs(headers['grpc-timeout']);
-      return await handler({ peer, message, deadlineMs, signal });
+      return await handler({ peer, address, message, deadlineMs, signal });
     } finally {
       this.#held.release(address, heldBytes);
     }

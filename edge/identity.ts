@@ -38,11 +38,15 @@ export function peerOf(socket: TLSSocket): Peer | null {
 
 const CERTIFICATES = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
+/** The certificates in a PEM text. @throws Error when one of them is none. */
+export function certificatesIn(pem: string): readonly X509Certificate[] {
+  return (pem.match(CERTIFICATES) ?? []).map((each) => new X509Certificate(each));
+}
+
 /** Whether one of these CAs, in PEM, signed the certificate at the other end. */
 export function wasIssuedBy(socket: TLSSocket, ca: string): boolean {
   const certificate = socket.getPeerX509Certificate();
-  const issuers = (ca.match(CERTIFICATES) ?? []).map((pem) => new X509Certificate(pem));
-  return issuers.some(
+  return certificatesIn(ca).some(
     (issuer) => certificate?.checkIssued(issuer) && certificate.verify(issuer.publicKey),
   );
 }

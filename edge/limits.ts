@@ -4,9 +4,14 @@ export interface EdgeLimits {
   readonly handshakesPerSecond: number;
   readonly handshakesBurst: number;
   readonly handshakeMs: number;
+  /** In all, before anything is known of them. */
+  readonly connections: number;
   readonly connectionsPerAddress: number;
   readonly connectionsPerNode: number;
   readonly streamsPerConnection: number;
+  /** In all: fewer than Temporal's frontend takes (`frontend.namespaceCount`). */
+  readonly polls: number;
+  readonly pollsPerAddress: number;
   readonly pollsPerNode: number;
   readonly requestsPerSecond: number;
   readonly requestsBurst: number;
@@ -36,9 +41,12 @@ export const EDGE_LIMITS: EdgeLimits = {
   handshakesPerSecond: 20,
   handshakesBurst: 100,
   handshakeMs: 5_000,
+  connections: 10_000,
   connectionsPerAddress: 1_024,
   connectionsPerNode: 8,
   streamsPerConnection: 64,
+  polls: 8_000,
+  pollsPerAddress: 1_200,
   pollsPerNode: 16,
   requestsPerSecond: 200,
   requestsBurst: 400,

@@ -91,6 +91,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       socket.resetAndDestroy();
     };
     if (!handshakes.take(key, performance.now())) return refuse('handshakes');
+    if (open.size >= limits.connections) return refuse('connections in all');
     if (!connections.acquire(key)) return refuse('connections');
     open.add(socket);
     socket.once('close', () => {

@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import type { NodeId } from '../protocol/ids.ts';
 import type { Reply } from './grpc-reply.ts';
 import type { Call, Handler } from './grpc-server.ts';
-import { KeyedCounts } from './limits.ts';
+import { KeyedCounts, type EdgeLimits } from './limits.ts';
 import { NO_TASK, pollRequest, pollResponse, readPollAnswer } from './poll-messages.ts';
 import type { Pool } from './pool.ts';
 import { Refusal } from './refusals.ts';
@@ -14,7 +14,7 @@ export interface PollOptions {
   readonly namespace: string;
   readonly tasks: Tasks;
   readonly pool: Pick<Pool, 'isRemoved'>;
-  readonly pollsPerNode: number;
+  readonly limits: Pick<EdgeLimits, 'polls' | 'pollsPerAddress' | 'pollsPerNode'>;
 }
 
 /** The longest that a poll stays open; SDKs ask for 70 s and for answers 10 s before that. */
@@ -35,12 +35,14 @@ interface OpenPoll {
 export class Polls {
   readonly #options: PollOptions;
   readonly #open = new Set<OpenPoll>();
-  readonly #counts: KeyedCounts;
+  readonly #ofNodes: KeyedCounts;
+  readonly #ofAddresses: KeyedCounts;
   #isDraining = false;
 
   constructor(options: PollOptions) {
     this.#options = options;
-    this.#counts = new KeyedCounts(options.pollsPerNode);
+    this.#ofNodes = new KeyedCounts(options.limits.pollsPerNode);
+    this.#ofAddresses = new KeyedCounts(options.limits.pollsPerAddress);
   }
 
   get size(): number {
@@ -64,7 +66,7 @@ export class Polls {
     if (call.message.length > POLL_BYTES_MAX) throw new Refusal('edge.too_large');
     const request = pollRequest(call.message, nodeId, namespace);
     if (this.#isDraining) throw new Refusal('edge.unavailable', 'stopping');
-    if (!this.#counts.acquire(nodeId)) throw new Refusal('edge.too_many', 'polls');
+    this.#acquire(call);
     const poll: OpenPoll = { nodeId, controller: new AbortController(), reason: undefined };
     this.#open.add(poll);
     const takeBack = () => end(poll, 'taken back');
@@ -76,9 +78,20 @@ export class Polls {
       return await this.#passThrough(call, request, poll);
     } finally {
       this.#open.delete(poll);
-      this.#counts.release(nodeId);
+      this.#ofNodes.release(nodeId);
+      this.#ofAddresses.release(call.address);
     }
   };
+
+  /** @throws Refusal `edge.too_many` when the node, its address or the edge has no more to give. */
+  #acquire({ peer, address }: Call): void {
+    if (this.#open.size >= this.#options.limits.polls)
+      throw new Refusal('edge.too_many', 'polls in all');
+    if (!this.#ofNodes.acquire(peer.nodeId)) throw new Refusal('edge.too_many', 'polls');
+    if (this.#ofAddresses.acquire(address)) return;
+    this.#ofNodes.release(peer.nodeId);
+    throw new Refusal('edge.too_many', 'polls of its address');
+  }
 
   async #passThrough(call: Call, request: Uint8Array, poll: OpenPoll): Promise<Reply> {
     const { upstream, tasks } = this.#options;
@@ -102,8 +115,13 @@ export class Polls {
       lost(false);
       return { message: NO_TASK };
     }
-    const message = pollResponse(task, tasks.deliver(nodeId, task));
-    return { message, onLost: lost };
+    try {
+      return { message: pollResponse(task, tasks.deliver(nodeId, task)), onLost: lost };
+    } catch (error) {
+      // Nobody else would give it back before its time is up.
+      await tasks.fail(nodeId, task.taskToken, 'edge.undelivered');
+      throw new Refusal('edge.unavailable', `the task can not be sealed: ${String(error)}`);
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import { generateKeyPair } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createSecureContext } from 'node:tls';
 import { promisify } from 'node:util';
 import type { Logger } from 'pino';
 import { z } from 'zod';
@@ -7,6 +8,7 @@ import { certificateRequest } from '../crypto/certificate-requests.ts';
 import { exportPrivatePem } from '../crypto/private-pem.ts';
 import { certificateAnswerSchema, renewAfterMs } from '../protocol/certificate-schema.ts';
 import type { CoordinatorClient } from './coordinator-client.ts';
+import { certificatesIn } from './identity.ts';
 import type { TlsMaterial, TlsSource } from './listener.ts';
 
 const RETRY_MS = 1_000;
@@ -72,7 +74,7 @@ export async function serverCertificate(
   };
 }
 
-/** Asks until it has one. */
+/** Asks until it has one that can be used. */
 async function obtain(
   { coordinator, names, log }: ServerCertificateOptions,
   signal: AbortSignal,
@@ -86,6 +88,7 @@ async function obtain(
       );
       const { certificate: cert, ca } = answer;
       const material = { key: exportPrivatePem(pair.privateKey), cert, ca };
+      assertUsable(material);
       const renewInMs = Math.max(RETRY_MS, renewAfterMs(answer));
       return { material, renewAtMs: performance.now() + renewInMs };
     } catch (error) {
@@ -96,6 +99,12 @@ async function obtain(
       retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
     }
   }
+}
+
+/** Before it is anyone's: no listener should meet what isn't PEM. @throws Error */
+function assertUsable(material: TlsMaterial): void {
+  if (certificatesIn(material.ca).length === 0) throw new Error('There is no CA in the answer.');
+  createSecureContext({ ...material });
 }
 
 /** Whether the network trusts other CAs now; not while nobody says so. */

@@ -17,6 +17,9 @@ import type { NodeId } from '../protocol/ids.ts';
 import { firstIssue } from '../protocol/issues.ts';
 import { admitNode, type JoinPolicy } from './admission.ts';
 
+/** How long after it expired a certificate is on record that is nobody's. */
+const FORGOTTEN_DAYS = 30;
+const FORGOTTEN_MAX = 1_000;
 /** One node needs one in days; who starts all the time gets this many. */
 const PER_NODE_AND_HOUR_MAX = 60;
 const SERVER_NAMES_MAX = 20;
@@ -111,6 +114,25 @@ async function certify(
     INSERT INTO node_certificate (serial, node_id, expires_at)
     VALUES (${issued.serial}, ${nodeId}, ${new Date(issued.expiresAtMs)})`;
   return answer(ring, issued);
+}
+
+/**
+ * Forgets what was issued, and has expired long since, to whoever never became a node: in an open
+ * network anyone may have as many as they like. One that comes back is let in as if it were new.
+ *
+ * @returns how many in this round; the next one goes on.
+ */
+export async function forgetCertificates({
+  database,
+}: {
+  readonly database: Database;
+}): Promise<number> {
+  return database.$executeRaw`
+    DELETE FROM node_certificate WHERE serial IN (
+      SELECT serial FROM node_certificate
+      WHERE expires_at < now() - make_interval(days => ${FORGOTTEN_DAYS}::int)
+        AND NOT EXISTS (SELECT FROM node WHERE node.id = node_certificate.node_id)
+      LIMIT ${FORGOTTEN_MAX}::int)`;
 }
 
 async function assertMayHaveOne(database: Database, nodeId: NodeId): Promise<void> {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTransaction } from '../prisma/client.ts';
 import type { BackgroundDependencies } from './background.ts';
+import { forgetCertificates } from './certificates.ts';
 import { freeLapsed } from './leases.ts';
 import { match, remind } from './match.ts';
 import { markOffline } from './online.ts';
@@ -34,6 +35,7 @@ export const DUTIES: readonly Duty[] = [
   { name: 'measure again', everySeconds: 1, run: measureAgain },
   { name: 'remind', everySeconds: 1, run: remind },
   { name: 'refund', everySeconds: 1, run: refund },
+  { name: 'forget certificates', everySeconds: 60, run: forgetCertificates },
 ];
 
 export interface Sweeper {

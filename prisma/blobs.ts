@@ -11,6 +11,8 @@ export interface PutBlob {
   readonly seconds: number;
   /** What all that the node has brought, and that is kept for it, may have together. */
   readonly quotaBytes: number;
+  /** What is kept for all nodes may have together. */
+  readonly totalBytes: number;
 }
 
 /** What a file takes at least, however little is in it. */
@@ -21,19 +23,24 @@ const FILE_BYTES_MIN = 4_096;
  *
  * @param place puts the bytes where they are found, once it is sure that they are kept. Nobody else
  *   adds or removes the same blob meanwhile.
- * @returns whether it was within the node's quota; otherwise nothing was done.
+ * @returns whether it was within the node's quota, and within that of all; otherwise nothing was
+ *   done.
  */
 export function putBlob(
   database: Database,
-  { digest, nodeId, bytes, seconds, quotaBytes }: PutBlob,
+  { digest, nodeId, bytes, seconds, quotaBytes, totalBytes }: PutBlob,
   place: () => Promise<void>,
 ): Promise<boolean> {
   return inTransaction(database, async (transaction) => {
     // A quota can't be had twice by asking at the same time.
     await transaction.$queryRaw`
       SELECT pg_advisory_xact_lock(hashtextextended(${`blob ${nodeId}`}, 0))::text`;
-    const keptElse = await keptBytes(transaction, nodeId, digest);
-    if (keptElse + Math.max(bytes, FILE_BYTES_MIN) > quotaBytes) return false;
+    const fileBytes = Math.max(bytes, FILE_BYTES_MIN);
+    if ((await keptBytes(transaction, nodeId, digest)) + fileBytes > quotaBytes) return false;
+    // The same for what all have together; always in this order.
+    await transaction.$queryRaw`
+      SELECT pg_advisory_xact_lock(hashtextextended('blobs', 0))::text`;
+    if ((await allKeptBytes(transaction, digest)) + fileBytes > totalBytes) return false;
     await transaction.$executeRaw`
       INSERT INTO blob (digest, bytes) VALUES (${digest}, ${bytes}::bigint)
       ON CONFLICT (digest) DO UPDATE SET bytes = EXCLUDED.bytes`;
@@ -53,6 +60,27 @@ export async function keptBytes(
     SELECT coalesce(sum(greatest(bytes, ${FILE_BYTES_MIN}::bigint)), 0)::float8 AS bytes FROM blob_holder JOIN blob USING (digest)
     WHERE node_id = ${nodeId} AND kind = 'put' AND expires_at > now() AND digest <> ${digest}`;
   return kept?.bytes ?? 0;
+}
+
+/** What is kept for anyone, as files have it, without the blob of that digest. */
+export async function allKeptBytes(
+  database: Pick<Transaction, '$queryRaw'>,
+  digest: string,
+): Promise<number> {
+  const [kept] = await database.$queryRaw<{ bytes: number }[]>`
+    SELECT coalesce(sum(greatest(bytes, ${FILE_BYTES_MIN}::bigint)), 0)::float8 AS bytes
+    FROM blob WHERE digest <> ${digest}`;
+  return kept?.bytes ?? 0;
+}
+
+/** Whether a node is registered, and wasn't removed: certificates alone may be free. */
+export async function mayPutBlobs(
+  database: Pick<Transaction, '$queryRaw'>,
+  nodeId: NodeId,
+): Promise<boolean> {
+  const [node] = await database.$queryRaw<object[]>`
+    SELECT id FROM node WHERE id = ${nodeId} AND status <> 'removed'`;
+  return node !== undefined;
 }
 
 /**

@@ -6,11 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { directoryStore } from '../../edge/blob-store.ts';
 import { sweepBlobs } from '../../edge/blobs.ts';
 import { grantBlob, keptBytes } from '../../prisma/blobs.ts';
+import { addPoolNode } from '../support/pool.ts';
 import { startNodeApiScene, type ApiNode, type NodeApiScene } from '../support/node-api-scene.ts';
 
 const KIB = 1_024;
 const MAX = 256 * KIB;
 const QUOTA = 600 * KIB;
+const TOTAL = 800 * KIB;
 
 describe('edge/blobs', () => {
   let scene: NodeApiScene;
@@ -21,12 +23,13 @@ describe('edge/blobs', () => {
     scene = await startNodeApiScene({
       blobBytesMax: MAX,
       blobQuotaBytes: QUOTA,
+      blobTotalBytes: TOTAL,
       isRemoved: async () => {
         await lookUp;
         return false;
       },
     });
-    [node, other] = [await scene.node(), await scene.node()];
+    [node, other] = [await registered(), await registered()];
   });
   beforeEach(() => void (scene.edge.refusals.length = 0));
   afterEach(async () => {
@@ -36,6 +39,11 @@ describe('edge/blobs', () => {
   });
   after(() => scene.stop());
 
+  async function registered(): Promise<ApiNode> {
+    const added = await scene.node();
+    await addPoolNode(scene.db.database, { id: added.keys.nodeId });
+    return added;
+  }
   const store = () => directoryStore(scene.edge.blobDirectory);
   const sweep = () => sweepBlobs({ database: scene.db.database, blobs: store() });
   const digestOf = (bytes: Uint8Array) =>
@@ -138,6 +146,33 @@ describe('edge/blobs', () => {
     });
     assert.equal((await put(node, bytes())).status, 204, 'what has ended counts no more');
     assert.equal(held.length, 2);
+  });
+
+  it('count for what all nodes have together, also at the same time', async () => {
+    const third = await registered();
+    const shared = randomBytes(MAX);
+    for (const bytes of [shared, randomBytes(MAX)])
+      assert.equal((await put(node, bytes)).status, 204);
+    const answers = await Promise.all(
+      [other, third].map((by) => put(by, randomBytes(MAX - 8 * KIB))),
+    );
+    const codes = answers.map(({ code, status }) => code ?? String(status));
+    assert.deepEqual(codes.toSorted(), ['204', 'blob.quota_exceeded']);
+    assert.equal((await put(third, randomBytes(MAX))).code, 'blob.quota_exceeded');
+    assert.equal((await put(third, shared)).status, 204, 'what is there takes no more room');
+  });
+
+  it('are taken from nodes of the pool only', async () => {
+    const [certified, removed] = [await scene.node(), await registered()];
+    await scene.db.database.node.update({
+      where: { id: removed.keys.nodeId },
+      data: { status: 'removed' },
+    });
+    for (const by of [certified, removed]) {
+      const { status, code } = await put(by, randomBytes(KIB));
+      assert.deepEqual([status, code], [403, 'edge.forbidden']);
+    }
+    assert.equal(await scene.db.database.blob.count(), 0);
   });
 
   it('count for no less than a file takes, however small they are', async () => {

@@ -160,4 +160,27 @@ describe('edge/listener', () => {
     await sleep(1_000);
     assert.equal(await isLetIn(await scene.ca.node(), 'h2'), true);
   });
+
+  it('has so many connections in all, and room again when one is over', async function () {
+    this.timeout(60_000);
+    const small = await startEdgeScene({ connections: 3 });
+    const open = () => {
+      const socket = connectTcp(small.edge.port, '127.0.0.1');
+      socket.on('error', () => {});
+      return socket;
+    };
+    const stays = (socket: Socket): Promise<boolean> =>
+      Promise.race([closed(socket).then(() => false), sleep(300, true)]);
+    try {
+      const first = [open(), open(), open()];
+      assert.deepEqual(await Promise.all(first.map(stays)), [true, true, true]);
+      assert.equal(await stays(open()), false);
+      assert.equal(await small.refused('edge.too_many'), 1);
+      first[0]?.destroy();
+      await sleep(100);
+      assert.equal(await stays(open()), true);
+    } finally {
+      await small.stop();
+    }
+  });
 });

@@ -6,6 +6,7 @@ import type { NodeCall } from '../../edge/node-calls.ts';
 import { Refusal } from '../../edge/refusals.ts';
 import type { Challenge } from '../../protocol/presence.ts';
 import { startNodeApiScene, type ApiNode, type NodeApiScene } from '../support/node-api-scene.ts';
+import { addPoolNode } from '../support/pool.ts';
 import { registration, signedBy } from '../support/registration.ts';
 import { until } from '../support/until.ts';
 
@@ -215,6 +216,7 @@ describe('edge/node-api', () => {
   it('ends a connection whose other end takes no answer', async function () {
     this.timeout(20_000);
     const taker = await scene.node();
+    await addPoolNode(scene.db.database, { id: taker.keys.nodeId });
     const bytes = Buffer.alloc(24 * 1_024 * KIB);
     const path = `/v1/node/blobs/sha256:${createHash('sha256').update(bytes).digest('hex')}`;
     assert.equal((await taker.call('PUT', path, { body: bytes })).status, 204);

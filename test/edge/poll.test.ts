@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { status, type ServiceError } from '@grpc/grpc-js';
 import proto from '@temporalio/proto';
 import { generateWrapKey } from '../../crypto/keys.ts';
@@ -18,6 +19,8 @@ const TASK = service.PollActivityTaskQueueResponse.encode({
   taskToken: Buffer.from('inner'),
   startToCloseTimeout: { nanos: 500_000_000 },
 }).finish();
+
+const LIMITS = { polls: 9, pollsPerAddress: 9, pollsPerNode: 1 };
 
 /** Temporal, which answers when it is told to. */
 function scriptedUpstream() {
@@ -47,17 +50,18 @@ function scriptedUpstream() {
 }
 
 /** A poll of the node that has begun, and what becomes of it. */
-async function begin(isRemoved = false, deadlineMs = Infinity) {
+async function begin(isRemoved = false, deadlineMs = Infinity, limits = LIMITS) {
   const { upstream, polls: calls, failed } = scriptedUpstream();
   const quiet = { warn: () => {}, info: () => {} };
   const namespace = 'plane';
   const tasks = new Tasks({ upstream, namespace, ring: [generateWrapKey()], log: quiet });
   const pool = { isRemoved: async () => isRemoved };
-  const polls = new Polls({ upstream, namespace, tasks, pool, pollsPerNode: 1 });
+  const polls = new Polls({ upstream, namespace, tasks, pool, limits });
   const taken = new AbortController();
   const taskQueue = { name: nodeQueue(nodeId) };
   const call: Call = {
     peer: { nodeId, notAfterMs: Infinity },
+    address: '192.0.2.1',
     message: Buffer.from(service.PollActivityTaskQueueRequest.encode({ taskQueue }).finish()),
     deadlineMs,
     signal: taken.signal,
@@ -101,6 +105,15 @@ describe('edge/poll', () => {
     (await reply).onLost?.(false);
     await until(() => failed.length > 0, 'it is failed');
     assert.deepEqual(failed, ['edge.undelivered inner']);
+    assert.ok(!tasks.inFlight.has(nodeId));
+  });
+
+  it('fails a task whose token can not be sealed', async () => {
+    const { reply, upstreamCall, tasks, failed } = await begin();
+    const taskToken = Buffer.alloc(1_015, 'x');
+    upstreamCall().answer(service.PollActivityTaskQueueResponse.encode({ taskToken }).finish());
+    await assert.rejects(reply, refusal('edge.unavailable'));
+    assert.deepEqual(failed, [`edge.undelivered ${taskToken.toString()}`]);
     assert.ok(!tasks.inFlight.has(nodeId));
   });
 
@@ -165,5 +178,43 @@ describe('edge/poll', () => {
     upstreamCall().answer(TASK);
     await reply;
     assert.equal(polls.size, 0);
+  });
+
+  /** Polls as another node. @returns why it was refused, or `open`. */
+  async function other(polls: Polls, address: string): Promise<string> {
+    const id = formatNodeId(randomBytes(32));
+    const taskQueue = { name: nodeQueue(id) };
+    const reply = polls.handler({
+      peer: { nodeId: id, notAfterMs: Infinity },
+      address,
+      message: Buffer.from(service.PollActivityTaskQueueRequest.encode({ taskQueue }).finish()),
+      deadlineMs: Infinity,
+      signal: new AbortController().signal,
+    });
+    const refused = reply.then(
+      () => 'answered',
+      (error: unknown) => String(error),
+    );
+    return Promise.race([refused, sleep(20, 'open')]);
+  }
+
+  it('has so many open for an address, whoever asks, and room again after', async () => {
+    const limits = { ...LIMITS, pollsPerAddress: 1 };
+    const { polls, reply, upstreamCall } = await begin(false, Infinity, limits);
+    assert.match(await other(polls, '192.0.2.1'), /of its address/);
+    assert.equal(await other(polls, '192.0.2.2'), 'open');
+    upstreamCall().answer(TASK);
+    await reply;
+    assert.equal(await other(polls, '192.0.2.1'), 'open');
+    assert.equal(polls.size, 2);
+  });
+
+  it('has so many open in all', async () => {
+    const { polls, reply, upstreamCall } = await begin(false, Infinity, { ...LIMITS, polls: 2 });
+    assert.equal(await other(polls, '192.0.2.2'), 'open');
+    assert.match(await other(polls, '192.0.2.3'), /in all/);
+    upstreamCall().answer(TASK);
+    await reply;
+    assert.equal(await other(polls, '192.0.2.3'), 'open');
   });
 });

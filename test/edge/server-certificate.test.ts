@@ -135,4 +135,41 @@ describe('edge/server-certificate', () => {
     assert.equal(certificate?.current().cert, cert);
     assert.deepEqual(lines, []);
   });
+
+  it('keeps what it has, and asks again, when it gets what is no certificate', async function () {
+    this.timeout(20_000);
+    const block = (text: string) =>
+      `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
+    const bad = [
+      { certificate: 'none' },
+      { certificate: block('bm9uZQ==') },
+      { ca: 'none' },
+      { ca: block('bm9uZQ==') },
+      { ca: '' },
+    ];
+    let answered = 0;
+    for (const wrong of bad) {
+      answered = 0;
+      const { cert } = (
+        await start({
+          caLookMs: 10,
+          coordinator: {
+            async ask(path, body) {
+              if (path === '/v1/edge/ca') return { ca: 'others' };
+              const answer = (await ask(path, body as object)) as object;
+              return answered++ === 1 ? { ...answer, ...wrong } : answer;
+            },
+          },
+        })
+      ).current();
+      lines.length = 0;
+      const current = () => certificate?.current();
+      await until(() => answered === 2 && lines.length === 1, 'it has asked once more');
+      assert.deepEqual(lines, ['edge // no certificate, will try again'], JSON.stringify(wrong));
+      assert.equal(current()?.cert, cert);
+      await until(() => current()?.cert !== cert, 'the next answer is taken');
+      assert.match(current()?.ca ?? '', /BEGIN CERTIFICATE/);
+      certificate?.stop();
+    }
+  });
 });

@@ -9,7 +9,9 @@ import { certificateRequest } from '../../crypto/certificate-requests.ts';
 import { certifiedNodeId, selfSignedCa } from '../../crypto/certificates.ts';
 import { exportPrivatePem } from '../../crypto/private-pem.ts';
 import { exportSpki, nodeIdOf } from '../../crypto/keys.ts';
+import type { BackgroundDependencies } from '../../intake/background.ts';
 import { certificateRoutes } from '../../intake/certificate-routes.ts';
+import { DUTIES } from '../../intake/sweeper.ts';
 import { certificateAnswerSchema, renewAfterMs } from '../../protocol/certificate-schema.ts';
 import { CodedError, errorDefinition } from '../../protocol/errors.ts';
 import {
@@ -167,5 +169,29 @@ describe('intake/certificates', () => {
       assert.equal(response.json().error.code, 'edge.unauthenticated');
     }
     assert.equal((await app.inject({ url: '/v1/edge/ca' })).statusCode, 401);
+  });
+
+  it('are forgotten a month after they expired, so many at a time, but not those of nodes', async () => {
+    const registered = await addPoolNode(test.database);
+    const days = (ago: number) => new Date(Date.now() - ago * DAY_SECONDS * 1_000);
+    const row = (serial: string, ago: number, of: string = 'a stranger') => ({
+      serial,
+      nodeId: of,
+      expiresAt: days(ago),
+    });
+    const old = Array.from({ length: 1_001 }, (_, index) => row(`old ${index}`, 31));
+    await test.database.nodeCertificate.createMany({
+      data: [...old, row('young', 29), row('valid', -1), row('of a node', 31, registered)],
+    });
+    const { run } = DUTIES.find(({ name }) => name === 'forget certificates') ?? assert.fail();
+    const dependencies = { database: test.database } as BackgroundDependencies;
+    assert.equal(await run(dependencies), 1_000);
+    assert.equal(await run(dependencies), 1);
+    assert.equal(await run(dependencies), 0);
+    const left = await test.database.nodeCertificate.findMany({ orderBy: { serial: 'asc' } });
+    assert.deepEqual(
+      left.map(({ serial }) => serial),
+      ['of a node', 'valid', 'young'],
+    );
   });
 });
