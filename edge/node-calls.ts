@@ -58,7 +58,7 @@ export async function admit(
   return nodeId;
 }
 
-/** Calls the listener once the answer is over, also if it was given up while the call was let in. */
+/** Calls the listener once the answer is over, also if it was given up while it was let in. */
 export function whenOver({ raw }: FastifyReply, listener: () => void): void {
   if (raw.destroyed) listener();
   else raw.once('close', listener);

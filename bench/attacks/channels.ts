@@ -201,14 +201,7 @@ const MALFORMED: Attack = attack(
   ({ accomplice }) =>
     each(
       MALFORMED,
-      [
-        '',
-        '[]',
-        '{"ready":',
-        '{"ready":1}',
-        `${'['.repeat(50_000)}`,
-        '{"__proto__":{"ready":true}}',
-      ],
+      ['', '[]', '{"ready":', '{"ready":1}', '['.repeat(50_000), '{"__proto__":{"ready":true}}'],
       (body) => accomplice.post('/v1/node/heartbeat', body),
     ),
 );

@@ -1,7 +1,9 @@
-import type proto from '@temporalio/proto';
+import proto from '@temporalio/proto';
 import type { Attack, Expected, Scene, Told, Work } from './attack.ts';
 import { GrpcAttacker } from './grpc.ts';
 import { answer } from './tokens.ts';
+
+const { TimeoutType } = proto.temporal.api.enums.v1;
 
 type Failure = proto.temporal.api.failure.v1.IFailure;
 
@@ -70,7 +72,10 @@ export const CLAIM_ATTACKS: readonly Attack[] = [
     failed(work, { message: 'stolen', terminatedFailureInfo: {} }),
   ),
   claim('a failure as if time were up', (work) =>
-    failed(work, { message: 'stolen', timeoutFailureInfo: { timeoutType: 1 } }),
+    failed(work, {
+      message: 'stolen',
+      timeoutFailureInfo: { timeoutType: TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE },
+    }),
   ),
   claim(
     'a failure of 200,000 characters',

@@ -3,6 +3,8 @@ import type { Method, NamespaceBase, ReflectionObject, Service } from 'protobufj
 import { COORDINATOR_QUEUE } from '../../protocol/queues.ts';
 import { each, type Attack, type Scene } from './attack.ts';
 
+const { IndexedValueType } = proto.temporal.api.enums.v1;
+
 const { v1: service } = proto.temporal.api.workflowservice;
 const { v1: operator } = proto.temporal.api.operatorservice;
 
@@ -117,7 +119,7 @@ const OF_CLIENTS: readonly Attack[] = [
   harmful('add search attributes', `${OPERATOR_SERVICE}AddSearchAttributes`, () =>
     operator.AddSearchAttributesRequest.encode({
       namespace,
-      searchAttributes: { stolen: 1 },
+      searchAttributes: { stolen: IndexedValueType.INDEXED_VALUE_TYPE_TEXT },
     }).finish(),
   ),
   harmful('delete the namespace', `${OPERATOR_SERVICE}DeleteNamespace`, () =>

@@ -8,8 +8,8 @@ export interface Trial {
 }
 
 /**
- * Whether an attack got something. On a network that gives the stranger no work of callers it may be
- * refused sooner than in tests, by another code.
+ * Whether an attack got something. On a network that gives the stranger no work of callers it may
+ * be refused sooner than in tests, by another code.
  */
 export function succeeded({ attack, told }: Trial): boolean {
   return told !== null && told.code === null && !isRepelled(attack, told);

@@ -23,28 +23,29 @@ export function answer(
   const { failure, details } = more;
   const payloads = details && Payloads.create({ payloads: [{ data: details }] });
   const common = { namespace: 'default', identity: 'stranger', taskToken };
-  switch (way) {
-    case 'Completed': {
-      const message = { ...common, result: payloads ?? null };
-      const bytes = service.RespondActivityTaskCompletedRequest.encode(message).finish();
-      return grpc.call('RespondActivityTaskCompleted', bytes);
-    }
-    case 'Failed': {
-      const message = { ...common, failure: failure ?? { message: 'no' } };
-      const bytes = service.RespondActivityTaskFailedRequest.encode(message).finish();
-      return grpc.call('RespondActivityTaskFailed', bytes);
-    }
-    case 'Canceled': {
-      const message = { ...common, details: payloads ?? null };
-      const bytes = service.RespondActivityTaskCanceledRequest.encode(message).finish();
-      return grpc.call('RespondActivityTaskCanceled', bytes);
-    }
-    case 'heartbeat': {
-      const message = { ...common, details: payloads ?? null };
-      const bytes = service.RecordActivityTaskHeartbeatRequest.encode(message).finish();
-      return grpc.call('RecordActivityTaskHeartbeat', bytes);
-    }
-  }
+  const result = payloads ?? null;
+  const ways: Record<Way, () => readonly [method: string, bytes: Uint8Array]> = {
+    Completed: () => [
+      'RespondActivityTaskCompleted',
+      service.RespondActivityTaskCompletedRequest.encode({ ...common, result }).finish(),
+    ],
+    Failed: () => [
+      'RespondActivityTaskFailed',
+      service.RespondActivityTaskFailedRequest.encode({
+        ...common,
+        failure: failure ?? { message: 'no' },
+      }).finish(),
+    ],
+    Canceled: () => [
+      'RespondActivityTaskCanceled',
+      service.RespondActivityTaskCanceledRequest.encode({ ...common, details: result }).finish(),
+    ],
+    heartbeat: () => [
+      'RecordActivityTaskHeartbeat',
+      service.RecordActivityTaskHeartbeatRequest.encode({ ...common, details: result }).finish(),
+    ],
+  };
+  return grpc.call(...ways[way]());
 }
 
 /** Presents tokens in every way there is. */

@@ -32,7 +32,7 @@ export interface AttackScene {
   readonly honest: TestNode;
   readonly edgePid: number;
   /** How often the edge has refused so far, by code. */
-  refused(): Promise<ReadonlyMap<string, number>>;
+  readonly refused: () => Promise<ReadonlyMap<string, number>>;
   /** What the edge has logged. */
   logged(): Promise<string>;
   /** Asks for an answer that the honest node can give. @returns its status. */
@@ -85,7 +85,7 @@ export async function startAttackScene(): Promise<AttackScene> {
     refused: async () => counted(edge.metricsUrl),
     logged: () => readFile(edge.logFile, 'utf8'),
     ask: async () => (await given.request()).status,
-    givenToStrangers: given.ended,
+    givenToStrangers: () => given.ended(),
     async stop() {
       await Promise.all([stranger, accomplice].map((each) => each.leave()));
       await honest.stop();
@@ -96,11 +96,12 @@ export async function startAttackScene(): Promise<AttackScene> {
 }
 
 /** Real requests: the stranger is the smaller node, so they come to it first. */
-function worksOf({ chat, database, ended }: Coordination, stranger: Stranger) {
+function worksOf(network: Coordination, stranger: Stranger) {
+  const { database } = network;
   const requests: Promise<Response>[] = [];
   let current: { work: Work; atMs: number } | undefined;
   const request = () =>
-    chat({
+    network.chat({
       model: INSTANT_MODEL.id,
       messages: [{ role: 'user', content: SECRET }],
       max_tokens: 16,
@@ -140,7 +141,8 @@ function worksOf({ chat, database, ended }: Coordination, stranger: Stranger) {
       for (const response of await Promise.all(requests)) {
         await response.text();
         ids.push(response.headers.get('x-request-id') ?? '');
-        assert.equal((await ended(ids.at(-1) ?? '')).status, 'completed');
+        const view = await network.ended(ids.at(-1) ?? '');
+        assert.equal(view.status, 'completed');
       }
       return ids;
     },
