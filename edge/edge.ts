@@ -131,7 +131,7 @@ function grpcCore(
   const isConnected = (nodeId: NodeId) => grpc.isConnected(nodeId);
   const lostNodes = new LostNodes({ tasks, pool, isConnected, log });
   const grpc: GrpcServer = new GrpcServer({
-    handlers: edgeMethods(polls, respondHandlers(shared)),
+    handlers: edgeMethods(pool, polls, respondHandlers(shared)),
     limits,
     refusals,
     log,

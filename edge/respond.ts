@@ -9,8 +9,6 @@ import {
   sealedTokenOf,
   type TaskOf,
 } from './respond-messages.ts';
-import type { Pool } from './pool.ts';
-import { Refusal } from './refusals.ts';
 import { ANSWER_MS_MAX, type Tasks } from './tasks.ts';
 import { refusalOf, UpstreamError, type Upstream } from './upstream.ts';
 
@@ -18,7 +16,6 @@ export interface RespondOptions {
   readonly upstream: Upstream;
   readonly namespace: string;
   readonly tasks: Tasks;
-  readonly pool: Pick<Pool, 'isRemoved'>;
 }
 
 interface Method {
@@ -49,12 +46,11 @@ export function respondHandlers(options: RespondOptions): ReadonlyMap<string, Ha
 
 function respond(
   { name, request, response, isFinal }: Method,
-  { upstream, namespace, tasks, pool }: RespondOptions,
+  { upstream, namespace, tasks }: RespondOptions,
 ): Handler {
   return async ({ peer: { nodeId }, message, deadlineMs }) => {
     const taskToken = tasks.open(nodeId, sealedTokenOf(message));
     const rebuilt = request(message, { taskToken, nodeId, namespace });
-    if (await pool.isRemoved(nodeId)) throw new Refusal('edge.node_removed');
     try {
       // Without the node's signal: what it has said counts, whatever becomes of its connection.
       const answer = await upstream.call(name, rebuilt, {

@@ -189,6 +189,8 @@ describe('edge', () => {
     assert.deepEqual(await completed(handle), end);
     refusedWith(await node.poll().answer, status.PERMISSION_DENIED, 'edge.node_removed');
     refusedWith(await node.complete(taskToken, 1), status.PERMISSION_DENIED, 'edge.node_removed');
+    const info = await node.call('GetSystemInfo', new Uint8Array());
+    refusedWith(info, status.PERMISSION_DENIED, 'edge.node_removed');
   });
 
   it('fails the tasks of a node that is gone, before Temporal would', async function () {

@@ -156,7 +156,7 @@ describe('edge/server-certificate', () => {
           coordinator: {
             async ask(path, body) {
               if (path === '/v1/edge/ca') return { ca: 'others' };
-              const answer = (await ask(path, body as object)) as object;
+              const answer = (await ask(path, body)) as object;
               return answered++ === 1 ? { ...answer, ...wrong } : answer;
             },
           },
