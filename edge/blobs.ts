@@ -44,7 +44,8 @@ interface BlobParams {
 
 /**
  * Data by its digest, for what is too large for a message. Registered nodes bring it. A node reads
- * what it brought itself and what it was granted; anything else is not there, as far as it can tell.
+ * what it brought itself and what it was granted; anything else is not there, as far as it can
+ * tell.
  */
 export function blobRoutes(
   app: FastifyInstance,

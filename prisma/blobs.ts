@@ -57,7 +57,8 @@ export async function keptBytes(
   digest: string,
 ): Promise<number> {
   const [kept] = await database.$queryRaw<{ bytes: number }[]>`
-    SELECT coalesce(sum(greatest(bytes, ${FILE_BYTES_MIN}::bigint)), 0)::float8 AS bytes FROM blob_holder JOIN blob USING (digest)
+    SELECT coalesce(sum(greatest(bytes, ${FILE_BYTES_MIN}::bigint)), 0)::float8 AS bytes
+    FROM blob_holder JOIN blob USING (digest)
     WHERE node_id = ${nodeId} AND kind = 'put' AND expires_at > now() AND digest <> ${digest}`;
   return kept?.bytes ?? 0;
 }

@@ -147,29 +147,24 @@ describe('edge/server-certificate', () => {
       { ca: block('bm9uZQ==') },
       { ca: '' },
     ];
-    let answered = 0;
     for (const wrong of bad) {
-      answered = 0;
-      const { cert } = (
-        await start({
-          caLookMs: 10,
-          coordinator: {
-            async ask(path, body) {
-              if (path === '/v1/edge/ca') return { ca: 'others' };
-              const answer = (await ask(path, body)) as object;
-              return answered++ === 1 ? { ...answer, ...wrong } : answer;
-            },
-          },
-        })
-      ).current();
-      lines.length = 0;
-      const current = () => certificate?.current();
-      await until(() => answered === 2 && lines.length === 1, 'it has asked once more');
-      assert.deepEqual(lines, ['edge // no certificate, will try again'], JSON.stringify(wrong));
-      assert.equal(current()?.cert, cert);
-      await until(() => current()?.cert !== cert, 'the next answer is taken');
-      assert.match(current()?.ca ?? '', /BEGIN CERTIFICATE/);
+      lines = [];
+      let answered = 0;
+      let meanwhile: string | undefined;
+      const answer = async (path: string, body?: object): Promise<unknown> => {
+        if (path === '/v1/edge/ca') return answered < 3 ? { ca: 'others' } : ask(path);
+        answered++;
+        if (answered === 3) meanwhile = certificate?.current().cert;
+        return { ...((await ask(path, body)) as object), ...(answered === 2 ? wrong : {}) };
+      };
+      const { cert } = (await start({ caLookMs: 10, coordinator: { ask: answer } })).current();
+      await until(() => lines.includes('edge // certificate renewed'), 'the third is taken');
       certificate?.stop();
+      assert.equal(meanwhile, cert, JSON.stringify(wrong));
+      assert.notEqual(certificate?.current().cert, cert);
+      assert.equal(certificate?.current().ca, (await ca()).trusted);
+      const again = 'edge // no certificate, will try again';
+      assert.deepEqual(lines, [again, 'edge // certificate renewed']);
     }
   });
 });

@@ -171,7 +171,7 @@ describe('intake/certificates', () => {
     assert.equal((await app.inject({ url: '/v1/edge/ca' })).statusCode, 401);
   });
 
-  it('are forgotten a month after they expired, so many at a time, but not those of nodes', async () => {
+  it('are forgotten a month after they expired, but not those of nodes', async () => {
     const registered = await addPoolNode(test.database);
     const days = (ago: number) => new Date(Date.now() - ago * DAY_SECONDS * 1_000);
     const row = (serial: string, ago: number, of: string = 'a stranger') => ({
