@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
+import { measureBesideFloods } from './beside-floods.ts';
 import { measureFootprint, type Footprint } from './footprint.ts';
 import { historyEventsOf } from './history.ts';
 import { startCluster } from './cluster.ts';
@@ -24,8 +25,8 @@ const HELP = `Usage: npm run bench -- [options]
 
 Measures a request through gateway, coordinator and node, on a backend that answers at once, against
 the least that Temporal allows on the same server: a workflow of one activity, without and with the
-two RSA operations of a node, and with and without the edge. Then what idle pollers cost an edge,
-and start time and memory of the whole network. About 10 minutes.
+two RSA operations of a node, and with and without the edge. Then what floods and idle
+pollers cost, and start time and memory of the whole network. About 10 minutes.
 
 Options
   --write            put what was measured into docs/performance.md
@@ -99,6 +100,7 @@ async function measure(
       waiting: await measureWaiting(cluster, plan.repetitions, plan.secondsPerRun),
       reservations: await measureReservations(cluster.databaseUrl, plan.repetitions),
       historyEvents: await historyEventsOf(cluster),
+      floods: await measureBesideFloods(cluster, plan.repetitions, plan.secondsPerRun),
       pollers: await measurePollers(cluster, plan.pollers, 2 * plan.secondsPerRun),
       environment: await environment(cluster.postgresVersion),
       plotPath: PLOT.replaceAll('\\', '/'),

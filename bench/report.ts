@@ -1,3 +1,4 @@
+import type { FloodCost } from './beside-floods.ts';
 import type { Footprint } from './footprint.ts';
 import { levelsOf, runsOf, type Run, type StatementUse } from './measure.ts';
 import type { EdgeUse, PollersCost } from './pollers.ts';
@@ -13,6 +14,7 @@ export interface Findings {
   readonly waiting: WaitingCost;
   readonly reservations: readonly ReservationCost[];
   readonly pollers: PollersCost;
+  readonly floods: FloodCost;
   readonly historyEvents: Readonly<Record<Scenario, number>>;
   /** Of the machine and what ran on it, for people: name and value. */
   readonly environment: readonly (readonly [string, string])[];
@@ -59,6 +61,10 @@ export function renderFindings(findings: Findings): string {
     '### Waiting, and large pools',
     '',
     scheduling(findings),
+    '',
+    '### Honest traffic beside floods of one stranger: by traffic without',
+    '',
+    besideFloods(findings.floods),
     '',
     '### Idle nodes on one edge',
     '',
@@ -164,6 +170,16 @@ function scheduling({ waiting, reservations }: Findings): string {
       range(ratios(medianMs, smallest?.medianMs ?? []), 2),
     ]);
   return table(['', 'ratio'], rows);
+}
+
+function besideFloods({ quiet, handshakes, polls }: FloodCost): string {
+  return table(
+    ['beside', 'throughput'],
+    [
+      ['500 TLS handshakes a second', range(ratios(handshakes, quiet), 2)],
+      ['1,000 polls a second', range(ratios(polls, quiet), 2)],
+    ],
+  );
 }
 
 function idleNodes({ pollers, without, with: full }: PollersCost): string {

@@ -38,6 +38,7 @@ const FINDINGS = {
     { nodes: 100, medianMs: [1, 2] },
     { nodes: 10_000, medianMs: [1.1, 2.2] },
   ],
+  floods: { quiet: [20, 40], handshakes: [10, 20], polls: [15, 30] },
   pollers: {
     pollers: 1_000,
     without: { rssBytes: 100 * 2 ** 20, cpuShare: 0 },
@@ -90,6 +91,12 @@ describe('bench/report', () => {
     assert.match(report, /SQL statements sent, full path \| 8\.0 \|/);
     assert.match(report, /`SELECT 1 \\\| 2…` \| 1\.00 × 0\.50 ms/);
     assert.doesNotMatch(report, /SELECT rare|SELECT inner/);
+  });
+
+  it('tells what floods leave to honest traffic', () => {
+    const report = renderFindings(FINDINGS);
+    assert.match(report, /\| 500 TLS handshakes a second \| \*\*0\.50\*\* \(0\.50–0\.50\) \|/);
+    assert.match(report, /\| 1,000 polls a second \| \*\*0\.75\*\* \(0\.75–0\.75\) \|/);
   });
 
   it('tells what idle nodes cost an edge', () => {

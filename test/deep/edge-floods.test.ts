@@ -2,15 +2,11 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import proto from '@temporalio/proto';
-import { outcomeOf, type EdgeAddress, type Scene } from '../../bench/attacks/attack.ts';
-import { GrpcAttacker } from '../../bench/attacks/grpc.ts';
-import { connectSecurely, exchange, exchangeInClear } from '../../bench/attacks/raw.ts';
+import { outcomeOf, type Scene } from '../../bench/attacks/attack.ts';
+import { fromOneAddress, handshakeFlood, inLanes, pollFlood } from '../../bench/attacks/floods.ts';
+import { exchange, exchangeInClear } from '../../bench/attacks/raw.ts';
 import { hugeFrame, rapidReset, slowly } from '../../bench/attacks/transport.ts';
-import { nodeQueue } from '../../protocol/queues.ts';
 import { startAttackScene, type AttackScene } from '../support/attack-scene.ts';
-
-const { PollActivityTaskQueueRequest } = proto.temporal.api.workflowservice.v1;
 
 const QUIET_MS = 8_000;
 const FLOOD_MS_MIN = 8_000;
@@ -72,33 +68,14 @@ describe('deep: floods of an edge', function () {
   }
 
   it('10,000 polls', () =>
-    during('10,000 polls', async () => {
-      const taskQueue = { name: nodeQueue(scene.stranger.keys.nodeId) };
-      const poll = PollActivityTaskQueueRequest.encode({ namespace: 'default', taskQueue });
-      const message = poll.finish();
-      const attackers = Array.from(
-        { length: 6 },
-        () => new GrpcAttacker(scene.edge, scene.stranger.credentials),
-      );
-      const told = await inLanes(300, 10_000, async (index) => {
-        const attacker = attackers[index % attackers.length] ?? assert.fail();
-        return outcomeOf(
-          await attacker.once('PollActivityTaskQueue', message, { patienceMs: 500 }),
-        );
-      });
-      for (const attacker of attackers) attacker.close();
-      return counts(told);
-    }));
+    during('10,000 polls', async () =>
+      counts(await pollFlood(scene.edge, attacked.stranger, 10_000)),
+    ));
 
   it('500 handshakes a second', () =>
-    during('500 handshakes a second', async () => {
-      const told: Promise<string>[] = [];
-      for (let tenth = 0; tenth < 100; tenth += 1) {
-        for (let each = 0; each < 50; each += 1) told.push(handshake(scene.edge));
-        await sleep(100);
-      }
-      return counts(await Promise.all(told));
-    }));
+    during('500 handshakes a second', async () =>
+      counts(await handshakeFlood(scene.edge, 500, 10)),
+    ));
 
   it('calls begun and reset', () =>
     during('100 times 2,000 calls begun and reset', async () =>
@@ -143,44 +120,6 @@ describe('deep: floods of an edge', function () {
     assert.equal(await attacked.ask(), 200);
   });
 });
-
-/** The same edge, reached from an address that isn't the honest node's, where there is another. */
-function fromOneAddress(edge: EdgeAddress): EdgeAddress {
-  const first = edge.from?.next();
-  if (!first || first.done) return edge;
-  const from = (function* () {
-    for (;;) yield first.value;
-  })();
-  return { ...edge, from };
-}
-
-/** Begins a TLS connection without a certificate, and leaves it as soon as it stands. */
-function handshake(edge: EdgeAddress): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connectSecurely(edge, { ALPNProtocols: ['http/1.1'] });
-    socket.once('secureConnect', () => {
-      resolve('made');
-      socket.destroy();
-    });
-    socket.once('error', () => undefined);
-    socket.once('close', () => resolve('refused'));
-  });
-}
-
-/** Runs something so many times, so many at a time. */
-async function inLanes<T>(
-  lanes: number,
-  times: number,
-  run: (index: number) => Promise<T>,
-): Promise<T[]> {
-  const results: T[] = [];
-  let begun = 0;
-  const lane = async () => {
-    while (begun < times) results.push(await run(begun++));
-  };
-  await Promise.all(Array.from({ length: lanes }, lane));
-  return results;
-}
 
 function counts(outcomes: readonly string[]): string {
   const each = [...new Set(outcomes)].map(

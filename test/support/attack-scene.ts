@@ -30,6 +30,7 @@ export interface AttackScene {
   readonly network: Coordination;
   readonly scene: Scene;
   readonly honest: TestNode;
+  readonly stranger: Stranger;
   readonly edgePid: number;
   /** How often the edge has refused so far, by code. */
   readonly refused: () => Promise<ReadonlyMap<string, number>>;
@@ -81,6 +82,7 @@ export async function startAttackScene(): Promise<AttackScene> {
     network,
     scene,
     honest,
+    stranger,
     edgePid: edge.role.pid,
     refused: async () => counted(edge.metricsUrl),
     logged: () => readFile(edge.logFile, 'utf8'),
