@@ -16,6 +16,7 @@ import {
 import { LineSplitter } from '../protocol/lines.ts';
 import type { Challenge, Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
+import { EdgeRefusal } from './edge-trouble.ts';
 
 /** What a node claims of itself when it registers. */
 export interface NodeClaims {
@@ -96,14 +97,16 @@ const SILENCE_MS_MAX = 2.5 * COMMAND_PING_MS;
 export class Channel {
   readonly #access: EdgeAccess;
   readonly #keys: NodeKeys;
+  readonly nodeId: string;
   #connections: { readonly tls: TlsMaterial; readonly agent: Agent } | undefined;
 
   constructor(access: EdgeAccess, keys: NodeKeys) {
+    this.nodeId = keys.nodeId;
     this.#access = access;
     this.#keys = keys;
   }
 
-  /** @throws Error when the edge can't be reached or refuses; the message says which. */
+  /** @throws EdgeRefusal, or Error when the edge can't be reached. */
   async register(claims: NodeClaims): Promise<Registration> {
     const { nodeId, signing, encryption } = this.#keys;
     const registration = {
@@ -248,7 +251,7 @@ export class Channel {
 
   #okay(what: string, { status, code, body }: Answer): unknown {
     if (status >= 200 && status < 300) return body;
-    throw new Error(`${what} was answered with ${status}${code ? ` ${code}` : ''}`);
+    throw new EdgeRefusal(what, status, code, body);
   }
 
   #request(options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> {

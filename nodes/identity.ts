@@ -14,6 +14,7 @@ import {
 } from '../protocol/certificate-schema.ts';
 import { CodedError, isErrorCode, type ErrorCode } from '../protocol/errors.ts';
 import type { TlsMaterial } from './channel.ts';
+import { connectionAdvice, describe, Reasons } from './edge-trouble.ts';
 import type { Log } from './membership.ts';
 
 const CALL_MS_MAX = 15_000;
@@ -126,11 +127,13 @@ class Identity implements NodeIdentity {
   /** Asks until it has one. @returns in how many ms to renew it. */
   async #obtain({ isFirst }: { isFirst: boolean }): Promise<number> {
     const { log } = this.#options;
+    // A renewal and an enrolment take turns, and may fail for reasons of their own.
+    const reasons = { renewal: new Reasons(), enrolment: new Reasons() };
     let retryMs = RETRY_MS;
     for (let attempt = 0; ; attempt++) {
+      // An edge may know nothing of this certificate any more: then the key alone has to do.
+      const renews = attempt % 2 === 0 && this.#isValid();
       try {
-        // An edge may know nothing of this certificate any more: then the key alone has to do.
-        const renews = attempt % 2 === 0 && this.#isValid();
         const answer = await this.#call(renews);
         await this.#keep(answer);
         log.info(renews ? 'node // certificate renewed' : 'node // enrolled');
@@ -141,15 +144,22 @@ class Identity implements NodeIdentity {
         const advice = error instanceof CodedError ? FINAL[error.code] : undefined;
         if (isFirst && error instanceof CodedError && advice !== undefined)
           throw new CodedError(error.code, advice, { cause: error });
-        // Said once per outage, not at every attempt.
-        if (attempt === 0)
-          log.warn({ error: describe(error), ...(advice && { advice }) }, 'node // no certificate');
+        this.#warn(error, advice, reasons[renews ? 'renewal' : 'enrolment']);
         const pauseMs = retryMs * (0.5 + Math.random() / 2);
         await sleep(pauseMs, undefined, { signal: this.#signal }).catch(() => undefined);
         this.#signal.throwIfAborted();
         retryMs = Math.min(2 * retryMs, RETRY_MS_MAX);
       }
     }
+  }
+
+  /** Once per reason, not at every attempt. */
+  #warn(error: unknown, refused: string | undefined, reasons: Reasons): void {
+    if (!reasons.isNew(error)) return;
+    const advice = refused ?? connectionAdvice(error);
+    const { log, edgeAddress: address } = this.#options;
+    const fields = { error: describe(error), address, ...(advice && { advice }) };
+    log.warn(fields, 'node // no certificate, will try again');
   }
 
   async #tell(listener: () => unknown): Promise<void> {
@@ -244,10 +254,4 @@ function refusal(path: string, status: number, answer: unknown): Error {
   return isErrorCode(code)
     ? new CodedError(code)
     : new Error(`${path} was answered with ${status}`);
-}
-
-/** The code of a failed handshake says more than its message. */
-function describe(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : undefined;
-  return code === undefined ? String(error) : `${code}: ${String(error)}`;
 }

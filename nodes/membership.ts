@@ -3,9 +3,21 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Challenge, Heartbeat, RunningAttempt } from '../protocol/presence.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import type { Channel, HeartbeatAnswer, NodeClaims } from './channel.ts';
+import {
+  connectionAdvice,
+  describe,
+  EdgeRefusal,
+  isUnreachable,
+  Reasons,
+  registrationAdvice,
+} from './edge-trouble.ts';
 
 const HEARTBEAT_MS = 2_000;
 const RETRY_MS = 1_000;
+/** While it is refused. */
+const RETRY_MS_MAX = 30_000;
+/** While nobody answers: less than a heartbeat costs, and the node is soon back with the edge. */
+const OUTAGE_RETRY_MS_MAX = 5_000;
 /** Answered for one heartbeat. */
 const CHALLENGES_MAX = 3;
 
@@ -54,7 +66,8 @@ export async function joinNetwork(
   let current = await register();
 
   async function register() {
-    for (;;) {
+    const reasons = new Reasons();
+    for (let retryMs = RETRY_MS; ; retryMs *= 2) {
       try {
         claimed = claims();
         const registration = await channel.register(claimed);
@@ -64,14 +77,17 @@ export async function joinNetwork(
         log.info('node // registered');
         return registration;
       } catch (error) {
-        log.warn({ error: String(error) }, 'node // not registered, will try again');
-        await sleep(RETRY_MS, undefined, { signal: left.signal });
+        if (reasons.isNew(error))
+          log.warn(troubleOf(error, channel.nodeId), 'node // not registered, will try again');
+        const isOutage = !(error instanceof EdgeRefusal) || error.code === 'edge.unavailable';
+        retryMs = Math.min(retryMs, isOutage ? OUTAGE_RETRY_MS_MAX : RETRY_MS_MAX);
+        await sleep(retryMs, undefined, { signal: left.signal });
       }
     }
   }
 
   async function beat(): Promise<void> {
-    let away = false;
+    let outage: Outage | undefined;
     // The first one at once: whether it is ready isn't known from its registration.
     for (; ; await sleep(HEARTBEAT_MS, undefined, { signal: left.signal })) {
       try {
@@ -82,13 +98,12 @@ export async function joinNetwork(
         const { isKnown, returnKey = current.returnKey.x } = answer;
         if (!isKnown || returnKey !== current.returnKey.x) current = await register();
         removal.tell(answer);
-        if (away) log.info('node // the coordinator is back');
-        away = false;
+        outage?.end();
+        outage = undefined;
       } catch (error) {
         if (left.signal.aborted) return;
-        // Said once per outage, not every two seconds.
-        if (!away) log.warn({ error: String(error) }, 'node // the coordinator is away');
-        away = true;
+        outage ??= new Outage(log);
+        outage.tell(error);
       }
     }
   }
@@ -138,6 +153,28 @@ class Heartbeats {
   }
 }
 
+/** Says who is away once per reason, not every two seconds, and that they are back. */
+class Outage {
+  readonly #log: Log;
+  readonly #reasons = new Reasons();
+  #isOfEdge = false;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  tell(error: unknown): void {
+    if (!this.#reasons.isNew(error)) return;
+    this.#isOfEdge = isUnreachable(error);
+    const text = this.#isOfEdge ? 'the edge can not be reached' : 'the coordinator is away';
+    this.#log.warn({ error: describe(error) }, `node // ${text}`);
+  }
+
+  end(): void {
+    this.#log.info(`node // the ${this.#isOfEdge ? 'edge' : 'coordinator'} is back`);
+  }
+}
+
 /** Says it once, and again when it is over: the operator has to hear it, and can do something. */
 class Removal {
   readonly #log: Log;
@@ -167,4 +204,11 @@ async function part<T>(log: Log, what: string, work: () => Promise<T>): Promise<
     log.warn({ error: String(error) }, `node // ${what}, and the coordinator was not told`);
     return undefined;
   }
+}
+
+/** What an operator is told of a registration that failed. */
+function troubleOf(error: unknown, nodeId: string): object {
+  const advice = registrationAdvice(error, nodeId) ?? connectionAdvice(error);
+  const said = error instanceof EdgeRefusal ? error.said : undefined;
+  return { error: describe(error), ...(said && { said }), ...(advice && { advice }) };
 }

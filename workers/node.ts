@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { Context } from '@temporalio/activity';
 import { Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
@@ -18,6 +17,7 @@ import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
 import { readBinding } from './binding-file.ts';
+import { readEdgeCa } from './edge-ca.ts';
 import { startBackend } from './node-backend.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 import { installTemporalRuntime } from './runtime.ts';
@@ -38,8 +38,10 @@ async function startNode(): Promise<RunningRole> {
     before: config.PLX_NODE_KEYS_PASSPHRASE_BEFORE,
   });
   const binding = await readBinding(config.PLX_OPERATOR_BINDING, keys.nodeId);
+  const { PLX_EDGE_CA: caFile } = config;
+  const ca = caFile === undefined ? undefined : await readEdgeCa(caFile);
   const { backend, tokensPerSecond } = await startBackend(config, log);
-  const link = await linkToEdge(config, keys, log);
+  const link = await linkToEdge(config, keys, ca, log);
   const { channel } = link;
 
   const attempts = new Attempts();
@@ -114,14 +116,19 @@ async function createWorker(
   return worker;
 }
 
-async function linkToEdge(config: NodeConfig, keys: NodeKeys, log: Logger): Promise<EdgeLink> {
-  const { PLX_EDGE_CA: caFile, PLX_JOIN_TOKEN: joinToken } = config;
+async function linkToEdge(
+  config: NodeConfig,
+  keys: NodeKeys,
+  ca: string | undefined,
+  log: Logger,
+): Promise<EdgeLink> {
+  const { PLX_JOIN_TOKEN: joinToken } = config;
   return openEdgeLink({
     address: config.PLX_EDGE_ADDRESS,
     directory: config.PLX_NODE_KEYS,
     keys,
     log,
-    ...(caFile === undefined ? {} : { ca: await readFile(caFile, 'utf8') }),
+    ...(ca === undefined ? {} : { ca }),
     ...(joinToken === undefined ? {} : { joinToken }),
   });
 }

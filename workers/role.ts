@@ -1,4 +1,6 @@
 import pino, { type Logger } from 'pino';
+import { EnvelopeError } from '../crypto/errors.ts';
+import { CodedError } from '../protocol/errors.ts';
 
 /** What a role gives back once it runs. */
 export interface RunningRole {
@@ -67,8 +69,19 @@ export async function runRole(start: () => Promise<RunningRole>): Promise<void> 
 }
 
 function fail(error: unknown): never {
-  const readable = error instanceof Error && error.name === 'ConfigError';
-  const text = error instanceof Error ? (readable ? error.message : error.stack) : String(error);
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${readable(error)}\n`);
   process.exit(1);
+}
+
+/** What people can do something about is said in words; anything else is ours to find. */
+function readable(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.name === 'ConfigError') return error.message;
+  const isForPeople = error instanceof CodedError || isOfFiles(error);
+  return isForPeople ? `${error.code}: ${error.message}` : (error.stack ?? String(error));
+}
+
+/** Of keys and CAs that an operator keeps. */
+function isOfFiles(error: Error): error is EnvelopeError {
+  return error instanceof EnvelopeError && /^(key|ca)\./.test(error.code);
 }

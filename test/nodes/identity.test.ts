@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { certifiedNodeId, issueNodeCertificate, selfSignedCa } from '../../crypto/certificates.ts';
@@ -181,6 +183,45 @@ describe('nodes/identity', () => {
     gaveUp.abort(new Error('gave up'));
     await assert.rejects(starting, /gave up/);
     assert.deepEqual(edge.calls, []);
-    assert.match(lines.join('\n'), /^node \/\/ no certificate .*(CERT|VERIFY|SIGN)/);
+    assert.match(lines.join('\n'), /^node \/\/ no certificate, .*(CERT|VERIFY|SIGN)/);
+  });
+
+  it('says which address it tried and which setting to look at, and again when that changes', async () => {
+    const plain = createServer(
+      (socket) => void socket.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n'),
+    );
+    await once(plain.listen(0, '127.0.0.1'), 'listening');
+    const { port } = plain.address() as AddressInfo;
+    const pair = { publicKey: signingPublicKey, privateKey: signingPrivateKey };
+    const foreign = await selfSignedCa(pair, 'CA of a test');
+    const cases: [Partial<IdentityOptions>, RegExp][] = [
+      [{ edgeAddress: `127.0.0.1:${port}` }, /No edge answers there: check PLX_EDGE_ADDRESS/],
+      [{ edgeAddress: 'edge.invalid:8425' }, /No edge answers there: check PLX_EDGE_ADDRESS/],
+      [{ ca: foreign }, /not trusted: set PLX_EDGE_CA/],
+      [
+        { edgeAddress: edge.address.replace('127.0.0.1', 'localhost') },
+        /another name: check PLX_EDGE_ADDRESS/,
+      ],
+    ];
+    for (const [options, advice] of cases) {
+      lines.length = 0;
+      const gaveUp = new AbortController();
+      const starting = start({ ...options, signal: gaveUp.signal });
+      await until(() => lines.length > 0, 'said');
+      gaveUp.abort(new Error('gave up'));
+      await assert.rejects(starting, /gave up/);
+      assert.match(lines.join('\n'), advice);
+      assert.ok(lines[0]?.includes(`"address":"${options.edgeAddress ?? edge.address}"`), lines[0]);
+    }
+
+    lines.length = 0;
+    const gaveUp = new AbortController();
+    const starting = start({ edgeAddress: `127.0.0.1:${port}`, signal: gaveUp.signal });
+    await until(() => lines.length === 1, 'it is no TLS');
+    await new Promise((resolve) => plain.close(resolve));
+    await until(() => lines.length === 2, 'it is nobody');
+    gaveUp.abort(new Error('gave up'));
+    await assert.rejects(starting, /gave up/);
+    assert.match(lines[1] ?? '', /will try again .*ECONNREFUSED/);
   });
 });

@@ -23,6 +23,8 @@ describe('nodes/membership', () => {
   let engines: string[];
   /** What it answers instead. */
   let refusal: number | undefined;
+  /** With which codes it refuses registrations, one after the other. */
+  let refusals: string[];
   /** Of the challenge that is to be answered. */
   let sequence: number;
   let replays: number;
@@ -30,9 +32,13 @@ describe('nodes/membership', () => {
   let isLost: boolean;
   /** Whether somebody else answers the challenges first. */
   let isAnotherThere: boolean;
+  /** Whether all connections are cut. */
+  let isUnreachable: boolean;
   let newKey: string | undefined;
   let removed: { code: string; message: string } | undefined;
   let lines: string[];
+  /** The fields of its warnings. */
+  let warned: Record<string, string>[];
   let engine: string;
   let state: Heartbeat;
   let membership: Membership;
@@ -43,6 +49,8 @@ describe('nodes/membership', () => {
     if (what === 'heartbeat') return answerHeartbeat(body as Heartbeat & Challenge, response);
     told.push(what);
     if (what === 'register') {
+      const code = refusals.shift();
+      if (code !== undefined) return refuseWith(response, 403, code);
       engines.push((body as { registration: { engine: string } }).registration.engine);
       response.end(
         JSON.stringify({ challenge: { sequence, nonce: `nonce-${sequence}` }, returnKey }),
@@ -55,6 +63,7 @@ describe('nodes/membership', () => {
   function answerHeartbeat(body: Heartbeat & Challenge, response: ServerResponse): void {
     const { sequence: answered, nonce, ...said } = body;
     heartbeats.push(said);
+    if (isUnreachable) return void response.destroy();
     if (refusal !== undefined) return refuse(response, refusal);
     const isNew = answered === sequence && nonce === `nonce-${sequence}`;
     if (isNew) sequence += 1;
@@ -73,8 +82,12 @@ describe('nodes/membership', () => {
   }
 
   function refuse(response: ServerResponse, status: number): void {
-    const code = status === 404 ? 'node.unknown' : 'edge.unavailable';
-    response.writeHead(status).end(JSON.stringify({ error: { code } }));
+    refuseWith(response, status, status === 404 ? 'node.unknown' : 'edge.unavailable');
+  }
+
+  function refuseWith(response: ServerResponse, status: number, code: string): void {
+    const error = { code, message: 'Said\nby an edge.' };
+    response.writeHead(status).end(JSON.stringify({ error }));
   }
 
   before(async () => {
@@ -85,8 +98,10 @@ describe('nodes/membership', () => {
   after(() => edge.close());
   beforeEach(async () => {
     [told, heartbeats, engines, lines] = [[], [], [], []];
+    [refusals, warned] = [[], []];
     [refusal, removed, newKey] = [undefined, undefined, undefined];
-    [sequence, replays, isLost, isAnotherThere] = [7, 0, false, false];
+    [sequence, replays] = [7, 0];
+    [isLost, isAnotherThere, isUnreachable] = [false, false, false];
     engine = 'engine/1';
     state = { ready: true, running: [] };
     const binding = await signedBinding(keys.nodeId, 'operator');
@@ -103,7 +118,10 @@ describe('nodes/membership', () => {
     });
     const log = {
       info: (line: string) => void lines.push(line),
-      warn: (_fields: object, line: string) => void lines.push(line),
+      warn(fields: object, line: string) {
+        lines.push(line);
+        warned.push(fields as Record<string, string>);
+      },
     };
     membership = await joinNetwork(new Channel(edge.access, keys), claims, log, () => state);
   });
@@ -169,6 +187,34 @@ describe('nodes/membership', () => {
     assert.deepEqual(engines, ['engine/1']);
   });
 
+  it('says each reason of a refusal once, with advice, and tries less and less often', async () => {
+    refusals = ['node.operator_unknown', 'edge.too_many', 'node.binding_invalid'];
+    const startedAt = performance.now();
+    engine = 'engine/2';
+    await until(() => engines.length > 1, 'it is taken in the end');
+    const tookMs = performance.now() - startedAt;
+    assert.ok(tookMs >= 1_000 + 2_000 + 4_000, String(tookMs));
+    await membership.leave();
+    const failed = 'node // not registered, will try again';
+    assert.equal(lines.filter((line) => line === failed).length, 2);
+    const [unknown, invalid] = warned;
+    assert.match(unknown?.['error'] ?? '', /403 node\.operator_unknown$/);
+    assert.match(unknown?.['advice'] ?? '', /open an account/);
+    assert.equal(unknown?.['said'], 'Said?by an edge.');
+    assert.match(invalid?.['advice'] ?? '', new RegExp(`bind ${keys.nodeId} .*--chain-id`));
+  }).timeout(30_000);
+
+  it('tells an edge that it can not reach from a coordinator that is away', async () => {
+    refusal = 500;
+    await until(() => lines.includes('node // the coordinator is away'), 'the coordinator');
+    isUnreachable = true;
+    await until(() => lines.includes('node // the edge can not be reached'), 'the edge');
+    [refusal, isUnreachable] = [undefined, false];
+    await until(() => lines.includes('node // the edge is back'), 'it is back');
+    await membership.leave();
+    assert.equal(warned.length, 2);
+  });
+
   it('answers the fresh challenge at once when an answer was lost on its way', async () => {
     await until(() => sequence === 8, 'a heartbeat that was taken');
     isLost = true;
@@ -176,7 +222,8 @@ describe('nodes/membership', () => {
     const startedAt = performance.now();
     await until(() => sequence === 10, 'the answer to the fresh challenge');
     assert.ok(performance.now() - startedAt < 1_000, 'without waiting for the next beat');
-    await until(() => lines.includes('node // the coordinator is back'), 'it is back');
+    await until(() => lines.includes('node // the edge is back'), 'it is back');
+    assert.ok(lines.includes('node // the edge can not be reached'));
     await membership.leave();
     assert.deepEqual([replays, engines], [1, ['engine/1']]);
   });

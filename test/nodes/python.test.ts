@@ -44,7 +44,9 @@ describe('nodes/python', () => {
     const tell = (PLX_NODE_KEYS_PASSPHRASE: string) =>
       runPython(['-m', 'parallelix_node', '--node-id'], { ...env, PLX_NODE_KEYS_PASSPHRASE });
     assert.equal((await tell(passphrase)).trim(), nodeId);
-    await assert.rejects(tell('another'), /no two private keys that open/);
+    await assert.rejects(tell('another passphrase'), /key\.passphrase_wrong: /);
+    await assert.rejects(tell('short'), /PLX_NODE_KEYS_PASSPHRASE: must have 12 to 200 characters/);
+    await assert.rejects(tell(''), /key\.passphrase_missing: /);
   });
 
   it('names each variable that is wrong, and none of their values', async () => {

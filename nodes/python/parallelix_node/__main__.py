@@ -16,6 +16,7 @@ from .backend import OpenAiBackend, measure_throughput
 from .channel import Channel
 from .config import Config, ConfigError, read_config
 from .edge_http import Address
+from .edge_trouble import connection_advice
 from .execute import Executor
 from .identity import Identity, Refused
 from .keys import KeyFileError, NodeKeys, load_or_create
@@ -64,7 +65,7 @@ async def run(config: Config, keys: NodeKeys, binding: dict, model_digest: str) 
     tokens_per_second = await until_ready(lambda: tried(backend), "the backend", BackendFailed)
     address = Address.parse(config.edge_address)
     identity = Identity(keys, config.keys, address, config.edge_ca, config.join_token)
-    await until_ready(identity.ensure, "the edge", *AWAY)
+    await until_ready(identity.ensure, f"the edge at {config.edge_address}", *AWAY)
 
     attempts = Attempts()
     health = Health(backend)
@@ -112,7 +113,8 @@ async def until_ready(attempt, what: str, *passing: type[Exception]):
         try:
             return await asyncio.to_thread(attempt)
         except passing as error:
-            log.warning("node // %s is not ready, next try in %.0f s: %s", what, wait, error)
+            said = f"{error} {connection_advice(error)}".rstrip()
+            log.warning("node // %s is not ready, next try in %.0f s: %s", what, wait, said)
             await asyncio.sleep(wait)
             wait = min(2 * wait, most)
 

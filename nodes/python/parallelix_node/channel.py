@@ -33,6 +33,7 @@ class Channel:
         self._address = address
         self._context = context
         self._keys = keys
+        self.node_id = keys.node_id
         self._calls = EdgeCalls(address, context)
 
     def register(self, claims: dict) -> dict:

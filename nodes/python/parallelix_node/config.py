@@ -66,12 +66,13 @@ def read_config(env: Mapping[str, str] = os.environ) -> Config:
         problems.append("  PLX_BACKEND: this node knows openai only")
     label = (_LABEL, "must be 1 to 120 letters, digits or any of _.:/+-")
     digest = (r"sha256:[0-9a-f]{64}", "must be sha256: and 64 lower-case hex digits")
+    passphrase = (r"(?s:.{12,200})", "must have 12 to 200 characters")
     model_id = required("PLX_MODEL_ID", *label)
     config = Config(
         edge_address=required("PLX_EDGE_ADDRESS", r"[^:\s]+:\d{1,5}", "must be HOST:PORT"),
         edge_ca=path(optional("PLX_EDGE_CA")),
         keys=Path(required("PLX_NODE_KEYS")),
-        passphrase=optional("PLX_NODE_KEYS_PASSPHRASE"),
+        passphrase=optional("PLX_NODE_KEYS_PASSPHRASE", *passphrase),
         binding=Path(required("PLX_OPERATOR_BINDING")),
         join_token=optional("PLX_JOIN_TOKEN"),
         name=required("PLX_NODE_NAME", *label),

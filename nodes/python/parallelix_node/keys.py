@@ -101,27 +101,49 @@ def _load(path: Path, passphrase: str | None) -> NodeKeys:
         mode = os.fstat(file.fileno()).st_mode
         if os.name == "posix" and mode & 0o077:
             raise KeyFileError(
-                f"Others can read or change the private keys in {path}. Run: chmod 600 '{path}'; "
+                f"key.file_exposed: Others can read or change the private keys in {path}. Run: chmod 600 '{path}'; "
                 "if others may have read it, move it away to get new keys."
             )
         text = file.read()
     try:
         pems = json.loads(text)
-        signing, encryption = (_read(pems[name], passphrase) for name in ("signing", "encryption"))
+        both = [pems["signing"], pems["encryption"]]
+        is_locked = any(_is_locked(text) for text in both)
     except (ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(path) from None
+    if is_locked and not passphrase:
         raise KeyFileError(
-            f"{path} has no two private keys that open, with the passphrase given. Check "
-            "PLX_NODE_KEYS_PASSPHRASE, restore the file, or move it away to get new keys."
+            f"key.passphrase_missing: The private keys in {path} are encrypted. Set "
+            "PLX_NODE_KEYS_PASSPHRASE to their passphrase; nothing was changed."
+        )
+    try:
+        signing, encryption = (_read(text, passphrase) for text in both)
+    except (ValueError, TypeError):
+        if not is_locked:
+            raise _damaged(path) from None
+        raise KeyFileError(
+            f"key.passphrase_wrong: The passphrase doesn't open the private keys in {path}. Set "
+            "PLX_NODE_KEYS_PASSPHRASE to the one by which they were encrypted; nothing was changed."
         ) from None
     if not isinstance(signing, rsa.RSAPrivateKey) or not isinstance(encryption, rsa.RSAPrivateKey):
         raise KeyFileError(f"The keys in {path} are not RSA. Move the file away to get new keys.")
     return NodeKeys(signing, encryption)
 
 
+def _damaged(path: Path) -> KeyFileError:
+    return KeyFileError(
+        f"key.file_invalid: {path} doesn't hold two private keys. Restore the file, or move it "
+        "away to get new keys."
+    )
+
+
+def _is_locked(text: str) -> bool:
+    return "ENCRYPTED" in text.split("\n", 1)[0]
+
+
 def _read(text: str, passphrase: str | None):
     # Keys that were made without a passphrase go on to open without one.
-    locked = "ENCRYPTED" in text.split("\n", 1)[0]
-    secret = passphrase.encode() if passphrase and locked else None
+    secret = passphrase.encode() if passphrase and _is_locked(text) else None
     return load_pem_private_key(text.encode("ascii"), secret)
 
 

@@ -10,16 +10,25 @@ from typing import Callable
 from .attempts import Attempts
 from .channel import Channel
 from .edge_http import EdgeError
+from .edge_trouble import Reasons, is_outage, is_unreachable, trouble_of
 
 log = logging.getLogger("node")
 
 HEARTBEAT_SECONDS = 2.0
 RETRY_SECONDS = 1.0
+#: While it is refused.
+RETRY_SECONDS_MAX = 30.0
+#: While nobody answers: less than a heartbeat costs, and the node is soon back with the edge.
+OUTAGE_RETRY_SECONDS_MAX = 5.0
 RECONNECT_SECONDS = (0.25, 5.0)
 #: Answered for one heartbeat.
 CHALLENGES_MAX = 3
 
 AWAY = (OSError, http.client.HTTPException, EdgeError)
+
+
+class ForeignAnswers(Exception):
+    """Somebody else answers the node's challenges."""
 
 
 class Membership:
@@ -72,6 +81,8 @@ class Membership:
             log.warning("node // left, and the coordinator was not told: %s", error)
 
     def _register(self) -> None:
+        reasons = Reasons()
+        retry = RETRY_SECONDS
         while not self._left.is_set():
             try:
                 claimed = self._claims()
@@ -84,11 +95,17 @@ class Membership:
                 log.info("node // registered")
                 return
             except AWAY as error:
-                log.warning("node // not registered, will try again: %s", error)
-                self._left.wait(RETRY_SECONDS)
+                if reasons.is_new(error):
+                    trouble = trouble_of(error, self._channel.node_id)
+                    log.warning("node // not registered, will try again: %s", trouble)
+                most = OUTAGE_RETRY_SECONDS_MAX if is_outage(error) else RETRY_SECONDS_MAX
+                retry = min(retry, most)
+                self._left.wait(retry)
+                retry *= 2
 
     def _beat(self) -> None:
-        away = False
+        # Who is away, said once per reason, not every two seconds.
+        away, reasons = "", Reasons()
         while not self._left.is_set():
             try:
                 # What is claimed has to stay true: the backend may be another version now.
@@ -96,13 +113,13 @@ class Membership:
                     self._register()
                 self._take(self._answer_challenge())
                 if away:
-                    log.info("node // the coordinator is back")
-                away = False
-            except AWAY as error:
-                # Said once per outage, not every two seconds.
-                if not away:
-                    log.warning("node // the coordinator is away: %s", error)
-                away = True
+                    log.info("node // the %s is back", away)
+                away, reasons = "", Reasons()
+            except (*AWAY, ForeignAnswers) as error:
+                if reasons.is_new(error):
+                    away = "edge" if is_unreachable(error) else "coordinator"
+                    what = "can not be reached" if is_unreachable(error) else "is away"
+                    log.warning("node // the %s %s: %s", away, what, error)
             self._left.wait(HEARTBEAT_SECONDS)
 
     def _answer_challenge(self) -> dict | None:
@@ -120,7 +137,9 @@ class Membership:
                     raise
                 # An answer was lost on its way: the fresh challenge is answered at once.
                 self._challenge = error.body["challenge"]
-        raise OSError("somebody else answers its challenges: is there a node with the same keys?")
+        raise ForeignAnswers(
+            "somebody else answers its challenges: is there a node with the same keys?"
+        )
 
     def _take(self, answer: dict | None) -> None:
         if answer is None or answer.get("returnKey", self.return_key["x"]) != self.return_key["x"]:
