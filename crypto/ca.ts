@@ -1,6 +1,6 @@
 import { createHash, createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
-import { expiryMs, selfSignedCa, type Issuer } from './certificates.ts';
+import { expiryMs, notBeforeMs, selfSignedCa, type Issuer } from './certificates.ts';
 import { EnvelopeError } from './errors.ts';
 import { exportSpki, generateRsa, rsaPublicKeyFromSpki } from './keys.ts';
 import { readOrCreatePrivate, readPrivate, replacePrivate } from './private-files.ts';
@@ -71,22 +71,32 @@ export function parseCa(text: string): CaRing {
   return { issuer, members, trusted: bundle(certificates) };
 }
 
+/** A step of a rotation. */
+export type CaStep = 'add' | 'issue' | 'drop';
+
+/** The step that comes next: `add`, unless a rotation has begun. */
+export function nextCaStep(ring: CaRing): CaStep {
+  if (ring.members.length === 1) return 'add';
+  return newestOf(ring) === ring.issuer ? 'drop' : 'issue';
+}
+
 /** Rotation, step 1: a new CA, which is trusted and issues nothing yet. @param path of the file. */
 export async function addCa(path: string): Promise<CaRing> {
-  const { members } = parseCa(await caFile(path, false));
-  return await write(path, [...members, await newCa()]);
+  const ring = parseCa(await caFile(path, false));
+  const afterMs = notBeforeMs(newestOf(ring).certificate);
+  return await write(path, [...ring.members, await newCa(afterMs + 1_000)]);
 }
 
 /**
- * Rotation, step 2: the CA that was added last issues from now on; all are trusted.
+ * Rotation, step 2: the newest CA issues from now on; all are trusted.
  *
  * @throws EnvelopeError `ca.invalid` when there is no other.
  */
 export async function issueWithNewestCa(path: string): Promise<CaRing> {
-  const { members, issuer } = parseCa(await caFile(path, false));
-  const newest = members.findLast(({ privateKey }) => privateKey);
-  if (!newest || newest === issuer) throw invalid('no CA was added that could issue instead');
-  return await write(path, [newest, ...members.filter((member) => member !== newest)]);
+  const ring = parseCa(await caFile(path, false));
+  const newest = newestOf(ring);
+  if (newest === ring.issuer) throw invalid('no CA was added that could issue instead');
+  return await write(path, [newest, ...ring.members.filter((member) => member !== newest)]);
 }
 
 /**
@@ -98,6 +108,13 @@ export async function dropOldCas(path: string): Promise<CaRing> {
   const { members, issuer } = parseCa(await caFile(path, false));
   if (members.length === 1) throw invalid('no other CA is left that could be dropped');
   return await write(path, [issuer]);
+}
+
+/** The latest of those that have a key; of two of the same second the one that comes later. */
+function newestOf({ members, issuer }: CaRing): CaMember {
+  const newerOf = (one: CaMember, other: CaMember) =>
+    notBeforeMs(other.certificate) >= notBeforeMs(one.certificate) ? other : one;
+  return members.filter(({ privateKey }) => privateKey).reduce(newerOf, issuer);
 }
 
 async function write(path: string, members: readonly CaMember[]): Promise<CaRing> {
@@ -114,11 +131,15 @@ async function caFile(path: string, mayBeMade: boolean): Promise<string> {
   return text;
 }
 
-/** Its name has a part of its key's digest, so that no two CAs of a network share a name. */
-async function newCa(): Promise<CaMember> {
+/**
+ * Its name has a part of its key's digest, so that no two CAs of a network share a name.
+ *
+ * @param fromMs in Unix ms: it is valid from then at the earliest.
+ */
+async function newCa(fromMs = 0): Promise<CaMember> {
   const pair = await generateRsa();
   const name = createHash('sha256').update(exportSpki(pair.publicKey)).digest('hex').slice(0, 16);
-  const pem = await selfSignedCa(pair, `ParalleliX CA ${name}`);
+  const pem = await selfSignedCa(pair, `ParalleliX CA ${name}`, fromMs);
   return { certificate: new X509Certificate(pem), privateKey: pair.privateKey };
 }
 

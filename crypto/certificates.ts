@@ -81,11 +81,16 @@ export async function issueServerCertificate(
   return await issue(issuer, publicKey, { subject, seconds, extensions });
 }
 
-/** A CA's certificate, signed with its own key, for 10 years. @returns PEM. */
-export async function selfSignedCa(keyPair: KeyPair, subject: string): Promise<string> {
-  const expiresAtMs = Date.now() + CA_SECONDS * 1_000;
+/**
+ * A CA's certificate, signed with its own key, for 10 years.
+ *
+ * @param fromMs in Unix ms: it is valid from then, if that is later than it would be.
+ * @returns PEM.
+ */
+export async function selfSignedCa(keyPair: KeyPair, subject: string, fromMs = 0): Promise<string> {
+  const untilMs = Date.now() + CA_SECONDS * 1_000;
   const digest = createHash('sha256').update(exportSpki(keyPair.publicKey)).digest();
-  const tbs = toBeSigned(keyPair.publicKey, subject, expiresAtMs, [
+  const tbs = toBeSigned(keyPair.publicKey, subject, { fromMs, untilMs }, [
     { name: 'basicConstraints', cA: true, pathLenConstraint: 0, critical: true },
     { name: 'keyUsage', keyCertSign: true, cRLSign: true, critical: true },
     // Any name that no other key has will do (RFC 7093 §2).
@@ -98,6 +103,11 @@ export async function selfSignedCa(keyPair: KeyPair, subject: string): Promise<s
 /** When a certificate ends, in Unix ms. */
 export function expiryMs(certificate: X509Certificate): number {
   return Date.parse(certificate.validTo);
+}
+
+/** From when a certificate is valid, in Unix ms. */
+export function notBeforeMs(certificate: X509Certificate): number {
+  return Date.parse(certificate.validFrom);
 }
 
 /** The node whose key a certificate has; null unless it is RSA as nodes have it. */
@@ -129,7 +139,7 @@ async function issue(
   const tbs = toBeSigned(
     publicKey,
     subject,
-    expiresAtMs,
+    { untilMs: expiresAtMs },
     [...extensions, ...authorityKeyIdentifier(issuer.certificate)],
     serial,
   );
@@ -144,15 +154,15 @@ async function issue(
 function toBeSigned(
   publicKey: KeyObject,
   subject: string,
-  expiresAtMs: number,
+  { fromMs = 0, untilMs }: { readonly fromMs?: number; readonly untilMs: number },
   extensions: readonly object[],
   serial = serialNumber(),
 ): Sequence {
   const certificate = pki.createCertificate();
   certificate.serialNumber = serial;
   certificate.siginfo.algorithmOid = RSA_SHA256;
-  certificate.validity.notBefore = new Date(Date.now() - CLOCK_SKEW_MS);
-  certificate.validity.notAfter = new Date(expiresAtMs);
+  certificate.validity.notBefore = new Date(Math.max(Date.now() - CLOCK_SKEW_MS, fromMs));
+  certificate.validity.notAfter = new Date(untilMs);
   certificate.setSubject(commonName(subject));
   certificate.publicKey = PLACEHOLDER_KEY;
   certificate.setExtensions([...extensions]);

@@ -1,8 +1,10 @@
+import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { Registry } from 'prom-client';
+import { expiryMs } from '../crypto/certificates.ts';
 import type { Ring, WrapKey } from '../crypto/keys.ts';
 import type { Database } from '../prisma/client.ts';
 import type { NodeId } from '../protocol/ids.ts';
@@ -70,6 +72,8 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
     connections: () => grpc.sessions,
     polls: () => polls.size,
     inFlight: () => tasks.inFlight.count(Date.now()),
+    certificateExpiresSeconds: () =>
+      expiryMs(new X509Certificate(options.tls.current().cert)) / 1_000,
   });
   const app = options.createNodeApi({ pool, refusals, metrics });
   await app.ready();

@@ -72,7 +72,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     (socket) => accept(socket, options, nodes),
   );
   tlsServer.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    const address = socket.remoteAddress ?? 'unknown';
+    const address = addressOf(socket);
     const isSlow = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
     const code = isSlow ? 'edge.too_slow' : 'edge.unauthenticated';
     refusals.refused(code, { address, detail: error.code ?? error.message });
@@ -121,7 +121,7 @@ function accept(
 ): void {
   socket.on('error', () => socket.destroy());
   const identity = identify(socket);
-  const address = socket.remoteAddress ?? 'unknown';
+  const address = addressOf(socket);
   const refuse = (detail: string) => {
     refusals.refused('edge.unauthenticated', { address, detail });
     socket.destroy();
@@ -137,6 +137,12 @@ function accept(
   onGrpc(socket, identity.peer, address);
 }
 
+/** Also of a connection that was reset: the TCP socket below keeps what was asked when it came. */
+function addressOf(socket: TLSSocket): string {
+  const { remoteAddress, _parent } = socket as TLSSocket & { readonly _parent?: Socket };
+  return remoteAddress ?? _parent?.remoteAddress ?? 'unknown';
+}
+
 function onOtherCas(tls: TlsSource, listener: (ca: string) => void): void {
   let { ca } = tls.current();
   tls.onRenewed(() => {
@@ -150,7 +156,7 @@ function onOtherCas(tls: TlsSource, listener: (ca: string) => void): void {
 function endUntrusted(nodes: Iterable<TLSSocket>, ca: string, refusals: Refusals): void {
   for (const socket of nodes) {
     if (wasIssuedBy(socket, ca)) continue;
-    const address = socket.remoteAddress ?? 'unknown';
+    const address = addressOf(socket);
     refusals.refused('edge.unauthenticated', { address, detail: 'its CA was dropped' });
     socket.destroy();
   }

@@ -123,8 +123,15 @@ describe('edge/listener', () => {
       return fingerprint256;
     };
     const before = await fingerprint();
+    const expires = async () => {
+      const gauge = scene.edge.metrics.getSingleMetric('plx_edge_certificate_expires_seconds');
+      return (await gauge?.get())?.values[0]?.value ?? 0;
+    };
+    const expired = await expires();
+    assert.ok(expired > Date.now() / 1_000);
     await scene.renew();
     assert.notEqual(await fingerprint(), before);
+    assert.ok((await expires()) > expired);
     assert.equal(await isLetIn(client, 'h2'), true);
     await refusedOnce(await scene.ca.node({ seconds: -1 }), 'h2');
   });
@@ -159,6 +166,23 @@ describe('edge/listener', () => {
     for (const socket of sockets) socket.destroy();
     await sleep(1_000);
     assert.equal(await isLetIn(await scene.ca.node(), 'h2'), true);
+  });
+
+  it('says from where a connection came that was reset', async function () {
+    this.timeout(60_000);
+    const other = await startEdgeScene();
+    try {
+      const socket = connectTcp(other.edge.port, '127.0.0.1');
+      await once(socket, 'connect');
+      await sleep(200);
+      socket.resetAndDestroy();
+      await until(async () => (await other.refused('edge.unauthenticated')) === 1, 'it is counted');
+      const line = other.logged.find(({ code }) => code === 'edge.unauthenticated');
+      assert.equal(line?.['detail'], 'ECONNRESET');
+      assert.equal(line['address'], '127.0.0.1');
+    } finally {
+      await other.stop();
+    }
   });
 
   it('has so many connections in all, and room again when one is over', async function () {

@@ -47,7 +47,12 @@ describe('edge/metrics', () => {
   it('shows them to this machine', async () => {
     const { metrics, refusals } = scene();
     refusals.refused('edge.forbidden', {});
-    registerGauges(metrics, { connections: () => 3, polls: () => 5, inFlight: () => 7 });
+    registerGauges(metrics, {
+      connections: () => 3,
+      polls: () => 5,
+      inFlight: () => 7,
+      certificateExpiresSeconds: () => 11,
+    });
     const server = await serveMetrics(metrics, 0);
     try {
       const url = `http://127.0.0.1:${server.port}`;
@@ -57,6 +62,7 @@ describe('edge/metrics', () => {
         'plx_edge_grpc_connections 3',
         'plx_edge_open_polls 5',
         'plx_edge_tasks_in_flight 7',
+        'plx_edge_certificate_expires_seconds 11',
       ])
         assert.ok(text.includes(line), line);
       assert.equal((await fetch(url)).status, 404);

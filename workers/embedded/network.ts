@@ -7,6 +7,7 @@ import { leaveClientFile } from './client-file.ts';
 import { whenNodesActive } from './active-nodes.ts';
 import { openDataDir, type OpenDataDir } from './data-dir.ts';
 import { explained } from './disk.ts';
+import { edgeCaPath } from './edge-ca.ts';
 import { Keeper } from './keeper.ts';
 import { CONTEXT_TOKENS, EMBEDDED_MODEL_ID } from './model.ts';
 import { embeddedOperator } from './operators.ts';
@@ -130,7 +131,7 @@ async function startParts(
   await nodesMeasured(options, embedded.databaseUrl);
   const gatewayUrl = `http://127.0.0.1:${options.ports.gateway}`;
   const edgeAddress = `127.0.0.1:${options.ports.edge}`;
-  const edgeCa = join(options.dataDir, 'keys', 'edge-ca.pem');
+  const edgeCa = edgeCaPath(options.dataDir);
   const known = { ...embedded, gatewayUrl, edgeAddress, edgeCa };
   stops.push(await leaveClientFile(options.dataDir, known));
   return {

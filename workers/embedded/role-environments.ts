@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { caSource } from '../../crypto/ca.ts';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
-import { writeDurably } from './files.ts';
+import { edgeCaPath, writeEdgeCa } from './edge-ca.ts';
 import { EMBEDDED_MODEL_ID } from './model.ts';
 import type { Servers, Settled } from './network.ts';
 import { bindEmbeddedNode, CHAIN_ID } from './operators.ts';
@@ -38,6 +38,7 @@ export async function roleEnvironments(
     PLX_COORDINATOR_PORT: String(ports.coordinator),
     PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
     ...passedOn('PLX_SAMPLING_RATES', 'PLX_SAMPLING_EPOCH_SECONDS', 'PLX_JOIN'),
+    ...passedOn('PLX_CERTIFICATE_SECONDS'),
     PLX_CHAIN_ID: String(CHAIN_ID),
     PLX_INTAKE_TOKEN: intakeToken,
     PLX_EDGE_TOKEN: edgeToken,
@@ -60,8 +61,10 @@ export async function roleEnvironments(
     PLX_EDGE_NAMES: 'localhost,127.0.0.1',
     PLX_EDGE_KEYS: join(keys, 'edge'),
     PLX_BLOB_DIR: join(dataDir, 'blobs'),
+    ...passedOn('PLX_EDGE_METRICS_PORT'),
   });
-  const edgeCa = await writeEdgeCa(keys);
+  const edgeCa = edgeCaPath(dataDir);
+  await writeEdgeCa(edgeCa, await caSource({ directory: join(keys, 'coordinator') })());
   for (const node of nodes)
     environments.set(node.name, {
       PLX_EDGE_ADDRESS: `127.0.0.1:${ports.edge}`,
@@ -75,14 +78,6 @@ export async function roleEnvironments(
       MODEL_PATH: modelPath,
     });
   return environments;
-}
-
-/** Where nodes find by what to know the edge: the certificates alone. @returns the file. */
-async function writeEdgeCa(keys: string): Promise<string> {
-  const path = join(keys, 'edge-ca.pem');
-  const ca = await caSource({ directory: join(keys, 'coordinator') })();
-  await writeDurably(path, ca.trusted);
-  return path;
 }
 
 /** Settings that mean the same here as for the role itself. */
