@@ -186,7 +186,7 @@ describe('nodes/identity', () => {
     assert.match(lines.join('\n'), /^node \/\/ no certificate, .*(CERT|VERIFY|SIGN)/);
   });
 
-  it('says which address it tried and which setting to look at, and again when that changes', async () => {
+  it('says what it tried and which setting to look at, and again when that changes', async () => {
     const plain = createServer(
       (socket) => void socket.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n'),
     );
