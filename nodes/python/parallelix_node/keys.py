@@ -102,7 +102,8 @@ def _load(path: Path, passphrase: str | None) -> NodeKeys:
         if os.name == "posix" and mode & 0o077:
             raise KeyFileError(
                 f"key.file_exposed: Others can read or change the private keys in {path}. "
-                f"Run: chmod 600 '{path}'; if others may have read it, move it away to get new keys."
+                f"Run: chmod 600 '{path}'; if others may have read it, move it away to get new "
+                "keys."
             )
         text = file.read()
     try:
