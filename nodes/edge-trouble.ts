@@ -77,7 +77,7 @@ export function connectionAdvice(error: unknown): string | undefined {
 }
 
 /** What makes it another reason than the one before. */
-export function reasonOf(error: unknown): string {
+function reasonOf(error: unknown): string {
   return codeOf(error) ?? String(error);
 }
 
@@ -87,7 +87,7 @@ export function describe(error: unknown): string {
   return code === undefined || text.includes(code) ? text : `${code}: ${text}`;
 }
 
-/** For how long a reason was said: each once, and again when it has changed. */
+/** Tells a reason that is new: each is said once, and again when it has changed. */
 export class Reasons {
   #last: string | undefined;
 

@@ -101,8 +101,9 @@ def _load(path: Path, passphrase: str | None) -> NodeKeys:
         mode = os.fstat(file.fileno()).st_mode
         if os.name == "posix" and mode & 0o077:
             raise KeyFileError(
-                f"key.file_exposed: Others can read or change the private keys in {path}. Run: chmod 600 '{path}'; "
-                "if others may have read it, move it away to get new keys."
+                f"key.file_exposed: Others can read or change the private keys in {path}. "
+                f"Run: chmod 600 '{path}'; if others may have read it, move it away to get new "
+                "keys."
             )
         text = file.read()
     try:
