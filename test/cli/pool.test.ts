@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { prlx } from '../support/cli.ts';
+import { addPoolNode } from '../support/pool.ts';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { startTestNode, type TestNode } from '../support/test-node.ts';
@@ -55,21 +56,14 @@ describe('cli: nodes, explain', function () {
   });
 
   it('nodes and explain show a removed one by its whole id', async () => {
-    const { nodeId } = node.keys;
-    const set = (status: string) =>
-      network.database.node.update({ where: { id: nodeId }, data: { status } });
-    await set('removed');
-    try {
-      assert.match((await run('nodes', nodeId)).stdout, /State {4}removed, last heartbeat/);
-      assert.match(
-        (await run('explain', nodeId)).stdout,
-        /removed from the pool, .*`prlx nodes review`.*\(removed\)/,
-      );
-      assert.equal((await run('nodes', 'machine-1')).code, 4);
-      assert.equal((await run('nodes')).stdout, '');
-    } finally {
-      await set('active');
-    }
+    const nodeId = await addPoolNode(network.database, { name: 'gone', status: 'removed' });
+    assert.match((await run('nodes', nodeId)).stdout, /State {4}removed, last heartbeat/);
+    assert.match(
+      (await run('explain', nodeId)).stdout,
+      /removed from the pool, .*`prlx nodes review`.*\(removed\)/,
+    );
+    assert.equal((await run('nodes', 'gone')).code, 4);
+    assert.ok(!(await run('nodes')).stdout.includes('gone'));
     assert.equal((await run('nodes', `nd_${'0'.repeat(64)}`)).code, 4);
   });
 
