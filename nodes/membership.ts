@@ -51,12 +51,14 @@ export interface Membership {
  * for, for ever, since an operator's machine must come back by itself.
  *
  * @param state what each heartbeat says: a node that isn't ready gets no new work.
+ * @param heartbeatMs between two of them, 2,000 by default: what the network expects.
  */
 export async function joinNetwork(
   channel: Channel,
   claims: () => NodeClaims,
   log: Log,
   state: () => Heartbeat,
+  heartbeatMs = HEARTBEAT_MS,
 ): Promise<Membership> {
   const left = new AbortController();
   let draining = false;
@@ -89,7 +91,7 @@ export async function joinNetwork(
   async function beat(): Promise<void> {
     let outage: Outage | undefined;
     // The first one at once: whether it is ready isn't known from its registration.
-    for (; ; await sleep(HEARTBEAT_MS, undefined, { signal: left.signal })) {
+    for (; ; await sleep(heartbeatMs, undefined, { signal: left.signal })) {
       try {
         // The backend may have come back as another version: what is claimed has to stay true.
         const changed = !draining && !isDeepStrictEqual(claims(), claimed);
@@ -102,8 +104,7 @@ export async function joinNetwork(
         outage = undefined;
       } catch (error) {
         if (left.signal.aborted) return;
-        outage ??= new Outage(log);
-        outage.tell(error);
+        (outage ??= new Outage(log)).tell(error);
       }
     }
   }

@@ -2,17 +2,15 @@ import assert from 'node:assert/strict';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { openDatabase } from '../prisma/client.ts';
 import { bindingSigner } from '../protocol/binding.ts';
 import type { NodeId } from '../protocol/ids.ts';
 import { EMBEDDED_MODEL_ID } from '../workers/embedded/model.ts';
-import { startNetwork, type Network } from '../workers/embedded/network.ts';
+import type { Network } from '../workers/embedded/network.ts';
 import type { Terminal } from '../cli/terminal.ts';
 import { showRequest, snippets } from '../workers/embedded/show.ts';
-import { freePort } from './support/servers.ts';
-import { until } from './support/until.ts';
+import { startTestNetwork } from './support/test-network.ts';
 
 /** The network of `npm start`, with the real model, as an app and an operator meet it. */
 describe('network', () => {
@@ -25,7 +23,7 @@ describe('network', () => {
     this.timeout(120_000);
     directory = await mkdtemp(join(tmpdir(), 'plx-network-'));
     await chmod(directory, 0o755);
-    network = await start();
+    network = await startTestNetwork(directory, (part) => ended.push(part));
     client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: network.apiKey });
   });
   after(async function () {
@@ -33,29 +31,6 @@ describe('network', () => {
     await network.stop();
     await rm(directory, { recursive: true, force: true });
   });
-
-  async function start(): Promise<Network> {
-    return startNetwork({
-      dataDir: directory,
-      ports: {
-        gateway: await freePort(),
-        coordinator: await freePort(),
-        postgres: await freePort(),
-        temporal: await freePort(),
-        temporalUi: await freePort(),
-        edge: await freePort(),
-      },
-      temporalCliPath: process.env['TEMPORAL_CLI_PATH'] ?? '',
-      modelPath: process.env['MODEL_PATH'] ?? '',
-      nodes: [
-        { name: 'node-1', operator: 'operator-a', tier: 1 },
-        { name: 'node-2', operator: 'operator-b', tier: 2 },
-        { name: 'node-3', operator: 'operator-a', tier: 3 },
-      ],
-      onProgress: () => {},
-      onExit: (role) => ended.push(role),
-    });
-  }
 
   const story = (maxTokens: number) => ({
     model: EMBEDDED_MODEL_ID,
@@ -146,36 +121,5 @@ describe('network', () => {
     assert.equal(view.proof_of_execution.dispatch, 2);
     assert.equal(view.proof_of_execution.node, network.part('node-2').ready?.['nodeId']);
     assert.deepEqual(ended, ['node-1']);
-  });
-
-  it('resumes a running request after everything was stopped and started again', async function () {
-    this.timeout(120_000);
-    let text = '';
-    const read = async () => {
-      for await (const chunk of await askForStream(400))
-        text += chunk.choices[0]?.delta.content ?? '';
-    };
-    const answer = read().catch((error: unknown) => error);
-    await until(() => text !== '', 'the answer has begun');
-    const url = network.databaseUrl;
-    await network.stop();
-    await answer;
-    network = await start();
-    assert.notEqual(network.databaseUrl, url, 'it was started on other ports');
-    client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: network.apiKey });
-    const { Client } = await import('pg');
-    const database = new Client({ connectionString: network.databaseUrl });
-    await database.connect();
-    const untilMs = Date.now() + 90_000;
-    for (;;) {
-      const { rows } = await database.query<{ status: string }>(
-        'SELECT status FROM request ORDER BY accepted_at DESC LIMIT 1',
-      );
-      if (rows[0]?.status === 'completed') break;
-      assert.ok(Date.now() < untilMs, `still ${rows[0]?.status}`);
-      assert.notEqual(rows[0]?.status, 'failed');
-      await sleep(250);
-    }
-    await database.end();
   });
 });

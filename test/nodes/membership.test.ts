@@ -13,6 +13,8 @@ import { until } from '../support/until.ts';
 
 const attempt = { unitId: formatRequestId(new Uint8Array(32).fill(1)), dispatch: 1 };
 
+/** Ten times as often as a node's. */
+const HEARTBEAT_MS = 200;
 describe('nodes/membership', () => {
   let edge: FakeEdge;
   let keys: NodeKeys;
@@ -123,7 +125,13 @@ describe('nodes/membership', () => {
         warned.push(fields as Record<string, string>);
       },
     };
-    membership = await joinNetwork(new Channel(edge.access, keys), claims, log, () => state);
+    membership = await joinNetwork(
+      new Channel(edge.access, keys),
+      claims,
+      log,
+      () => state,
+      HEARTBEAT_MS,
+    );
   });
 
   it('says with each heartbeat, at once, whether it is ready and what it runs', async () => {

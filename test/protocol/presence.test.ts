@@ -29,15 +29,20 @@ describe('protocol/presence', () => {
   it('reads heartbeats strictly', () => {
     const attempt = { unitId, dispatch: 1 };
     const named = (length: number) => Array.from({ length }, () => ({ ...attempt }));
-    const good = { ready: true, running: [attempt] };
-    const full = { ready: false, running: named(RUNNING_MAX) };
-    for (const body of [good, full, { ready: false, running: [] }])
+    const challenge = { sequence: 7, nonce: 'a'.repeat(22) };
+    const good = { ready: true, running: [attempt], ...challenge };
+    const full = { ready: false, running: named(RUNNING_MAX), ...challenge };
+    for (const body of [good, full, { ready: false, running: [], ...challenge }])
       assert.deepEqual(heartbeatSchema.parse(body), body);
     const bad: unknown[] = [
       undefined,
       null,
       {},
       { ready: true },
+      { ready: true, running: [attempt] },
+      { ...good, sequence: -1 },
+      { ...good, sequence: 0.5 },
+      { ...good, nonce: 'a'.repeat(1_000) },
       { ...good, ready: 'yes' },
       { ...good, load: 3 },
       { ...good, running: named(RUNNING_MAX + 1) },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startCoordination, type Coordination } from '../support/coordination.ts';
 import { INSTANT_MODEL, instantBackend } from '../../bench/instant-backend.ts';
-import { CANARY_LOST_SECONDS, REMEASURE_SECONDS } from '../../protocol/measure.ts';
+import { CANARY_LOST_SECONDS } from '../../protocol/measure.ts';
 import { eventTypes, historyOf } from '../support/history.ts';
 import { windows } from '../support/presence.ts';
 import { balances, count } from '../support/seeded.ts';
@@ -192,61 +192,6 @@ describe('workflows: canary', function () {
     await until(() => isActive(network.database, deaf.keys.nodeId), 'it is back');
     assert.equal((await ask()).status, 200);
     assert.equal(deaf.executed(), 1);
-  });
-
-  describe('of an active node that is idle', () => {
-    let isHonest = true;
-    let node: TestNode;
-    beforeEach(async () => {
-      isHonest = true;
-      node = await start('idle', {
-        isTrueToItself: true,
-        behaviour: async (honest) => {
-          const returned = await honest();
-          return isHonest ? returned : { ...returned, poe: '0'.repeat(64) };
-        },
-      });
-      await until(() => isActive(network.database, node.keys.nodeId), 'it is active');
-      const isOpen = async () => (await windows(network.database, node.keys.nodeId)).length === 1;
-      await until(isOpen, 'its uptime counts');
-    });
-
-    /** Its one sample was an unlucky one, a while ago. */
-    const becomeStale = () =>
-      network.database.node.update({
-        where: { id: node.keys.nodeId },
-        data: {
-          measuredTokens: 50,
-          measuredSeconds: 500,
-          tokensPerSecond: 0.1,
-          measuredAt: new Date(Date.now() - REMEASURE_SECONDS * 1_000),
-        },
-      });
-
-    it('measures it again, and leaves it where it is', async () => {
-      await becomeStale();
-      await until(async () => (await read(node)).tokensPerSecond > 0.1, 'it is measured again');
-      const { status, probe, probeUntil } = await read(node);
-      assert.deepEqual([status, probe, probeUntil], ['active', 2, null]);
-      await sleep(2_500);
-      assert.equal((await read(node)).probe, 2, 'and not once more');
-      const [window, ...more] = await windows(network.database, node.keys.nodeId);
-      assert.deepEqual([window?.endedAt, more], [null, []]);
-    });
-
-    it('has it show again that it can serve, and ends its uptime, if it fails', async () => {
-      isHonest = false;
-      await becomeStale();
-      await until(async () => (await read(node)).probeFailures === 1, 'it failed');
-      assert.equal((await read(node)).status, 'probing');
-      const isOver = async () =>
-        (await windows(network.database, node.keys.nodeId))[0]?.endCode === 'node.probing';
-      await until(isOver, 'no uptime counts');
-      isHonest = true;
-      const isOpen = async () =>
-        (await windows(network.database, node.keys.nodeId))[1]?.endedAt === null;
-      await until(isOpen, 'its uptime counts again');
-    });
   });
 
   it('starts another one for a canary whose run was terminated', async () => {
