@@ -255,7 +255,7 @@ describe('failure table', function () {
   });
 
   describe('Settle / credit uptime', () => {
-    // That repeated ones remove a node from the pool is in test/workflows/poe-faults.test.ts.
+    // That repeated ones remove a node from the pool is in test/deep/poe-faults.test.ts.
     it('bad PoE result: dropped, the node flagged, re-dispatched, and no slashing', async () => {
       const { code, behaviour } = faultNamed('ran another model');
       const { faulty, known } = await redispatched(code, behaviour);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { startNetwork, type Network } from '../../../workers/embedded/network.ts';
-import { makeFolder } from './support.ts';
+import { startNetwork, type Network } from '../../workers/embedded/network.ts';
+import { makeFolder } from '../workers/embedded/support.ts';
 
 /** As two checkouts do it, each with its own data and no port of its own choice. */
 describe('two networks side by side', function () {
