@@ -14,7 +14,15 @@ describe('bench/footprint', () => {
     const names = new Set(perProcess.map(({ name }) => name));
     const nodes =
       process.platform === 'linux' ? ['node-1', 'node-2', 'node-3', 'node-4'] : ['node'];
-    const roles = ['coordinator', 'gateway', 'launcher', 'network', 'postgresql', 'temporal'];
+    const roles = [
+      'coordinator',
+      'edge',
+      'gateway',
+      'launcher',
+      'network',
+      'postgresql',
+      'temporal',
+    ];
     assert.deepEqual([...names].toSorted(), [...roles, ...nodes].toSorted());
     const count = (wanted: RegExp) => perProcess.filter(({ name }) => wanted.test(name)).length;
     assert.equal(count(/^node/), 4);

@@ -154,9 +154,12 @@ describe('workflows: liars', () => {
     release();
     const { view, attempts } = await asked;
     assert.equal(view.status, 'completed');
-    assert.deepEqual(attempts, [
-      ['liar', 'validate.node_removed'],
-      ['second', 'accepted'],
-    ]);
+    // By Validate, or by the edge, which looks at the pool every two seconds.
+    const [[, refused = ''] = [], ...others] = attempts;
+    assert.ok(
+      ['validate.node_removed', 'execute.node_lost'].includes(String(refused)),
+      String(refused),
+    );
+    assert.deepEqual(others, [['second', 'accepted']]);
   });
 });

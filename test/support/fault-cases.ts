@@ -44,6 +44,8 @@ export const FAULT_CASES: readonly FaultCase[] = [
     fault: 'crashes mid-run',
     deadlineSeconds: 15,
     ...LOST,
+    // The edge says so: its connections are gone.
+    ends: ['FAILED'],
     slot: 'lease',
     uptime: ['node.heartbeat_lost'],
   },
