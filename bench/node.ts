@@ -1,24 +1,19 @@
 import { webcrypto } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { z } from 'zod';
-import { loadOrCreateNodeKeys } from '../crypto/key-files.ts';
 import { exportSpki, type NodeKeys } from '../crypto/keys.ts';
 import { signProof } from '../crypto/prove.ts';
-import { openEdgeLink } from '../nodes/edge-link.ts';
 import { readConfig } from '../workers/config.ts';
 import { runRole, type RunningRole } from '../workers/role.ts';
 import type { FloorActivities } from './floor-workflows.ts';
 import { INSTANT_MODEL, instantBackend } from './instant-backend.ts';
 import { startInstantNode } from './instant-node.ts';
+import { nodeLinkEnv, openNodeLink } from './node-link.ts';
 
 const { subtle } = webcrypto;
 
-const benchNodeEnv = z.object({
+const benchNodeEnv = nodeLinkEnv.extend({
   TEMPORAL_ADDRESS: z.string(),
-  PLX_EDGE_ADDRESS: z.string(),
-  PLX_EDGE_CA: z.string(),
-  PLX_NODE_KEYS: z.string(),
   BENCH_OPERATOR: z.string(),
   BENCH_TIER: z.coerce.number(),
   BENCH_SLOTS: z.coerce.number(),
@@ -31,7 +26,7 @@ const benchNodeEnv = z.object({
 async function startBenchNode(): Promise<RunningRole> {
   const config = readConfig('bench node', benchNodeEnv);
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
-  const keys = await loadOrCreateNodeKeys(config.PLX_NODE_KEYS);
+  const { keys, link } = await openNodeLink(config);
   const instant = instantBackend({ slots: config.BENCH_SLOTS });
   const backend = { ...instant, model: { ...instant.model, id: config.BENCH_MODEL } };
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
@@ -42,13 +37,6 @@ async function startBenchNode(): Promise<RunningRole> {
     activities: floorActivities(keys),
     maxConcurrentActivityTaskExecutions: backend.slots,
     maxConcurrentActivityTaskPolls: 1,
-  });
-  const link = await openEdgeLink({
-    address: config.PLX_EDGE_ADDRESS,
-    ca: await readFile(config.PLX_EDGE_CA, 'utf8'),
-    directory: config.PLX_NODE_KEYS,
-    keys,
-    log: { info: () => {}, warn: () => {} },
   });
   const node = await startInstantNode({
     link,

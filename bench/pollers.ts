@@ -7,6 +7,7 @@ import proto from '@temporalio/proto';
 import { caSource, type CaRing } from '../crypto/ca.ts';
 import { issueNodeCertificate } from '../crypto/certificates.ts';
 import { exportSpki, generateRsa, nodeIdOf } from '../crypto/keys.ts';
+import { frame } from '../edge/grpc-message.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import type { Cluster } from './cluster.ts';
 import { cpuSeconds } from './processes.ts';
@@ -113,17 +114,10 @@ async function poll(
     stream.on('error', () => undefined);
     stream.on('close', again);
     stream.resume();
-    stream.end(framed(body));
+    stream.end(frame(body));
   };
   again();
   return session;
-}
-
-/** As gRPC has a message in HTTP/2: uncompressed, with its length. */
-function framed(message: Uint8Array): Buffer {
-  const head = Buffer.alloc(5);
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
 }
 
 async function use(pid: number, seconds: number): Promise<EdgeUse> {

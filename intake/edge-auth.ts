@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { sameSecret } from '../crypto/channel.ts';
 import { CodedError } from '../protocol/errors.ts';
+import { bearerToken } from './bearer.ts';
 
 /**
  * Lets edges through, and nobody else: they have authenticated the node that a path names, so what
@@ -10,6 +11,5 @@ import { CodedError } from '../protocol/errors.ts';
  * @throws CodedError `edge.unauthenticated`.
  */
 export function assertEdge(request: Pick<FastifyRequest, 'headers'>, edgeToken: string): void {
-  const given = /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
-  if (!sameSecret(given, edgeToken)) throw new CodedError('edge.unauthenticated');
+  if (!sameSecret(bearerToken(request), edgeToken)) throw new CodedError('edge.unauthenticated');
 }

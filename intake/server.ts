@@ -8,6 +8,7 @@ import { isRequestId, type RequestId } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import { firstIssue } from '../protocol/issues.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
+import { bearerToken } from './bearer.ts';
 import { serveIntakeCall, type IntakeDependencies } from './call.ts';
 import { nodeRoutes, type NodeDependencies } from './node-routes.ts';
 import { cancelRun, liveSteps } from './run.ts';
@@ -76,16 +77,12 @@ function runRoutes(app: FastifyInstance, dependencies: ServerDependencies): void
 }
 
 function assertGateway(request: FastifyRequest, intakeToken: string): void {
-  if (!sameSecret(bearer(request), intakeToken)) throw new CodedError('receive.unauthorized');
+  if (!sameSecret(bearerToken(request), intakeToken)) throw new CodedError('receive.unauthorized');
 }
 
 function requestIdOf(text: string): RequestId {
   if (!isRequestId(text)) throw new CodedError('gateway.request_not_found');
   return text;
-}
-
-function bearer(request: FastifyRequest): string {
-  return /^Bearer (.+)$/.exec(request.headers.authorization ?? '')?.[1] ?? '';
 }
 
 /** Failures without a code are bugs or outages: logged whole, and told as what they are. */
