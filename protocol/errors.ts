@@ -9,6 +9,8 @@ export interface ErrorDefinition {
   readonly httpStatus: number;
   /** One sentence for people; callers may rely on the code, never on this text. */
   readonly message: string;
+  /** What an API caller reads in `error.code`, where apps know it by another name. */
+  readonly apiCode?: string;
   /** Whether it counts against the node that was dispatched to. */
   readonly blamesNode?: true;
 }
@@ -26,6 +28,36 @@ export const ERRORS = {
     402,
     'The account has too little credit to reserve for this request.',
   ),
+  'receive.budget_exhausted': row(
+    'receive',
+    'reject',
+    402,
+    'The API key has used up its budget of this period.',
+  ),
+  'receive.rate_limited': row(
+    'receive',
+    'reject',
+    429,
+    'The API key asks for more than its limits allow.',
+  ),
+  'receive.credit_account_forbidden': row(
+    'receive',
+    'reject',
+    403,
+    'The API key may not charge that account.',
+  ),
+  'receive.no_price': row(
+    'receive',
+    'reject',
+    400,
+    'No price is published for that model, tier and priority.',
+  ),
+  'receive.idempotency_mismatch': row(
+    'receive',
+    'reject',
+    422,
+    'The Idempotency-Key was used before, for another request.',
+  ),
   'receive.envelope_invalid': row(
     'receive',
     'reject',
@@ -38,12 +70,15 @@ export const ERRORS = {
     503,
     'The request was accepted but no workflow could be started for it.',
   ),
-  'schedule.deadline_elapsed': row(
-    'schedule',
-    'fail',
-    503,
-    'No node that can serve the request became free before its deadline.',
-  ),
+  'schedule.deadline_elapsed': {
+    ...row(
+      'schedule',
+      'fail',
+      503,
+      'No node that can serve the request became free before its deadline.',
+    ),
+    apiCode: 'capacity_unavailable',
+  },
   'dispatch.node_unreachable': row(
     'dispatch',
     'redispatch',
@@ -179,6 +214,14 @@ export const ERRORS = {
   'gateway.epoch_not_found': gateway(404, 'No such sampling epoch was published.'),
   'gateway.epoch_not_revealed': gateway(409, 'The secret of the epoch is not published yet.'),
   'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),
+  'gateway.key_not_found': gateway(404, 'No such API key in this account.'),
+  'gateway.account_not_found': gateway(404, 'No such account.'),
+  'gateway.scope_missing': gateway(403, 'The API key lacks the scope that this needs.'),
+  'gateway.sign_in_invalid': gateway(401, 'The sign-in message or its signature is not valid.'),
+  'gateway.body_too_slow': gateway(408, 'The request did not arrive in time.'),
+  'gateway.reader_too_slow': gateway(408, 'The caller did not read its stream in time.'),
+  'gateway.overloaded': gateway(503, 'The gateway has as many calls open as it can take.'),
+  'gateway.media_type_unsupported': gateway(400, 'The body must be JSON.'),
   'gateway.route_not_found': gateway(404, 'No such route.'),
   'gateway.stream_superseded': gateway(
     502,

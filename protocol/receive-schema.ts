@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { sealedRequestSchema, x25519KeySchema } from './envelope-schema.ts';
 import {
+  CHOICES_MAX,
   DEADLINE_SECONDS_MAX,
+  FEATURES,
   HARDWARE_TIER_MAX,
   MAX_TOKENS_MAX,
   NAME,
@@ -18,6 +20,8 @@ const parametersSchema = z.strictObject({
   maxTokens: z.int().min(1).max(MAX_TOKENS_MAX),
   stream: z.boolean(),
   seed: z.int().min(0).max(0xffff_ffff).nullable(),
+  choices: z.int().min(1).max(CHOICES_MAX).optional(),
+  features: z.array(z.enum(FEATURES)).max(FEATURES.length).optional(),
 });
 
 /** An intake call as it comes from a gateway; gateways are checked like everybody else. */
@@ -27,6 +31,11 @@ export const intakeCallSchema = z.strictObject({
   parameters: parametersSchema,
   delivery: z.enum(['early', 'validated', 'strict']).optional(),
   untilEnd: z.boolean().optional(),
+  keyId: z.string().min(1).max(100).optional(),
+  bodyDigest: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
   requesterKey: x25519KeySchema,
   envelope: sealedRequestSchema,
 }) as unknown as z.ZodType<IntakeCall>;

@@ -36,6 +36,10 @@ export interface RequestParameters {
   readonly stream: boolean;
   /** Unsigned 32 bits; null lets the coordinator draw one. */
   readonly seed: number | null;
+  /** How many answers, each drawn with a seed of its own. Absent means 1. */
+  readonly choices?: number;
+  /** What the node's backend has to be able to do besides chat, in ascending order. */
+  readonly features?: readonly Feature[];
 }
 
 /**
@@ -43,6 +47,12 @@ export interface RequestParameters {
  * provisionally), check 1 (`validated`), or all checks (`strict`).
  */
 export type Delivery = 'early' | 'validated' | 'strict';
+
+/** What some backends can do: raw prompts, the log probabilities of tokens, several answers. */
+export const FEATURES = ['choices', 'completion', 'logprobs'] as const;
+export type Feature = (typeof FEATURES)[number];
+/** Of one request. */
+export const CHOICES_MAX = 16;
 
 /** A public X25519 key (RFC 8037): results are sealed to it. */
 export interface RequesterKey {
@@ -88,6 +98,13 @@ export interface IntakeCall {
   readonly delivery?: Delivery;
   /** Whether the call stays open until the request has ended. Absent means until its outcome. */
   readonly untilEnd?: boolean;
+  /** The API key that the request is metered by. Absent: by its account's credit alone. */
+  readonly keyId?: string;
+  /**
+   * What was asked for, as 64 hex digits. A repeated call with another one is refused; absent means
+   * that `intakeKey` was drawn for this one call.
+   */
+  readonly bodyDigest?: string;
   readonly requesterKey: RequesterKey;
   /** Sealed to a current intake key of the coordinator. */
   readonly envelope: SealedRequest;

@@ -7,8 +7,8 @@ const HELP = `Usage: npm run trial:liars -- [options]
 
 Sends requests through a network of real processes in which a fourth of the nodes lie, and shows
 who was removed and what became of wrong answers. Half of the units are checked. Some minutes.
-Exits with 1 if a liar is still in the pool, an honest node isn't, or a wrong answer was paid for;
-fewer requests than ${PLAN.requests} may be too few to find all liars.
+Exits with 1 if a liar is still in the pool, an honest node isn't, or a wrong answer was paid for.
+More requests are sent while a liar is still in the pool, at most ${PLAN.requestsMax} in all.
 
 Options
   --all-kinds    one liar of each kind that shows at once, among ten honest nodes
@@ -29,11 +29,12 @@ async function main(): Promise<number> {
   });
   const plan = values['all-kinds'] ? ALL_KINDS : PLAN;
   const requests = Number(values.requests ?? plan.requests);
+  const requestsMax = Math.max(requests, plan.requestsMax);
   if (values.help || !Number.isInteger(requests) || requests < 1) {
     process.stdout.write(HELP);
     return values.help ? 0 : 2;
   }
-  const findings = await runTrial({ ...plan, requests }, (answered) => {
+  const findings = await runTrial({ ...plan, requests, requestsMax }, (answered) => {
     if (answered % PROGRESS === 0) process.stderr.write(`${answered} of ${requests} answered\n`);
   });
   process.stdout.write(`${renderTrial(findings)}\n`);

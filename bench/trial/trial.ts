@@ -2,10 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { INSTANT_MODEL } from '../instant-backend.ts';
 import { readFindings, type Findings } from './findings.ts';
 import { startTrialNetwork, type TrialNetwork } from './network.ts';
-import { WILLS, type Will } from './wills.ts';
+import { isHonest, WILLS, type Will } from './wills.ts';
 
 export interface TrialPlan {
   readonly requests: number;
+  /**
+   * Which node gets which request is chance, so a liar may have had too few to be found out by
+   * then: more are sent while one is in the pool, up to so many in all.
+   */
+  readonly requestsMax: number;
   readonly inFlight: number;
   readonly wills: readonly Will[];
   readonly samplingRate: number;
@@ -14,6 +19,7 @@ export interface TrialPlan {
 /** As issued to the network's users: a fourth of the nodes are liars, each in its own way. */
 export const PLAN: TrialPlan = {
   requests: 3_000,
+  requestsMax: 6_000,
   inFlight: 24,
   wills: [
     ...Array<Will>(4).fill('honest'),
@@ -30,6 +36,7 @@ export const PLAN: TrialPlan = {
 export const ALL_KINDS: TrialPlan = {
   ...PLAN,
   requests: 400,
+  requestsMax: 1_600,
   wills: [
     ...Array<Will>(10).fill('honest'),
     ...WILLS.filter((will) => !will.startsWith('wrong o') && will !== 'honest'),
@@ -47,7 +54,7 @@ export interface Answer {
 }
 
 /**
- * Sends so many requests through a network of real processes in which some nodes lie, and reads
+ * Sends that many requests through a network of real processes in which some nodes lie, and reads
  * from its records what became of it.
  *
  * @param onProgress told how many requests were answered.
@@ -60,8 +67,10 @@ export async function runTrial(
   try {
     const answers: Answer[] = [];
     let begun = 0;
+    const goesOn = async () =>
+      begun < plan.requests || (begun < plan.requestsMax && (await hasLiars(network)));
     const lane = async () => {
-      while (begun < plan.requests) {
+      while (await goesOn()) {
         answers.push(await ask(network, ++begun));
         onProgress(answers.length);
       }
@@ -72,6 +81,12 @@ export async function runTrial(
   } finally {
     await network.stop();
   }
+}
+
+async function hasLiars({ database, nodes }: TrialNetwork): Promise<boolean> {
+  const liars = nodes.filter(({ will }) => !isHonest(will)).map(({ nodeId }) => nodeId);
+  const left = { id: { in: liars }, status: { not: 'removed' } };
+  return (await database.node.count({ where: left })) > 0;
 }
 
 async function ask({ gatewayUrl, apiKey }: TrialNetwork, number: number): Promise<Answer> {

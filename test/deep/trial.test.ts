@@ -12,7 +12,7 @@ describe('a network with liars in it', () => {
     const findings = await runTrial(PLAN, () => {});
     const report = renderTrial(findings);
     assert.deepEqual(faults(findings), [], report);
-    assert.equal(findings.requests, PLAN.requests, report);
+    assert.ok(findings.requests >= PLAN.requests, report);
     // Both ways of finding wrong answers were needed.
     assert.ok(findings.wrong.foundByCheck > 0 && findings.wrong.refunded > 0, report);
   });
