@@ -138,6 +138,19 @@ describe('bootstrap: npm test', () => {
     assert.equal(lastLine(named), '1 passed, 0 failed, 0 skipped', named.output);
   });
 
+  it('runs two halves side by side, each in a process of its own, and counts both', async () => {
+    const told = `console.log('process', process.pid);`;
+    const files = {
+      'workflows/one.test.ts': `${told} it('one test', () => {})`,
+      'protocol/two.test.ts': `${told} it('two test', () => { throw new Error('no') })`,
+    };
+    const result = await runTests(files, ['--grep', 'test']);
+    assert.equal(lastLine(result), '1 passed, 1 failed, 0 skipped', result.output);
+    assert.notEqual(result.code, 0);
+    const pids = [...result.output.matchAll(/^process (\d+)$/gm)].map(([, pid]) => pid);
+    assert.equal(new Set(pids).size, 2, result.output);
+  });
+
   it('fails when no test ran, or a file cannot be loaded', async () => {
     const none = await runTests({ 'none.test.ts': `it('a', () => {})` }, ['--grep', 'nothing']);
     assert.equal(lastLine(none), '0 passed, 0 failed, 0 skipped');
