@@ -11,7 +11,8 @@ import {
   verificationChunk,
   type CompletionHead,
 } from './completion.ts';
-import { errorResponse, parseChatRequest, type ChatRequest } from './openai.ts';
+import { errorResponse } from './errors.ts';
+import { parseChatRequest, type ChatRequest } from './openai.ts';
 import { authenticate, codedError, type GatewayDependencies } from './context.ts';
 import { verificationView } from './verification-view.ts';
 
