@@ -13,6 +13,7 @@ import {
 } from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import type { WorkloadClassName } from '../protocol/workload.ts';
+import { requestFailure } from './errors.ts';
 import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
 import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
 import { TextStream } from './text-stream.ts';
@@ -84,7 +85,7 @@ async function openOutcome(
   ring: Ring<X25519Key>,
   outcome: IntakeOutcome,
 ): Promise<InferenceResult> {
-  if (outcome.state === 'failed') throw new CodedError(outcome.code);
+  if (outcome.state === 'failed') throw requestFailure(outcome.code, outcome.failureDetail);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
   return parseResult(resultBytes);
 }

@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
-import { CodedError, errorDefinition } from '../protocol/errors.ts';
+import { capacityMessage, type CapacityDetail } from '../protocol/capacity.ts';
+import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 
 /** A malformed request, with the field that OpenAI's error object calls `param`. */
 export class MalformedRequestError extends CodedError {
@@ -38,6 +39,12 @@ export const RETRY_AFTER_SECONDS_MAX = 60;
 const OUTAGE_SECONDS = 5;
 /** Until a request that found no node by its deadline may find one. */
 const CAPACITY_SECONDS = 30;
+
+/** The failure that ended an accepted request, with what is kept of its reason. */
+export function requestFailure(code: ErrorCode, detail: CapacityDetail | null = null): CodedError {
+  if (detail === null || code !== 'schedule.deadline_elapsed') return new CodedError(code);
+  return new CodedError(code, capacityMessage(detail), { metadata: { ...detail } });
+}
 
 /**
  * Status, headers and body for a failure.
