@@ -6,9 +6,17 @@ import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.
 export class MalformedRequestError extends CodedError {
   readonly param: string | null;
   constructor(param: string, reason: string) {
-    super('receive.malformed_request', param ? `${param}: ${reason}` : reason);
-    this.param = param || null;
+    const [field, why] = [param, reason].map((text) => shortened(text));
+    super('receive.malformed_request', field ? `${field}: ${why}` : why);
+    this.param = field || null;
   }
+}
+
+/** What a caller wrote itself may be named in an answer, but a megabyte of it is no help. */
+const ECHO_LENGTH_MAX = 300;
+
+function shortened(text: string): string {
+  return text.length > ECHO_LENGTH_MAX ? `${text.slice(0, ECHO_LENGTH_MAX)}…` : text;
 }
 
 /** OpenAI's error object. `code` is ours, or the name that apps know it by; both are stable. */
