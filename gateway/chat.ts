@@ -1,27 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
-import { sealRequest } from '../crypto/request.ts';
 import { openReturn } from '../crypto/return.ts';
-import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
-import {
-  PAYLOAD_BYTES_MAX,
-  type IntakeCall,
-  type RequestParameters,
-  type RequesterKey,
-} from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import type { WorkloadClassName } from '../protocol/workload.ts';
+import { intakeCall, type Requester } from './intake-call.ts';
 import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
-import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
+import type { ChatRequest } from './openai.ts';
 import { TextStream } from './text-stream.ts';
 
-export interface ChatDependencies extends IntakeClientOptions {
-  /** The gateway's own keys: it is the requester for callers who don't seal themselves. */
-  readonly requesterRing: Ring<X25519Key>;
-  readonly intakeKey: () => Promise<RequesterKey>;
-}
+export interface ChatDependencies extends IntakeClientOptions, Requester {}
 
 /**
  * What becomes of a chat request, in order: accepted, text as it comes, the whole result, and its
@@ -87,54 +74,4 @@ async function openOutcome(
   if (outcome.state === 'failed') throw new CodedError(outcome.code);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
   return parseResult(resultBytes);
-}
-
-async function intakeCall(
-  { requesterRing, intakeKey }: ChatDependencies,
-  accountId: string,
-  request: ChatRequest,
-): Promise<IntakeCall> {
-  const delivery = deliveryOf(request);
-  const parameters: RequestParameters = {
-    // Whether there is such a class is for Receive to say.
-    workloadClass: request.workload_class as WorkloadClassName,
-    model: request.model,
-    hardwareTier: request.hardware_tier,
-    priority: request.priority,
-    deadlineSeconds: request.deadline_seconds,
-    maxTokens: maxTokensOf(request),
-    stream: delivery === 'early',
-    seed: request.seed ?? null,
-  };
-  const plaintext = payloadBytes(request);
-  const requesterKey = requesterRing[0].publicJwk;
-  const envelope = await sealRequest({
-    plaintext,
-    parameters,
-    requesterKey,
-    intakeKey: await intakeKey(),
-  });
-  const key = randomBytes(24).toString('base64url');
-  return {
-    intakeKey: key,
-    accountId,
-    parameters,
-    delivery,
-    ...(request.stream_options?.include_verification ? { untilEnd: true } : {}),
-    requesterKey,
-    envelope,
-  };
-}
-
-function payloadBytes(request: ChatRequest): Uint8Array {
-  let bytes: Uint8Array;
-  try {
-    bytes = canonicalBytes(chatPayload(request));
-  } catch (cause) {
-    // Only text without a UTF-8 form gets here.
-    throw new CodedError('receive.malformed_request', 'messages: not valid Unicode', { cause });
-  }
-  if (bytes.length > PAYLOAD_BYTES_MAX)
-    throw new CodedError('receive.payload_too_large', `At most ${PAYLOAD_BYTES_MAX} bytes.`);
-  return bytes;
 }
