@@ -17,6 +17,7 @@ export interface GatewayDependencies extends ChatDependencies {
 /** Whom an API key belongs to. */
 export interface Caller {
   readonly accountId: string;
+  readonly keyId: string;
   /** Whether the key may decide on nodes, and see what is of all accounts. */
   readonly isAdmin: boolean;
 }
@@ -50,7 +51,7 @@ export async function identify(database: Database, request: FastifyRequest): Pro
   if (!key) throw new CodedError('receive.unauthorized', 'Send it as: Authorization: Bearer KEY.');
   const keyHash = createHash('sha256').update(key).digest('hex');
   const [found] = await database.$queryRaw<Caller[]>`
-    SELECT account_id AS "accountId", is_admin AS "isAdmin" FROM api_key
+    SELECT account_id AS "accountId", id AS "keyId", is_admin AS "isAdmin" FROM api_key
     WHERE key_hash = ${keyHash}`;
   if (!found) throw new CodedError('receive.unauthorized');
   return found;
