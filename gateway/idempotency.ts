@@ -2,7 +2,7 @@ import { createHash, createHmac, randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { canonicalBytes } from '../protocol/canonical.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
-import { MalformedRequestError } from './openai.ts';
+import { MalformedRequestError } from './errors.ts';
 
 const HEADER = 'Idempotency-Key';
 /** No space, no control character: what gets through every proxy unchanged. */
@@ -66,6 +66,6 @@ function bytesOf(value: unknown): Uint8Array {
   try {
     return canonicalBytes(value);
   } catch (cause) {
-    throw new MalformedRequestError('', 'not valid Unicode', { cause });
+    throw new MalformedRequestError('', 'not valid Unicode', cause);
   }
 }

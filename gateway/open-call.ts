@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
 import { serveChat, type ChatEvent } from './chat.ts';
 import { codedError, identify, type GatewayDependencies } from './context.ts';
+import { answersRepeat } from './errors.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
 import type { ChatRequest } from './openai.ts';
 
@@ -47,11 +48,7 @@ export async function openCall<Chat extends ChatRequest>(
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);
-  const { requestId, isReplay } = await firstEvent(events).catch((error: unknown) => {
-    // It would be refused again.
-    if (codedError(error).code === 'receive.idempotency_mismatch') dontRetry(reply);
-    throw error;
-  });
+  const { requestId, isReplay } = await firstEvent(events);
   reply.header('x-request-id', requestId);
   if (isReplay) reply.header('x-plx-idempotent-replay', 'true');
   return {
@@ -69,15 +66,10 @@ async function* finalFailures(
   try {
     yield* events;
   } catch (error) {
-    const isKnown = codedError(error).code !== 'gateway.coordinator_unreachable';
-    if (isKnown && !reply.raw.headersSent) dontRetry(reply);
+    // Whatever becomes of it while the coordinator is away, a repeated call hears of it.
+    if (codedError(error).code !== 'gateway.coordinator_unreachable') answersRepeat(reply);
     throw error;
   }
-}
-
-/** What OpenAI's SDKs go by. */
-function dontRetry(reply: FastifyReply): void {
-  reply.header('x-should-retry', 'false');
 }
 
 /** @throws CodedError `coordinator.internal` if something else comes first, or nothing. */

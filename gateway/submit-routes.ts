@@ -1,8 +1,9 @@
 import type { FastifyInstance } from 'fastify';
 import type { ChatEvent } from './chat.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
+import { MalformedRequestError } from './errors.ts';
 import { openCall } from './open-call.ts';
-import { deliveryOf, MalformedRequestError, parseChatRequest, type ChatRequest } from './openai.ts';
+import { deliveryOf, parseChatRequest, type ChatRequest } from './openai.ts';
 import { noParameters } from './request-routes.ts';
 import { parseQuery } from './query.ts';
 import { temporalUrl } from './request-view.ts';
