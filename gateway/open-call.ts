@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
 import { serveChat, type ChatEvent } from './chat.ts';
-import { codedError, identify, type GatewayDependencies } from './context.ts';
+import { authenticate, codedError, type GatewayDependencies } from './context.ts';
 import { answersRepeat } from './errors.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
 import type { ChatRequest } from './openai.ts';
@@ -43,7 +43,7 @@ export async function openCall<Chat extends ChatRequest>(
   dependencies: GatewayDependencies,
   { route, request, reply, parse, gone }: Asking<Chat>,
 ): Promise<OpenedCall<Chat>> {
-  const { accountId, keyId } = await identify(dependencies.database, request);
+  const { accountId, keyId } = await authenticate(dependencies.database, request, 'inference');
   const idempotencyKey = idempotencyKeyOf(request.headers);
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
