@@ -3,19 +3,24 @@ import { openReturn } from '../crypto/return.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import { intakeCall, type Requester } from './intake-call.ts';
-import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
+import { eventsForCaller, type Readers } from './disconnect.ts';
+import { intakeCall, type Asker, type Requester } from './intake-call.ts';
+import type { IntakeClientOptions } from './intake-client.ts';
 import type { ChatRequest } from './openai.ts';
+import { onDisconnectOf } from './own-fields.ts';
 import { TextStream } from './text-stream.ts';
 
-export interface ChatDependencies extends IntakeClientOptions, Requester {}
+export interface ChatDependencies extends IntakeClientOptions, Requester {
+  readonly readers: Readers;
+}
 
 /**
  * What becomes of a chat request, in order: accepted, text as it comes, the whole result, and its
  * end, if the caller wants to know how it was checked.
  */
 export type ChatEvent =
-  | { readonly kind: 'accepted'; readonly requestId: string }
+  /** `isReplay`: an earlier call with the caller's Idempotency-Key made the request. */
+  | { readonly kind: 'accepted'; readonly requestId: string; readonly isReplay: boolean }
   | { readonly kind: 'delta'; readonly text: string }
   | { readonly kind: 'result'; readonly result: InferenceResult }
   | { readonly kind: 'ended' };
@@ -26,23 +31,27 @@ export type ChatEvent =
  * one's text goes on where it left off; with the same seed and engine it is the same text. Only
  * `early` delivery has provisional text; otherwise it comes whole, once it may be delivered.
  *
+ * @param gone aborted when the caller has hung up; what becomes of the request then is its
+ *   `on_disconnect`.
  * @throws CodedError when the request is refused or ends without a result.
  */
 export async function* serveChat(
   dependencies: ChatDependencies,
-  accountId: string,
+  asker: Asker,
   request: ChatRequest,
-  signal: AbortSignal,
+  gone: AbortSignal,
 ): AsyncGenerator<ChatEvent> {
-  const call = await intakeCall(dependencies, accountId, request);
+  const call = await intakeCall(dependencies, asker, request);
+  const onDisconnect = onDisconnectOf(request, asker.idempotencyKey);
   let stream: TextStream | undefined;
   let isAnswered = false;
-  for await (const event of intakeEvents(dependencies, call, signal)) {
+  for await (const event of eventsForCaller(dependencies, call, onDisconnect, gone)) {
     if (event.type === 'accepted') {
       // A repeated call says it again.
       if (stream) continue;
       stream = new TextStream(dependencies.requesterRing, event.requestId);
-      yield { kind: 'accepted', requestId: event.requestId };
+      const isReplay = asker.idempotencyKey !== null && event.isJoined === true;
+      yield { kind: 'accepted', requestId: event.requestId, isReplay };
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');

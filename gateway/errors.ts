@@ -4,8 +4,8 @@ import { CodedError, errorDefinition } from '../protocol/errors.ts';
 /** A malformed request, with the field that OpenAI's error object calls `param`. */
 export class MalformedRequestError extends CodedError {
   readonly param: string | null;
-  constructor(param: string, reason: string) {
-    super('receive.malformed_request', param ? `${param}: ${reason}` : reason);
+  constructor(param: string, reason: string, cause?: unknown) {
+    super('receive.malformed_request', param ? `${param}: ${reason}` : reason, { cause });
     this.param = param || null;
   }
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { sealRequest } from '../crypto/request.ts';
 import { canonicalBytes } from '../protocol/canonical.ts';
@@ -10,7 +9,9 @@ import {
   type RequesterKey,
 } from '../protocol/receive.ts';
 import type { WorkloadClassName } from '../protocol/workload.ts';
+import { joinedBy, type Repetition } from './idempotency.ts';
 import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
+import { assertOwnCredit } from './own-fields.ts';
 
 export interface Requester {
   /** The gateway's own keys: it is the requester for callers who don't seal themselves. */
@@ -19,16 +20,24 @@ export interface Requester {
   readonly intakeKey: () => Promise<RequesterKey>;
 }
 
+/** Who asks, by which key, and whether it may ask again. */
+export interface Asker extends Repetition {
+  readonly keyId: string;
+}
+
 /**
  * What the coordinator is asked for on behalf of one caller, with the payload sealed to it.
  *
- * @throws CodedError `receive.malformed_request`, `receive.payload_too_large`.
+ * @throws CodedError `receive.malformed_request`, `receive.payload_too_large`,
+ *   `receive.credit_account_forbidden`.
  */
 export async function intakeCall(
   { requesterRing, intakeKey }: Requester,
-  accountId: string,
+  asker: Asker,
   request: ChatRequest,
 ): Promise<IntakeCall> {
+  const { accountId, keyId } = asker;
+  assertOwnCredit(request, accountId);
   const delivery = deliveryOf(request);
   const parameters: RequestParameters = {
     // Whether there is such a class is for Receive to say.
@@ -49,10 +58,10 @@ export async function intakeCall(
     requesterKey,
     intakeKey: await intakeKey(),
   });
-  const key = randomBytes(24).toString('base64url');
   return {
-    intakeKey: key,
+    ...joinedBy(asker, request),
     accountId,
+    keyId,
     parameters,
     delivery,
     ...(request.stream_options?.include_verification ? { untilEnd: true } : {}),
