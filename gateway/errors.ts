@@ -5,9 +5,9 @@ import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.
 /** A malformed request, with the field that OpenAI's error object calls `param`. */
 export class MalformedRequestError extends CodedError {
   readonly param: string | null;
-  constructor(param: string, reason: string) {
+  constructor(param: string, reason: string, cause?: unknown) {
     const [field, why] = [param, reason].map((text) => shortened(text));
-    super('receive.malformed_request', field ? `${field}: ${why}` : why);
+    super('receive.malformed_request', field ? `${field}: ${why}` : why, { cause });
     this.param = field || null;
   }
 }

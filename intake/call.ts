@@ -44,7 +44,7 @@ export async function serveIntakeCall(
   const known = isJoined ? await readRequest(database, requestId) : undefined;
   // Also one that was ended without a run: none must be started for it any more.
   if (known && isAnswerable(known)) {
-    emit({ type: 'accepted', requestId });
+    emit({ type: 'accepted', requestId, isJoined });
     emit(outcomeOf(known));
     await followToEnd(dependencies, call, requestId, emit, signal);
     return;
@@ -65,7 +65,7 @@ export async function serveIntakeCall(
     // is away the caller isn't kept in the dark for long.
     const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
     await Promise.race([started, patience]).catch(() => {});
-    emit({ type: 'accepted', requestId });
+    emit({ type: 'accepted', requestId, isJoined });
     for (const event of early.splice(0)) emit(event);
     pass = emit;
     await started;

@@ -8,7 +8,12 @@ import type { ErrorCode } from './errors.ts';
  * caller asked for that. Or a single `refused`.
  */
 export type IntakeEvent =
-  | { readonly type: 'accepted'; readonly requestId: string }
+  | {
+      readonly type: 'accepted';
+      readonly requestId: string;
+      /** Whether an earlier call with the same intake key made the request. Absent: no. */
+      readonly isJoined?: boolean;
+    }
   | {
       readonly type: 'frame';
       readonly dispatch: number;
