@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { CodedError, ERRORS, type ErrorCode } from '../protocol/errors.ts';
 import {
   DEADLINE_SECONDS_DEFAULT,
   DEADLINE_SECONDS_MAX,
@@ -9,6 +8,7 @@ import {
   NAME,
   type Delivery,
 } from '../protocol/receive.ts';
+import { MalformedRequestError } from './errors.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
 /** OpenAI's content is text, or parts of which this network serves the text ones. */
@@ -87,15 +87,6 @@ export function parseChatRequest(body: unknown): ChatRequest {
   throw new MalformedRequestError(path, what || (issue?.message ?? 'invalid'));
 }
 
-/** A malformed request, with the field that OpenAI's error object calls `param`. */
-export class MalformedRequestError extends CodedError {
-  readonly param: string | null;
-  constructor(param: string, reason: string) {
-    super('receive.malformed_request', param ? `${param}: ${reason}` : reason);
-    this.param = param || null;
-  }
-}
-
 /** The part of a chat request that is sealed. `developer` is OpenAI's newer name for `system`. */
 export function chatPayload(request: ChatRequest): ChatPayload {
   const { stop } = request;
@@ -118,43 +109,4 @@ export function maxTokensOf(request: ChatRequest): number {
 /** What has to be known before the caller gets the text: by default a stream is early. */
 export function deliveryOf({ delivery, stream }: ChatRequest): Delivery {
   return delivery ?? (stream ? 'early' : 'validated');
-}
-
-/** OpenAI's error object. `code` is ours and stable; `type` is OpenAI's vocabulary. */
-export interface ErrorBody {
-  readonly error: {
-    readonly message: string;
-    readonly type: string;
-    readonly param: string | null;
-    readonly code: ErrorCode;
-    readonly request_id?: string;
-  };
-}
-
-/** Status and body for a failure. */
-export function errorResponse(
-  error: CodedError,
-  requestId?: string,
-): { readonly status: number; readonly body: ErrorBody } {
-  const { httpStatus } = ERRORS[error.code];
-  return {
-    status: httpStatus,
-    body: {
-      error: {
-        message: error.message,
-        type: errorType(httpStatus),
-        param: error instanceof MalformedRequestError ? error.param : null,
-        code: error.code,
-        ...(requestId ? { request_id: requestId } : {}),
-      },
-    },
-  };
-}
-
-function errorType(httpStatus: number): string {
-  if (httpStatus === 401) return 'authentication_error';
-  if (httpStatus === 402) return 'insufficient_quota';
-  if (httpStatus === 403) return 'permission_error';
-  if (httpStatus === 404) return 'not_found_error';
-  return httpStatus < 500 ? 'invalid_request_error' : 'server_error';
 }

@@ -6,7 +6,8 @@ import type { InferenceResult } from '../protocol/result.ts';
 import type { ChatEvent } from './chat.ts';
 import { chunk, usageChunk, verificationChunk, type CompletionHead } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
-import { errorResponse, type ChatRequest } from './openai.ts';
+import { errorResponse } from './errors.ts';
+import type { ChatRequest } from './openai.ts';
 import { verificationView } from './verification-view.ts';
 
 /** Load balancers close what is silent; most wait a minute. */
