@@ -22,7 +22,7 @@ const PING_MS = 15_000;
 /** `POST /v1/chat/completions`, whole or as a stream of server-sent events. */
 export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   app.post('/v1/chat/completions', async (request, reply) => {
-    const accountId = await authenticate(dependencies.database, request);
+    const { accountId } = await authenticate(dependencies.database, request, 'inference');
     const chat = parseChatRequest(request.body);
     const gone = new AbortController();
     reply.raw.on('close', () => gone.abort());

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { listRequests, readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
+import type { Scope } from '../protocol/keys.ts';
 import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { limitParameter, listPage, parseQuery } from './query.ts';
@@ -29,7 +30,7 @@ export interface IdParams {
 export function requestRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
   app.get('/v1/requests', async (request) => {
-    const accountId = await authenticate(database, request);
+    const { accountId } = await authenticate(database, request, 'read');
     const { limit, status, after } = parseQuery(listQuery, request.query);
     if (after) await ownRequest(dependencies, accountId, after);
     // One more than asked for tells whether there are more.
@@ -42,11 +43,11 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
     return listPage(rows, limit, (row) => summariseRequest(row, row));
   });
   app.get<IdParams>('/v1/requests/:id', async (request) => {
-    const record = await authorisedRequest(dependencies, request);
+    const record = await authorisedRequest(dependencies, request, 'read');
     return describeRequest(record, dependencies);
   });
   app.post<IdParams>('/v1/requests/:id/cancel', async (request, reply) => {
-    const record = await authorisedRequest(dependencies, request);
+    const record = await authorisedRequest(dependencies, request, 'inference');
     parseQuery(noParameters, request.body ?? {});
     return cancelled(record, reply, dependencies);
   });
@@ -71,14 +72,15 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
 /**
  * The request that a path names, for a caller who may see it.
  *
- * @throws CodedError `receive.unauthorized`, `receive.malformed_request` for a query that the route
- *   doesn't have, `gateway.request_not_found`.
+ * @throws CodedError `receive.unauthorized`, `gateway.scope_missing`, `gateway.request_not_found`,
+ *   `receive.malformed_request` for a query that the route doesn't have.
  */
 export async function authorisedRequest(
   dependencies: GatewayDependencies,
   request: FastifyRequest<IdParams>,
+  scope: Scope,
 ): Promise<RequestRecord> {
-  const accountId = await authenticate(dependencies.database, request);
+  const { accountId } = await authenticate(dependencies.database, request, scope);
   parseQuery(noParameters, request.query);
   return ownRequest(dependencies, accountId, request.params.id);
 }

@@ -13,7 +13,7 @@ export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependen
   const closing = new AbortController();
   app.addHook('preClose', async () => closing.abort());
   app.post('/v1/requests', async (request, reply) => {
-    const accountId = await authenticate(dependencies.database, request);
+    const { accountId } = await authenticate(dependencies.database, request, 'inference');
     parseQuery(noParameters, request.query);
     const chat = parseChatRequest(request.body);
     if (chat.stream) throw new MalformedRequestError('stream', 'nobody listens: use chat');
