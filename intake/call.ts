@@ -36,7 +36,13 @@ export async function serveIntakeCall(
 ): Promise<void> {
   const { database, keys, client, relay, log } = dependencies;
   const { accepted, isJoined } = await receive(database, keys, call);
-  const { requestId } = accepted;
+  const { requestId, acceptedAtMs } = accepted;
+  const acceptance = {
+    type: 'accepted',
+    requestId,
+    acceptedAtMs,
+    ...(isJoined ? { isJoined } : {}),
+  } as const;
   log.info(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
     'coordinator // receive: accepted',
@@ -44,7 +50,7 @@ export async function serveIntakeCall(
   const known = isJoined ? await readRequest(database, requestId) : undefined;
   // Also one that was ended without a run: none must be started for it any more.
   if (known && isAnswerable(known)) {
-    emit({ type: 'accepted', requestId, isJoined });
+    emit(acceptance);
     emit(outcomeOf(known));
     await followToEnd(dependencies, call, requestId, emit, signal);
     return;
@@ -65,7 +71,7 @@ export async function serveIntakeCall(
     // is away the caller isn't kept in the dark for long.
     const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
     await Promise.race([started, patience]).catch(() => {});
-    emit({ type: 'accepted', requestId, isJoined });
+    emit(acceptance);
     for (const event of early.splice(0)) emit(event);
     pass = emit;
     await started;

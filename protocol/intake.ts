@@ -10,6 +10,8 @@ export type IntakeEvent =
   | {
       readonly type: 'accepted';
       readonly requestId: string;
+      /** Milliseconds since the epoch. */
+      readonly acceptedAtMs: number;
       /** Whether an earlier call with the same intake key made the request. Absent: no. */
       readonly isJoined?: boolean;
     }
