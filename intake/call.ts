@@ -35,7 +35,7 @@ export async function serveIntakeCall(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, keys, client, relay, log } = dependencies;
-  const { accepted, isJoined } = await receive(database, keys, call);
+  const { accepted, isJoined, rateLimits } = await receive(database, keys, call);
   const { requestId } = accepted;
   log.info(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
@@ -65,7 +65,7 @@ export async function serveIntakeCall(
     // is away the caller isn't kept in the dark for long.
     const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
     await Promise.race([started, patience]).catch(() => {});
-    emit({ type: 'accepted', requestId });
+    emit({ type: 'accepted', requestId, ...(rateLimits ? { rateLimits } : {}) });
     for (const event of early.splice(0)) emit(event);
     pass = emit;
     await started;
