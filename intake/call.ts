@@ -35,13 +35,14 @@ export async function serveIntakeCall(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, keys, client, relay, log } = dependencies;
-  const { accepted, isJoined } = await receive(database, keys, call);
+  const { accepted, isJoined, rateLimits } = await receive(database, keys, call);
   const { requestId, acceptedAtMs } = accepted;
   const acceptance = {
     type: 'accepted',
     requestId,
     acceptedAtMs,
     ...(isJoined ? { isJoined } : {}),
+    ...(rateLimits ? { rateLimits } : {}),
   } as const;
   log.info(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
