@@ -11,7 +11,7 @@ const PATH = '/v1/chat/completions';
 /** `POST /v1/chat/completions`, whole or as a stream of server-sent events. */
 export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   app.post(PATH, async (request, reply) => {
-    const { chat, requestId, events } = await openCall(dependencies, {
+    const { chat, requestId, acceptedAtMs, events } = await openCall(dependencies, {
       route: PATH,
       request,
       reply,
@@ -20,7 +20,7 @@ export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependenci
     });
     const head: CompletionHead = {
       id: requestId,
-      created: Math.floor(Date.now() / 1_000),
+      created: Math.floor(acceptedAtMs / 1_000),
       model: chat.model,
     };
     if (chat.stream) return streamed(reply, head, chat, events, dependencies);

@@ -21,7 +21,12 @@ export interface ChatDependencies extends IntakeClientOptions, Requester {
  */
 export type ChatEvent =
   /** `isReplay`: an earlier call with the caller's Idempotency-Key made the request. */
-  | { readonly kind: 'accepted'; readonly requestId: string; readonly isReplay: boolean }
+  | {
+      readonly kind: 'accepted';
+      readonly requestId: string;
+      readonly acceptedAtMs: number;
+      readonly isReplay: boolean;
+    }
   | { readonly kind: 'delta'; readonly text: string }
   | { readonly kind: 'result'; readonly result: InferenceResult }
   | { readonly kind: 'ended' };
@@ -52,7 +57,8 @@ export async function* serveChat(
       if (stream) continue;
       stream = new TextStream(dependencies.requesterRing, event.requestId);
       const isReplay = asker.idempotencyKey !== null && event.isJoined === true;
-      yield { kind: 'accepted', requestId: event.requestId, isReplay };
+      const { requestId, acceptedAtMs } = event;
+      yield { kind: 'accepted', requestId, acceptedAtMs, isReplay };
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');

@@ -22,6 +22,8 @@ export interface Asking<Chat extends ChatRequest> {
 export interface OpenedCall<Chat extends ChatRequest> {
   readonly chat: Chat;
   readonly requestId: string;
+  /** Milliseconds since the epoch; the same for all who join. */
+  readonly acceptedAtMs: number;
   readonly events: AsyncGenerator<ChatEvent>;
 }
 
@@ -48,12 +50,13 @@ export async function openCall<Chat extends ChatRequest>(
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);
-  const { requestId, isReplay } = await firstEvent(events);
+  const { requestId, acceptedAtMs, isReplay } = await firstEvent(events);
   reply.header('x-request-id', requestId);
   if (isReplay) reply.header('x-plx-idempotent-replay', 'true');
   return {
     chat,
     requestId,
+    acceptedAtMs,
     events: idempotencyKey === null ? events : finalFailures(events, reply),
   };
 }
