@@ -7,10 +7,12 @@ import { codedError, type GatewayDependencies } from './context.ts';
 import { errorResponse } from './openai.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { requestRoutes } from './request-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
+import { signInRoutes } from './sign-in-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 
 /** Room for JSON's escapes around the largest payload. */
@@ -59,6 +61,8 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   reviewRoutes(app, dependencies);
   joinRoutes(app, dependencies);
   samplingRoutes(app, dependencies);
+  signInRoutes(app, dependencies);
+  keyRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }
