@@ -8,11 +8,13 @@ import { codedError, type GatewayDependencies } from './context.ts';
 import { MalformedRequestError, sendError } from './errors.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { requestRoutes } from './request-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
+import { signInRoutes } from './sign-in-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 
 /**
@@ -81,6 +83,8 @@ export function createGateway(
   reviewRoutes(app, dependencies);
   joinRoutes(app, dependencies);
   samplingRoutes(app, dependencies);
+  signInRoutes(app, dependencies);
+  keyRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }
