@@ -6,16 +6,19 @@ import { chatRoutes } from './chat-routes.ts';
 import { connectionGuard, discardRest, limitCalls } from './connections.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { MalformedRequestError, sendError } from './errors.ts';
+import { creditsRoutes } from './credits-routes.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
 import { nodeRoutes } from './node-routes.ts';
+import { pricesRoutes } from './prices-routes.ts';
 import { requestRoutes } from './request-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
 import { signInRoutes } from './sign-in-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
+import { usageRoutes } from './usage-routes.ts';
 
 /**
  * The API that apps call: OpenAI's chat completions, and what became of a request.
@@ -85,6 +88,9 @@ export function createGateway(
   samplingRoutes(app, dependencies);
   signInRoutes(app, dependencies);
   keyRoutes(app, dependencies);
+  creditsRoutes(app, dependencies);
+  usageRoutes(app, dependencies);
+  pricesRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }
