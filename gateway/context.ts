@@ -1,8 +1,11 @@
-import { createHash } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { apiKeyHash } from '../crypto/api-key.ts';
+import { findKeyHolder, type KeyHolder } from '../prisma/api-keys.ts';
 import type { Database } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
+import type { Scope } from '../protocol/keys.ts';
+import type { SignInTerms } from '../protocol/sign-in.ts';
 import type { ChatDependencies } from './chat.ts';
 
 /** What all routes of the gateway work with. */
@@ -11,47 +14,48 @@ export interface GatewayDependencies extends ChatDependencies {
   /** Where people look at runs, without a trailing slash; null hides the links. */
   readonly temporalUiUrl: string | null;
   readonly temporalNamespace: string;
+  /** What messages by which accounts ask for keys have to name. */
+  readonly signIn: SignInTerms;
   readonly log: Logger;
 }
 
-/** Whom an API key belongs to. */
-export interface Caller {
-  readonly accountId: string;
-  /** Whether the key may decide on nodes, and see what is of all accounts. */
-  readonly isAdmin: boolean;
-}
+/** Who calls: an API key, and whom it belongs to. `keyId` is what the call is metered by. */
+export type Caller = KeyHolder;
 
 /**
- * The account that a request's API key belongs to.
+ * The caller, by its API key. Each route names the scope that it needs.
  *
- * @throws CodedError `receive.unauthorized`
+ * @throws CodedError `receive.unauthorized` or `gateway.scope_missing`.
  */
-export async function authenticate(database: Database, request: FastifyRequest): Promise<string> {
-  return (await identify(database, request)).accountId;
+export async function authenticate(
+  database: Database,
+  request: FastifyRequest,
+  scope: Scope,
+): Promise<Caller> {
+  const caller = await identify(database, request);
+  if (!caller.scopes.includes(scope)) throw new CodedError('gateway.scope_missing', scope);
+  return caller;
 }
 
 /**
- * The account of an admin's key.
+ * The caller, by an admin's key.
  *
  * @throws CodedError `receive.unauthorized` or `gateway.admin_required`.
  */
 export async function authenticateAdmin(
   database: Database,
   request: FastifyRequest,
-): Promise<string> {
-  const { accountId, isAdmin } = await identify(database, request);
-  if (!isAdmin) throw new CodedError('gateway.admin_required');
-  return accountId;
+): Promise<Caller> {
+  const caller = await identify(database, request);
+  if (!caller.isAdmin) throw new CodedError('gateway.admin_required');
+  return caller;
 }
 
-/** @throws CodedError `receive.unauthorized` */
-export async function identify(database: Database, request: FastifyRequest): Promise<Caller> {
-  const key = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1];
+/** A key that has ended is as unknown as one that never was. */
+async function identify(database: Database, request: FastifyRequest): Promise<Caller> {
+  const key = /^Bearer ([\w.~+/-]+=*)$/.exec(request.headers.authorization ?? '')?.[1];
   if (!key) throw new CodedError('receive.unauthorized', 'Send it as: Authorization: Bearer KEY.');
-  const keyHash = createHash('sha256').update(key).digest('hex');
-  const [found] = await database.$queryRaw<Caller[]>`
-    SELECT account_id AS "accountId", is_admin AS "isAdmin" FROM api_key
-    WHERE key_hash = ${keyHash}`;
+  const found = await findKeyHolder(database, apiKeyHash(key));
   if (!found) throw new CodedError('receive.unauthorized');
   return found;
 }
@@ -60,6 +64,7 @@ export async function identify(database: Database, request: FastifyRequest): Pro
 export function codedError(error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   if (error instanceof Error && 'statusCode' in error) {
+    if (error.statusCode === 415) return new CodedError('gateway.media_type_unsupported');
     if (error.statusCode === 413) return new CodedError('receive.payload_too_large');
     if (Number(error.statusCode) < 500)
       return new CodedError('receive.malformed_request', error.message);

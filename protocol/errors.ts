@@ -215,6 +215,7 @@ export const ERRORS = {
   'gateway.epoch_not_revealed': gateway(409, 'The secret of the epoch is not published yet.'),
   'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),
   'gateway.key_not_found': gateway(404, 'No such API key in this account.'),
+  'gateway.too_many_keys': gateway(409, 'The account has as many API keys as it may have.'),
   'gateway.account_not_found': gateway(404, 'No such account.'),
   'gateway.scope_missing': gateway(403, 'The API key lacks the scope that this needs.'),
   'gateway.sign_in_invalid': gateway(401, 'The sign-in message or its signature is not valid.'),
@@ -241,16 +242,25 @@ export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERRORS, code);
 }
 
+/** What a program may want to know of a failure beside its code: JSON, shown to the caller. */
+export type ErrorMetadata = Readonly<Record<string, unknown>>;
+
 /** A failure with a stable code. `detail` is shown to the caller: keep secrets out of it. */
 export class CodedError extends Error {
   override readonly name = 'CodedError';
   readonly code: ErrorCode;
   readonly detail: string | undefined;
+  readonly metadata: ErrorMetadata | undefined;
 
-  constructor(code: ErrorCode, detail?: string, options?: { cause?: unknown }) {
+  constructor(
+    code: ErrorCode,
+    detail?: string,
+    { metadata, ...options }: { cause?: unknown; metadata?: ErrorMetadata | undefined } = {},
+  ) {
     super(detail ? `${ERRORS[code].message} ${detail}` : ERRORS[code].message, options);
     this.code = code;
     this.detail = detail;
+    this.metadata = metadata;
   }
 }
 
