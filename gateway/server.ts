@@ -5,13 +5,16 @@ import { PAYLOAD_BYTES_MAX } from '../protocol/receive.ts';
 import { chatRoutes } from './chat-routes.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { sendError } from './errors.ts';
+import { creditsRoutes } from './credits-routes.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
+import { pricesRoutes } from './prices-routes.ts';
 import { requestRoutes } from './request-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
+import { usageRoutes } from './usage-routes.ts';
 
 /** Room for JSON's escapes around the largest payload. */
 const BODY_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
@@ -59,6 +62,9 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   reviewRoutes(app, dependencies);
   joinRoutes(app, dependencies);
   samplingRoutes(app, dependencies);
+  creditsRoutes(app, dependencies);
+  usageRoutes(app, dependencies);
+  pricesRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }

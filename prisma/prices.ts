@@ -27,6 +27,9 @@ const IN_FORCE = Prisma.sql`begins_at <= now() AND NOT EXISTS (
     AND (later.model_id, later.hardware_tier, later.priority)
         = (price.model_id, price.hardware_tier, price.priority))`;
 
+const LEAST_FIRST = Prisma.sql`
+  array_position('{standard,expedited,urgent}'::text[], priority)`;
+
 /** Prices in force and those to come, of one model or (null) of all. */
 export function listPrices(
   database: Pick<Transaction, '$queryRaw'>,
@@ -36,7 +39,18 @@ export function listPrices(
     ${PRICE_ROWS}
     WHERE (${modelId}::text IS NULL OR model_id = ${modelId})
       AND (begins_at > now() OR ${IN_FORCE})
-    ORDER BY model_id, version, hardware_tier, prompt_price_wei, completion_price_wei`;
+    ORDER BY model_id, version, hardware_tier, ${LEAST_FIRST}`;
+}
+
+/** All prices of one version, in force or not. */
+export function readPrices(
+  database: Pick<Transaction, '$queryRaw'>,
+  modelId: string,
+  version: number,
+): Promise<PriceRow[]> {
+  return database.$queryRaw<PriceRow[]>`
+    ${PRICE_ROWS} WHERE model_id = ${modelId} AND version = ${version}
+    ORDER BY hardware_tier, ${LEAST_FIRST}`;
 }
 
 /** Keeps what `model` shows equal to the price in force of tier 1 and priority `standard`. */
@@ -58,7 +72,9 @@ export type Published =
   | { readonly kind: 'known' }
   /** That version has other prices, or it isn't the next one. */
   | { readonly kind: 'refused'; readonly nextVersion: number; readonly isTaken: boolean }
-  | { readonly kind: 'unknown_model' };
+  | { readonly kind: 'unknown_model' }
+  /** It would have begun before it was published. */
+  | { readonly kind: 'too_late' };
 
 /**
  * Publishes a version of a model's prices: once, however often it is repeated. Versions are counted
@@ -86,6 +102,9 @@ export async function publishPrices(
   }
   if (version !== newest + 1)
     return { kind: 'refused', nextVersion: newest + 1, isTaken: version <= newest };
+  const [late] = await transaction.$queryRaw<object[]>`
+    SELECT WHERE ${beginsAt}::timestamptz < now()`;
+  if (late) return { kind: 'too_late' };
   await transaction.$executeRaw`
     INSERT INTO price (model_id, version, hardware_tier, priority, prompt_price_wei,
                        completion_price_wei, begins_at)
@@ -107,8 +126,7 @@ async function isKnown(
   matrix: readonly MatrixPrice[],
   beginsAt: Date | null,
 ): Promise<boolean> {
-  const rows = await transaction.$queryRaw<PriceRow[]>`
-    ${PRICE_ROWS} WHERE model_id = ${modelId} AND version = ${version}`;
+  const rows = await readPrices(transaction, modelId, version);
   const texts = new Set(
     rows.map((row) =>
       [row.hardwareTier, row.priority, row.promptPriceWei, row.completionPriceWei].join(),
