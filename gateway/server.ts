@@ -8,11 +8,13 @@ import { sendError } from './errors.ts';
 import { creditsRoutes } from './credits-routes.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
+import { keyRoutes } from './key-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { pricesRoutes } from './prices-routes.ts';
 import { requestRoutes } from './request-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
+import { signInRoutes } from './sign-in-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
 import { usageRoutes } from './usage-routes.ts';
 
@@ -65,6 +67,8 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   creditsRoutes(app, dependencies);
   usageRoutes(app, dependencies);
   pricesRoutes(app, dependencies);
+  signInRoutes(app, dependencies);
+  keyRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }
