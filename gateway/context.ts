@@ -64,6 +64,7 @@ async function identify(database: Database, request: FastifyRequest): Promise<Ca
 export function codedError(error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   if (error instanceof Error && 'statusCode' in error) {
+    if (error.statusCode === 415) return new CodedError('gateway.media_type_unsupported');
     if (error.statusCode === 413) return new CodedError('receive.payload_too_large');
     if (Number(error.statusCode) < 500)
       return new CodedError('receive.malformed_request', error.message);
