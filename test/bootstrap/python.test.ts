@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFile, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { PYTHONS } from '../../bootstrap/python.mjs';
 import { Project, realPython } from './project.ts';
 
 interface Environment {
@@ -13,7 +12,9 @@ interface Environment {
   readonly variable: string;
 }
 
-const ALL: readonly (readonly [string, Environment])[] = Object.entries(PYTHONS);
+const file = new URL('../../bootstrap/python.mjs', import.meta.url).href;
+const { PYTHONS } = (await import(file)) as { PYTHONS: Record<string, Environment> };
+const ALL = Object.entries(PYTHONS);
 
 describe('bootstrap: Python for tests', () => {
   let project: Project;
