@@ -1,26 +1,17 @@
-import { randomBytes } from 'node:crypto';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
-import { sealRequest } from '../crypto/request.ts';
 import { openReturn } from '../crypto/return.ts';
-import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
-import {
-  PAYLOAD_BYTES_MAX,
-  type IntakeCall,
-  type RequestParameters,
-  type RequesterKey,
-} from '../protocol/receive.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import type { WorkloadClassName } from '../protocol/workload.ts';
-import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
-import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
+import { eventsForCaller, type Readers } from './disconnect.ts';
+import { intakeCall, type Asker, type Requester } from './intake-call.ts';
+import type { IntakeClientOptions } from './intake-client.ts';
+import type { ChatRequest } from './openai.ts';
+import { onDisconnectOf } from './own-fields.ts';
 import { TextStream } from './text-stream.ts';
 
-export interface ChatDependencies extends IntakeClientOptions {
-  /** The gateway's own keys: it is the requester for callers who don't seal themselves. */
-  readonly requesterRing: Ring<X25519Key>;
-  readonly intakeKey: () => Promise<RequesterKey>;
+export interface ChatDependencies extends IntakeClientOptions, Requester {
+  readonly readers: Readers;
 }
 
 /**
@@ -28,7 +19,13 @@ export interface ChatDependencies extends IntakeClientOptions {
  * end, if the caller wants to know how it was checked.
  */
 export type ChatEvent =
-  | { readonly kind: 'accepted'; readonly requestId: string }
+  /** `isReplay`: an earlier call with the caller's Idempotency-Key made the request. */
+  | {
+      readonly kind: 'accepted';
+      readonly requestId: string;
+      readonly acceptedAtMs: number;
+      readonly isReplay: boolean;
+    }
   | { readonly kind: 'delta'; readonly text: string }
   | { readonly kind: 'result'; readonly result: InferenceResult }
   | { readonly kind: 'ended' };
@@ -39,23 +36,28 @@ export type ChatEvent =
  * one's text goes on where it left off; with the same seed and engine it is the same text. Only
  * `early` delivery has provisional text; otherwise it comes whole, once it may be delivered.
  *
+ * @param gone aborted when the caller has hung up; what becomes of the request then is its
+ *   `on_disconnect`.
  * @throws CodedError when the request is refused or ends without a result.
  */
 export async function* serveChat(
   dependencies: ChatDependencies,
-  accountId: string,
+  asker: Asker,
   request: ChatRequest,
-  signal: AbortSignal,
+  gone: AbortSignal,
 ): AsyncGenerator<ChatEvent> {
-  const call = await intakeCall(dependencies, accountId, request);
+  const call = await intakeCall(dependencies, asker, request);
+  const onDisconnect = onDisconnectOf(request, asker.idempotencyKey);
   let stream: TextStream | undefined;
   let isAnswered = false;
-  for await (const event of intakeEvents(dependencies, call, signal)) {
+  for await (const event of eventsForCaller(dependencies, call, onDisconnect, gone)) {
     if (event.type === 'accepted') {
       // A repeated call says it again.
       if (stream) continue;
       stream = new TextStream(dependencies.requesterRing, event.requestId);
-      yield { kind: 'accepted', requestId: event.requestId };
+      const isReplay = asker.idempotencyKey !== null && event.isJoined === true;
+      const { requestId, acceptedAtMs } = event;
+      yield { kind: 'accepted', requestId, acceptedAtMs, isReplay };
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');
@@ -87,54 +89,4 @@ async function openOutcome(
   if (outcome.state === 'failed') throw new CodedError(outcome.code);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
   return parseResult(resultBytes);
-}
-
-async function intakeCall(
-  { requesterRing, intakeKey }: ChatDependencies,
-  accountId: string,
-  request: ChatRequest,
-): Promise<IntakeCall> {
-  const delivery = deliveryOf(request);
-  const parameters: RequestParameters = {
-    // Whether there is such a class is for Receive to say.
-    workloadClass: request.workload_class as WorkloadClassName,
-    model: request.model,
-    hardwareTier: request.hardware_tier,
-    priority: request.priority,
-    deadlineSeconds: request.deadline_seconds,
-    maxTokens: maxTokensOf(request),
-    stream: delivery === 'early',
-    seed: request.seed ?? null,
-  };
-  const plaintext = payloadBytes(request);
-  const requesterKey = requesterRing[0].publicJwk;
-  const envelope = await sealRequest({
-    plaintext,
-    parameters,
-    requesterKey,
-    intakeKey: await intakeKey(),
-  });
-  const key = randomBytes(24).toString('base64url');
-  return {
-    intakeKey: key,
-    accountId,
-    parameters,
-    delivery,
-    ...(request.stream_options?.include_verification ? { untilEnd: true } : {}),
-    requesterKey,
-    envelope,
-  };
-}
-
-function payloadBytes(request: ChatRequest): Uint8Array {
-  let bytes: Uint8Array;
-  try {
-    bytes = canonicalBytes(chatPayload(request));
-  } catch (cause) {
-    // Only text without a UTF-8 form gets here.
-    throw new CodedError('receive.malformed_request', 'messages: not valid Unicode', { cause });
-  }
-  if (bytes.length > PAYLOAD_BYTES_MAX)
-    throw new CodedError('receive.payload_too_large', `At most ${PAYLOAD_BYTES_MAX} bytes.`);
-  return bytes;
 }

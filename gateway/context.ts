@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import type { Database } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
+import type { Scope } from '../protocol/keys.ts';
 import type { ChatDependencies } from './chat.ts';
 
 /** What all routes of the gateway work with. */
@@ -14,44 +15,54 @@ export interface GatewayDependencies extends ChatDependencies {
   readonly log: Logger;
 }
 
-/** Whom an API key belongs to. */
+/** Who calls: an API key, and whom it belongs to. */
 export interface Caller {
   readonly accountId: string;
+  /** What the call is metered by; it outlives the key's secret. */
+  readonly keyId: string;
+  readonly scopes: readonly Scope[];
   /** Whether the key may decide on nodes, and see what is of all accounts. */
   readonly isAdmin: boolean;
 }
 
 /**
- * The account that a request's API key belongs to.
+ * The caller, by its API key. Each route names the scope that it needs.
  *
- * @throws CodedError `receive.unauthorized`
+ * @throws CodedError `receive.unauthorized` or `gateway.scope_missing`.
  */
-export async function authenticate(database: Database, request: FastifyRequest): Promise<string> {
-  return (await identify(database, request)).accountId;
+export async function authenticate(
+  database: Database,
+  request: FastifyRequest,
+  scope: Scope,
+): Promise<Caller> {
+  const caller = await identify(database, request);
+  if (!caller.scopes.includes(scope)) throw new CodedError('gateway.scope_missing', scope);
+  return caller;
 }
 
 /**
- * The account of an admin's key.
+ * The caller, by an admin's key.
  *
  * @throws CodedError `receive.unauthorized` or `gateway.admin_required`.
  */
 export async function authenticateAdmin(
   database: Database,
   request: FastifyRequest,
-): Promise<string> {
-  const { accountId, isAdmin } = await identify(database, request);
-  if (!isAdmin) throw new CodedError('gateway.admin_required');
-  return accountId;
+): Promise<Caller> {
+  const caller = await identify(database, request);
+  if (!caller.isAdmin) throw new CodedError('gateway.admin_required');
+  return caller;
 }
 
-/** @throws CodedError `receive.unauthorized` */
-export async function identify(database: Database, request: FastifyRequest): Promise<Caller> {
-  const key = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1];
+/** A key that has ended is as unknown as one that never was. */
+async function identify(database: Database, request: FastifyRequest): Promise<Caller> {
+  const key = /^Bearer ([\w.~+/-]+=*)$/.exec(request.headers.authorization ?? '')?.[1];
   if (!key) throw new CodedError('receive.unauthorized', 'Send it as: Authorization: Bearer KEY.');
   const keyHash = createHash('sha256').update(key).digest('hex');
   const [found] = await database.$queryRaw<Caller[]>`
-    SELECT account_id AS "accountId", is_admin AS "isAdmin" FROM api_key
-    WHERE key_hash = ${keyHash}`;
+    SELECT account_id AS "accountId", id AS "keyId", scopes, is_admin AS "isAdmin" FROM api_key
+    WHERE key_hash = ${keyHash}
+      AND (revoked_at IS NULL OR revoked_at > now()) AND (expires_at IS NULL OR expires_at > now())`;
   if (!found) throw new CodedError('receive.unauthorized');
   return found;
 }

@@ -12,11 +12,11 @@ import { authorisedRequest, noParameters, type IdParams } from './request-routes
 export function explainRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
   app.get<IdParams>('/v1/requests/:id/explain', async (request) => {
-    const record = await authorisedRequest(dependencies, request);
+    const record = await authorisedRequest(dependencies, request, 'read');
     return explainRequest(await readRequestSituation(database, record));
   });
   app.get<IdParams>('/v1/nodes/:id/explain', async (request) => {
-    await authenticate(database, request);
+    await authenticate(database, request, 'read');
     parseQuery(noParameters, request.query);
     const { id } = request.params;
     const situation = isNodeId(id) && (await readNodeSituation(database, id, ONLINE_SECONDS));

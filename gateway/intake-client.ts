@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CodedError, isErrorCode } from '../protocol/errors.ts';
+import { CodedError, isErrorCode, type ErrorMetadata } from '../protocol/errors.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import type { IntakeCall, RequesterKey } from '../protocol/receive.ts';
@@ -43,7 +43,7 @@ export async function* intakeEvents(
     try {
       for await (const event of oneCall(options, call, signal)) {
         lastHeardMs = Date.now();
-        if (event.type === 'refused') throw refused(event.code, event.detail);
+        if (event.type === 'refused') throw refused(event.code, event.detail, event.metadata);
         if (event.type === 'ping') continue;
         yield event;
         if (event.type === (call.untilEnd ? 'ended' : 'outcome')) return;
@@ -84,6 +84,6 @@ export async function errorOf(response: Response): Promise<Error> {
   return refused(code, `The coordinator answered ${response.status}.`);
 }
 
-function refused(code: string, detail: string | undefined): CodedError {
-  return new CodedError(isErrorCode(code) ? code : 'coordinator.internal', detail);
+function refused(code: string, detail: string | undefined, metadata?: ErrorMetadata): CodedError {
+  return new CodedError(isErrorCode(code) ? code : 'coordinator.internal', detail, { metadata });
 }

@@ -31,7 +31,7 @@ const made = z.strictObject({
 export function joinRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database, log } = dependencies;
   app.post('/v1/join-tokens', async (request, reply) => {
-    const admin = await authenticateAdmin(database, request);
+    const { accountId: admin } = await authenticateAdmin(database, request);
     parseQuery(noParameters, request.query);
     const { uses, expires_in_seconds: seconds } = parseQuery(made, request.body ?? {});
     const token = drawJoinToken();
@@ -54,7 +54,7 @@ export function joinRoutes(app: FastifyInstance, dependencies: GatewayDependenci
     return listPage(rows, limit, describe);
   });
   app.delete<IdParams>('/v1/join-tokens/:id', async (request) => {
-    const admin = await authenticateAdmin(database, request);
+    const { accountId: admin } = await authenticateAdmin(database, request);
     parseQuery(noParameters, request.query);
     const { id } = request.params;
     if (!(await endJoinToken(database, hashOf(id))))

@@ -13,12 +13,12 @@ import { noParameters, type IdParams } from './request-routes.ts';
  */
 export function nodeRoutes(app: FastifyInstance, { database }: GatewayDependencies): void {
   app.get('/v1/nodes', async (request) => {
-    await authenticate(database, request);
+    await authenticate(database, request, 'read');
     parseQuery(noParameters, request.query);
     return { object: 'list', data: (await readPool(database)).map(describeNode) };
   });
   app.get<IdParams>('/v1/nodes/:id', async (request) => {
-    await authenticate(database, request);
+    await authenticate(database, request, 'read');
     parseQuery(noParameters, request.query);
     const { id } = request.params;
     const node = isNodeId(id) ? await readNode(database, id) : null;

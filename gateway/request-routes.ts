@@ -3,6 +3,8 @@ import { z } from 'zod';
 import { listRequests, readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
+import { NAME } from '../protocol/receive.ts';
+import type { Scope } from '../protocol/keys.ts';
 import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { limitParameter, listPage, parseQuery } from './query.ts';
@@ -15,9 +17,16 @@ const LIMIT_MAX = 100;
 /** Of a route that takes no parameters besides its path. */
 export const noParameters = z.strictObject({});
 
+const instant = z.iso
+  .datetime({ offset: true, error: 'is not a time in ISO 8601, such as 2026-01-31T12:00:00Z' })
+  .transform((text) => new Date(text));
+
 const listQuery = z.strictObject({
   limit: limitParameter(LIMIT_DEFAULT, LIMIT_MAX),
   status: z.enum(['accepted', 'running', 'validated', ...FINAL_STATES]).optional(),
+  model: z.string().regex(NAME, 'is not a name').optional(),
+  created_after: instant.optional(),
+  created_before: instant.optional(),
   after: z.string().refine(isRequestId, 'is not a request id').optional(),
 });
 
@@ -29,27 +38,35 @@ export interface IdParams {
 export function requestRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
   app.get('/v1/requests', async (request) => {
-    const accountId = await authenticate(database, request);
-    const { limit, status, after } = parseQuery(listQuery, request.query);
+    const { accountId } = await authenticate(database, request, 'read');
+    const query = parseQuery(listQuery, request.query);
+    const { limit, after } = query;
     if (after) await ownRequest(dependencies, accountId, after);
     // One more than asked for tells whether there are more.
     const rows = await listRequests(database, {
       accountId,
-      status: status ?? null,
+      status: query.status ?? null,
+      model: query.model ?? null,
+      createdAfter: query.created_after ?? null,
+      createdBefore: query.created_before ?? null,
       after: after ?? null,
       limit: limit + 1,
     });
     return listPage(rows, limit, (row) => summariseRequest(row, row));
   });
   app.get<IdParams>('/v1/requests/:id', async (request) => {
-    const record = await authorisedRequest(dependencies, request);
+    const record = await authorisedRequest(dependencies, request, 'read');
     return describeRequest(record, dependencies);
   });
-  app.post<IdParams>('/v1/requests/:id/cancel', async (request, reply) => {
-    const record = await authorisedRequest(dependencies, request);
+  const cancel = async (request: FastifyRequest<IdParams>, reply: FastifyReply) => {
+    const record = await authorisedRequest(dependencies, request, 'inference');
     parseQuery(noParameters, request.body ?? {});
     return cancelled(record, reply, dependencies);
-  });
+  };
+  app.post<IdParams>('/v1/requests/:id/cancel', cancel);
+  app.delete<IdParams>('/v1/requests/:id', cancel);
+  // Its callers don't hang up when it stops.
+  app.addHook('preClose', () => dependencies.readers.close());
   app.get('/v1/models', async () => {
     const models = await database.model.findMany({ orderBy: { id: 'asc' } });
     return {
@@ -71,14 +88,15 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
 /**
  * The request that a path names, for a caller who may see it.
  *
- * @throws CodedError `receive.unauthorized`, `receive.malformed_request` for a query that the route
- *   doesn't have, `gateway.request_not_found`.
+ * @throws CodedError `receive.unauthorized`, `gateway.scope_missing`, `gateway.request_not_found`,
+ *   `receive.malformed_request` for a query that the route doesn't have.
  */
 export async function authorisedRequest(
   dependencies: GatewayDependencies,
   request: FastifyRequest<IdParams>,
+  scope: Scope,
 ): Promise<RequestRecord> {
-  const accountId = await authenticate(dependencies.database, request);
+  const { accountId } = await authenticate(dependencies.database, request, scope);
   parseQuery(noParameters, request.query);
   return ownRequest(dependencies, accountId, request.params.id);
 }

@@ -52,7 +52,7 @@ export function reviewRoutes(app: FastifyInstance, dependencies: GatewayDependen
     return reviewed(request.params.id);
   });
   app.post<IdParams>('/v1/nodes/:id/reinstate', async (request) => {
-    const reviewer = await authenticateAdmin(database, request);
+    const { accountId: reviewer } = await authenticateAdmin(database, request);
     parseQuery(noParameters, request.query);
     const { reason } = parseQuery(decision, request.body ?? {});
     const { id } = request.params;

@@ -10,7 +10,7 @@ import {
 import { CodedError } from '../protocol/errors.ts';
 import { isUnitId } from '../protocol/ids.ts';
 import { REVEALED_EPOCHS_LATER } from '../protocol/sampling.ts';
-import { identify, type GatewayDependencies } from './context.ts';
+import { authenticate, type GatewayDependencies } from './context.ts';
 import { limitParameter, parseQuery, wholeNumber } from './query.ts';
 
 const EPOCH_MAX = 0x7fff_ffff;
@@ -50,7 +50,7 @@ export function samplingRoutes(app: FastifyInstance, { database }: GatewayDepend
     };
   });
   app.get('/v1/sampling/draws', async (request) => {
-    const { accountId, isAdmin } = await identify(database, request);
+    const { accountId, isAdmin } = await authenticate(database, request, 'read');
     const { epoch, limit, after } = parseQuery(drawsQuery, request.query);
     const row = await readEpoch(database, epoch);
     if (!row) throw new CodedError('gateway.epoch_not_found');

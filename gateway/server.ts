@@ -4,7 +4,7 @@ import { CodedError } from '../protocol/errors.ts';
 import { PAYLOAD_BYTES_MAX } from '../protocol/receive.ts';
 import { chatRoutes } from './chat-routes.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
-import { errorResponse } from './openai.ts';
+import { sendError } from './errors.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
@@ -61,11 +61,6 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   samplingRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
-}
-
-function sendError(reply: FastifyReply, error: CodedError): FastifyReply {
-  const { status, body } = errorResponse(error);
-  return reply.code(status).send(body);
 }
 
 async function health({ database, coordinatorUrl }: GatewayDependencies, reply: FastifyReply) {

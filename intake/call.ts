@@ -35,8 +35,15 @@ export async function serveIntakeCall(
   signal: AbortSignal,
 ): Promise<void> {
   const { database, keys, client, relay, log } = dependencies;
-  const { accepted, isJoined } = await receive(database, keys, call);
-  const { requestId } = accepted;
+  const { accepted, isJoined, rateLimits } = await receive(database, keys, call);
+  const { requestId, acceptedAtMs } = accepted;
+  const acceptance = {
+    type: 'accepted',
+    requestId,
+    acceptedAtMs,
+    ...(isJoined ? { isJoined } : {}),
+    ...(rateLimits ? { rateLimits } : {}),
+  } as const;
   log.info(
     { request: shortId(requestId), account: call.accountId, reservedWei: accepted.reservedWei },
     'coordinator // receive: accepted',
@@ -44,7 +51,7 @@ export async function serveIntakeCall(
   const known = isJoined ? await readRequest(database, requestId) : undefined;
   // Also one that was ended without a run: none must be started for it any more.
   if (known && isAnswerable(known)) {
-    emit({ type: 'accepted', requestId });
+    emit(acceptance);
     emit(outcomeOf(known));
     await followToEnd(dependencies, call, requestId, emit, signal);
     return;
@@ -65,7 +72,7 @@ export async function serveIntakeCall(
     // is away the caller isn't kept in the dark for long.
     const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
     await Promise.race([started, patience]).catch(() => {});
-    emit({ type: 'accepted', requestId });
+    emit(acceptance);
     for (const event of early.splice(0)) emit(event);
     pass = emit;
     await started;

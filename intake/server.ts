@@ -101,9 +101,14 @@ function coded({ log }: ServerDependencies, error: unknown): CodedError {
 }
 
 function refusal(dependencies: ServerDependencies, error: unknown): IntakeEvent {
-  const { code, detail } = coded(dependencies, error);
-  dependencies.log.warn({ code }, 'coordinator // receive: refused');
-  return { type: 'refused', code, ...(detail ? { detail } : {}) };
+  const { code, detail, metadata } = coded(dependencies, error);
+  dependencies.log.warn({ code, ...metadata }, 'coordinator // receive: refused');
+  return {
+    type: 'refused',
+    code,
+    ...(detail ? { detail } : {}),
+    ...(metadata ? { metadata } : {}),
+  };
 }
 
 function sendError(dependencies: ServerDependencies, reply: FastifyReply, error: unknown) {

@@ -61,6 +61,10 @@ export async function readRequest(
 export interface RequestFilter {
   readonly accountId: string;
   readonly status: RequestStatus | null;
+  readonly model: string | null;
+  /** Accepted at or after that, and before that. */
+  readonly createdAfter: Date | null;
+  readonly createdBefore: Date | null;
   /** Only those that came before this request, which is of the same account. */
   readonly after: string | null;
   readonly limit: number;
@@ -78,7 +82,7 @@ export type ListedRequest = RequestSummary & VerificationRecord;
 /** Requests of one account, newest first; equal times are told apart by id. */
 export function listRequests(
   database: Pick<Transaction, '$queryRaw'>,
-  { accountId, status, after, limit }: RequestFilter,
+  { accountId, status, model, createdAfter, createdBefore, after, limit }: RequestFilter,
 ): Promise<ListedRequest[]> {
   return database.$queryRaw<ListedRequest[]>`
     SELECT id, status, parameters, delivery, reserved_wei::text AS "reservedWei",
@@ -88,6 +92,9 @@ export function listRequests(
     FROM request ${VERIFICATION_JOINS}
     WHERE account_id = ${accountId}
       AND (${status}::text IS NULL OR status = ${status})
+      AND (${model}::text IS NULL OR model_id = ${model})
+      AND (${createdAfter}::timestamptz IS NULL OR accepted_at >= ${createdAfter}::timestamptz)
+      AND (${createdBefore}::timestamptz IS NULL OR accepted_at < ${createdBefore}::timestamptz)
       AND (${after}::text IS NULL OR (accepted_at, id) <
            (SELECT accepted_at, id FROM request WHERE id = ${after}))
     ORDER BY accepted_at DESC, id DESC

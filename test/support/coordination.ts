@@ -23,7 +23,7 @@ export interface Coordination {
   /** Temporal, for looking at what happened. */
   readonly client: Client;
   /** Sends a chat request as an app would; through the second coordinator's gateway for 1. */
-  chat(body: object, key?: string, gateway?: number): Promise<Response>;
+  chat(body: object, key?: string, gateway?: number, options?: ChatOptions): Promise<Response>;
   /** What the API says of a request, once it has ended. */
   ended(requestId: string): Promise<RequestView>;
   /** What the first coordinator has logged about a request or a node. */
@@ -34,6 +34,12 @@ export interface Coordination {
   killCoordinator(): Promise<void>;
   startCoordinator(): Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface ChatOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Hangs up. */
+  readonly signal?: AbortSignal;
 }
 
 export interface RequestView {
@@ -128,11 +134,12 @@ export async function startCoordination(
     temporalAddress,
     edge,
     client: new Client({ connection }),
-    chat: (body, key = API_KEY, index = 0) =>
+    chat: (body, key = API_KEY, index = 0, { headers, signal } = {}) =>
       fetch(`${places[index]?.gatewayUrl}/v1/chat/completions`, {
         method: 'POST',
-        headers: { ...authorization(key), 'content-type': 'application/json' },
+        headers: { ...authorization(key), 'content-type': 'application/json', ...headers },
         body: JSON.stringify(body),
+        ...(signal ? { signal } : {}),
       }),
     async ended(requestId) {
       const untilMs = Date.now() + ENDED_MS_MAX;

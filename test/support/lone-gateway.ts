@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import pino from 'pino';
 import { generateX25519Key } from '../../crypto/keys.ts';
+import { Readers } from '../../gateway/disconnect.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
 import { seedAdminKey } from '../../workers/embedded/seed.ts';
@@ -106,15 +107,20 @@ export async function startLoneGateway(): Promise<LoneGateway> {
   const logged: Record<string, unknown>[] = [];
   const write = (line: string) => void logged.push(JSON.parse(line) as Record<string, unknown>);
   const key = await generateX25519Key();
-  const app = createGateway({
-    database,
+  const log = pino({ level: 'info' }, { write });
+  const coordinator = {
     coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
     intakeToken: 'unused-intake-token',
+  };
+  const app = createGateway({
+    ...coordinator,
+    readers: new Readers(coordinator, log),
+    database,
     requesterRing: [key],
     intakeKey: async () => key.publicJwk,
     temporalUiUrl: null,
     temporalNamespace: 'default',
-    log: pino({ level: 'info' }, { write }),
+    log,
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {
