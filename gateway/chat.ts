@@ -4,6 +4,7 @@ import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { eventsForCaller, type Readers } from './disconnect.ts';
+import { requestFailure } from './errors.ts';
 import { intakeCall, type Asker, type Requester } from './intake-call.ts';
 import type { IntakeClientOptions } from './intake-client.ts';
 import type { ChatRequest } from './openai.ts';
@@ -86,7 +87,7 @@ async function openOutcome(
   ring: Ring<X25519Key>,
   outcome: IntakeOutcome,
 ): Promise<InferenceResult> {
-  if (outcome.state === 'failed') throw new CodedError(outcome.code);
+  if (outcome.state === 'failed') throw requestFailure(outcome.code, outcome.failureDetail);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
   return parseResult(resultBytes);
 }

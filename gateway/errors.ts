@@ -1,13 +1,22 @@
 import type { FastifyReply } from 'fastify';
-import { CodedError, errorDefinition } from '../protocol/errors.ts';
+import { capacityMessage, type CapacityDetail } from '../protocol/capacity.ts';
+import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 
 /** A malformed request, with the field that OpenAI's error object calls `param`. */
 export class MalformedRequestError extends CodedError {
   readonly param: string | null;
   constructor(param: string, reason: string, cause?: unknown) {
-    super('receive.malformed_request', param ? `${param}: ${reason}` : reason, { cause });
-    this.param = param || null;
+    const [field, why] = [param, reason].map((text) => shortened(text));
+    super('receive.malformed_request', field ? `${field}: ${why}` : why, { cause });
+    this.param = field || null;
   }
+}
+
+/** What a caller wrote itself may be named in an answer, but a megabyte of it is no help. */
+const ECHO_LENGTH_MAX = 300;
+
+function shortened(text: string): string {
+  return text.length > ECHO_LENGTH_MAX ? `${text.slice(0, ECHO_LENGTH_MAX)}…` : text;
 }
 
 /** OpenAI's error object. `code` is ours, or the name that apps know it by; both are stable. */
@@ -38,6 +47,12 @@ export const RETRY_AFTER_SECONDS_MAX = 60;
 const OUTAGE_SECONDS = 5;
 /** Until a request that found no node by its deadline may find one. */
 const CAPACITY_SECONDS = 30;
+
+/** The failure that ended an accepted request, with what is kept of its reason. */
+export function requestFailure(code: ErrorCode, detail: CapacityDetail | null = null): CodedError {
+  if (detail === null || code !== 'schedule.deadline_elapsed') return new CodedError(code);
+  return new CodedError(code, capacityMessage(detail), { metadata: { ...detail } });
+}
 
 /**
  * Status, headers and body for a failure.

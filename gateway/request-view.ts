@@ -10,6 +10,7 @@ import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
 import { attemptViews, costView } from './attempt-view.ts';
 import { completion } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
+import { requestFailure } from './errors.ts';
 import { fetchSteps } from './run-client.ts';
 import { verificationView } from './verification-view.ts';
 
@@ -33,10 +34,16 @@ export function summariseRequest(record: RequestSummary, verification: Verificat
     charged_wei: record.chargedWei,
     refunded_wei: record.refundedWei,
     refund: codeView(record.refundCode),
-    error: codeView(record.failureCode),
+    error: failureView(record),
     proof_of_execution: record.proof,
     verification: verificationView(record, verification),
   };
+}
+
+function failureView({ failureCode, failureDetail }: RequestSummary) {
+  if (failureCode === null) return null;
+  const { code, message, metadata } = requestFailure(failureCode, failureDetail);
+  return { code, message, ...(metadata ? { metadata } : {}) };
 }
 
 function codeView(code: ErrorCode | null) {

@@ -100,7 +100,7 @@ async function followToEnd(
  * nobody was given before it lost its vote isn't given any more.
  */
 function outcomeOf(record: RequestRecord): IntakeOutcome {
-  const { sealedResult, proof, failureCode } = record;
+  const { sealedResult, proof, failureCode, failureDetail } = record;
   if (sealedResult && proof && failureCode === null)
     return {
       type: 'outcome',
@@ -109,5 +109,10 @@ function outcomeOf(record: RequestRecord): IntakeOutcome {
       node: proof.node,
       dispatch: proof.dispatch,
     };
-  return { type: 'outcome', state: 'failed', code: failureCode ?? 'coordinator.internal' };
+  return {
+    type: 'outcome',
+    state: 'failed',
+    code: failureCode ?? 'coordinator.internal',
+    ...(failureDetail ? { failureDetail } : {}),
+  };
 }

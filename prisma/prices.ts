@@ -39,6 +39,17 @@ export function listPrices(
     ORDER BY model_id, version, hardware_tier, prompt_price_wei, completion_price_wei`;
 }
 
+/** All prices of one version, in force or not. */
+export function readPrices(
+  database: Pick<Transaction, '$queryRaw'>,
+  modelId: string,
+  version: number,
+): Promise<PriceRow[]> {
+  return database.$queryRaw<PriceRow[]>`
+    ${PRICE_ROWS} WHERE model_id = ${modelId} AND version = ${version}
+    ORDER BY hardware_tier, prompt_price_wei, completion_price_wei`;
+}
+
 /** Keeps what `model` shows equal to the price in force of tier 1 and priority `standard`. */
 export async function showStandardPrices(transaction: Pick<Transaction, '$executeRaw'>) {
   await transaction.$executeRaw`
@@ -58,7 +69,9 @@ export type Published =
   | { readonly kind: 'known' }
   /** That version has other prices, or it isn't the next one. */
   | { readonly kind: 'refused'; readonly nextVersion: number; readonly isTaken: boolean }
-  | { readonly kind: 'unknown_model' };
+  | { readonly kind: 'unknown_model' }
+  /** It would have begun before it was published. */
+  | { readonly kind: 'too_late' };
 
 /**
  * Publishes a version of a model's prices: once, however often it is repeated. Versions are counted
@@ -86,6 +99,9 @@ export async function publishPrices(
   }
   if (version !== newest + 1)
     return { kind: 'refused', nextVersion: newest + 1, isTaken: version <= newest };
+  const [late] = await transaction.$queryRaw<object[]>`
+    SELECT WHERE ${beginsAt}::timestamptz < now()`;
+  if (late) return { kind: 'too_late' };
   await transaction.$executeRaw`
     INSERT INTO price (model_id, version, hardware_tier, priority, prompt_price_wei,
                        completion_price_wei, begins_at)
@@ -107,8 +123,7 @@ async function isKnown(
   matrix: readonly MatrixPrice[],
   beginsAt: Date | null,
 ): Promise<boolean> {
-  const rows = await transaction.$queryRaw<PriceRow[]>`
-    ${PRICE_ROWS} WHERE model_id = ${modelId} AND version = ${version}`;
+  const rows = await readPrices(transaction, modelId, version);
   const texts = new Set(
     rows.map((row) =>
       [row.hardwareTier, row.priority, row.promptPriceWei, row.completionPriceWei].join(),

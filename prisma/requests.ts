@@ -1,3 +1,4 @@
+import type { CapacityDetail } from '../protocol/capacity.ts';
 import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
@@ -36,6 +37,8 @@ export interface RequestRecord {
   readonly sealedResult: ReturnEnvelope | null;
   readonly proof: StoredProof | null;
   readonly failureCode: ErrorCode | null;
+  /** Of a request that found no node. */
+  readonly failureDetail: CapacityDetail | null;
   readonly timeline: readonly StepRecord[] | null;
   readonly acceptedAt: Date;
   readonly deadlineAt: Date;
@@ -52,6 +55,7 @@ export async function readRequest(
            reserved_wei::text AS "reservedWei", charged_wei::text AS "chargedWei",
            refunded_wei::text AS "refundedWei", refund_code AS "refundCode",
            sealed_result AS "sealedResult", proof, failure_code AS "failureCode", timeline,
+           failure_detail AS "failureDetail",
            accepted_at AS "acceptedAt", deadline_at AS "deadlineAt", finished_at AS "finishedAt"
     FROM request WHERE id = ${id}`;
   return row;
@@ -88,7 +92,7 @@ export function listRequests(
     SELECT id, status, parameters, delivery, reserved_wei::text AS "reservedWei",
            charged_wei::text AS "chargedWei", refunded_wei::text AS "refundedWei",
            refund_code AS "refundCode", proof, failure_code AS "failureCode",
-           accepted_at AS "acceptedAt", finished_at AS "finishedAt", ${VERIFICATION_COLUMNS}
+           failure_detail AS "failureDetail", accepted_at AS "acceptedAt", finished_at AS "finishedAt", ${VERIFICATION_COLUMNS}
     FROM request ${VERIFICATION_JOINS}
     WHERE account_id = ${accountId}
       AND (${status}::text IS NULL OR status = ${status})

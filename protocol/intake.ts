@@ -1,3 +1,4 @@
+import type { CapacityDetail } from './capacity.ts';
 import type { ReturnEnvelope } from './envelope.ts';
 import type { ErrorCode, ErrorMetadata } from './errors.ts';
 import type { RateLimits } from './limits.ts';
@@ -46,4 +47,10 @@ export type IntakeOutcome =
       readonly node: string;
       readonly dispatch: number;
     }
-  | { readonly type: 'outcome'; readonly state: 'failed'; readonly code: ErrorCode };
+  | {
+      readonly type: 'outcome';
+      readonly state: 'failed';
+      readonly code: ErrorCode;
+      /** If there is more to say. */
+      readonly failureDetail?: CapacityDetail;
+    };
