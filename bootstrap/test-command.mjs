@@ -25,7 +25,7 @@ export async function main(args) {
  * @param {object} [changes] to .mocharc.json.
  */
 export async function testAll(args, check, changes = {}) {
-  const tools = await ensure({ tools: true, pythonNode: true });
+  const tools = await ensure({ tools: true, pythons: true });
   const checksCode = await check();
   const { code, passed, failed, skipped } = await runTests(args, toolsEnv(tools), changes);
   if (checksCode !== 0) console.error('A check failed: see the list above the tests.');
@@ -65,6 +65,7 @@ const BESIDE = new Set([
   'nodes',
   'prisma',
   'protocol',
+  'sdk',
 ]);
 const NOTHING = { code: 0, passed: 0, failed: 0, skipped: 0, output: '' };
 

@@ -88,7 +88,8 @@ describe('bootstrap: npm test', () => {
     entry: 'test' | 'test-deep' = 'test',
   ): Promise<Outcome> {
     await rm(project.path('test'), { recursive: true, force: true });
-    for (const [name, text] of Object.entries(files)) await project.write(`test/${name}`, text);
+    const all = { ...files, 'sdk/requirements.txt': '' };
+    for (const [name, text] of Object.entries(all)) await project.write(`test/${name}`, text);
     const node = process.execPath.slice(0, process.execPath.lastIndexOf('/'));
     return project.run([`bootstrap/${entry}.mjs`, ...args], {
       LINKED: LINKED.LINKED,
@@ -96,6 +97,7 @@ describe('bootstrap: npm test', () => {
       MODEL_PATH: project.path('mine', 'model.gguf'),
       TEMPORAL_CLI_PATH: project.path('mine', 'temporal'),
       PLX_NODE_PYTHON: project.path('mine', 'python'),
+      PLX_SDK_PYTHON: project.path('mine', 'python'),
     });
   }
   const lastLine = ({ output }: Outcome) => output.trimEnd().split('\n').at(-1);
@@ -106,6 +108,7 @@ describe('bootstrap: npm test', () => {
       it('passes', () => {
         assert.match(process.env.TEMPORAL_CLI_PATH, /mine.temporal$/);
         assert.match(process.env.PLX_NODE_PYTHON, /mine.python$/);
+        assert.match(process.env.PLX_SDK_PYTHON, /mine.python$/);
       });
       it('fails', () => assert.equal(1, 2));
       it.skip('is skipped', () => undefined);`;
