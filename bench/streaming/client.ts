@@ -31,14 +31,14 @@ interface Chunk {
 /**
  * Reads one streaming chat completion to its end.
  *
- * @param onFirstToken called when the first text came.
+ * @param onText called with each text as it comes.
  * @throws Error for anything else than a whole answer: a benchmark of failures says nothing.
  */
 export async function streamOnce(
   cluster: StreamingCluster,
   target: Target,
   { prompt, maxTokens, changed = {} }: StreamRequest,
-  onFirstToken: () => void = () => undefined,
+  onText: (text: string) => void = () => undefined,
 ): Promise<Streamed> {
   const calledAt = performance.now();
   const response = await fetch(`${urlOf(cluster, target)}/v1/chat/completions`, {
@@ -68,9 +68,9 @@ export async function streamOnce(
     const text = choice?.delta?.content ?? '';
     characters += text.length;
     finishReason ??= choice?.finish_reason ?? undefined;
-    if (text === '' || firstTokenMs !== undefined) continue;
-    firstTokenMs = performance.now() - calledAt;
-    onFirstToken();
+    if (text === '') continue;
+    firstTokenMs ??= performance.now() - calledAt;
+    onText(text);
   }
   throw new Error(`The ${target} left a stream without its end`);
 }
