@@ -1,5 +1,6 @@
 import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
+import type { IntakeOutcome } from '../protocol/intake.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { Delivery, RequestParameters } from '../protocol/receive.ts';
 import type { Transaction } from './client.ts';
@@ -97,4 +98,21 @@ export function listRequests(
 /** Whether the requester can be answered: there is a validated result, or there will be none. */
 export function isAnswerable(record: RequestRecord): boolean {
   return record.sealedResult !== null || record.finishedAt !== null;
+}
+
+/**
+ * What the requester is told of a request that has a result, or ended without one. A result that
+ * nobody was given before it lost its vote isn't given any more.
+ */
+export function outcomeOf(record: RequestRecord): IntakeOutcome {
+  const { sealedResult, proof, failureCode } = record;
+  if (sealedResult && proof && failureCode === null)
+    return {
+      type: 'outcome',
+      state: 'validated',
+      sealedResult,
+      node: proof.node,
+      dispatch: proof.dispatch,
+    };
+  return { type: 'outcome', state: 'failed', code: failureCode ?? 'coordinator.internal' };
 }
