@@ -4,6 +4,7 @@ import { serveChat, type ChatEvent } from './chat.ts';
 import { completion, type CompletionHead } from './completion.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { parseChatRequest } from './openai.ts';
+import { chatFormat } from './stream-format.ts';
 import { streamed } from './stream.ts';
 
 /** `POST /v1/chat/completions`, whole or as a stream of server-sent events. */
@@ -22,7 +23,17 @@ export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependenci
       model: chat.model,
     };
     reply.header('x-request-id', head.id);
-    if (chat.stream) return streamed(reply, head, chat, events, dependencies);
+    if (chat.stream) {
+      const options = chat.stream_options;
+      const reading = {
+        head,
+        format: chatFormat,
+        after: -1,
+        includeUsage: options?.include_usage === true,
+        untilEnd: options?.include_verification === true,
+      };
+      return streamed(reply, reading, events, dependencies);
+    }
     for await (const event of events)
       if (event.kind === 'result') return completion(head, event.result);
     throw new CodedError('coordinator.internal');

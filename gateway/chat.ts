@@ -4,27 +4,25 @@ import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { intakeCall, type Requester } from './intake-call.ts';
-import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
 import type { ChatRequest } from './openai.ts';
+import { intakeEvents, type RequestEvent, type RequestSource } from './request-events.ts';
 import { TextStream } from './text-stream.ts';
 
-export interface ChatDependencies extends IntakeClientOptions, Requester {}
+export interface ChatDependencies extends RequestSource, Requester {}
 
 /**
- * What becomes of a chat request, in order: accepted, text as it comes, the whole result, and its
- * end, if the caller wants to know how it was checked.
+ * What becomes of a chat request, in order: accepted, text of its first answer as it comes, the
+ * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the number
+ * of the dispatch that text or result are of.
  */
 export type ChatEvent =
   | { readonly kind: 'accepted'; readonly requestId: string }
-  | { readonly kind: 'delta'; readonly text: string }
-  | { readonly kind: 'result'; readonly result: InferenceResult }
+  | { readonly kind: 'delta'; readonly text: string; readonly attempt: number }
+  | { readonly kind: 'result'; readonly result: InferenceResult; readonly attempt: number }
   | { readonly kind: 'ended' };
 
 /**
- * Seals a chat request, submits it, and yields what comes back, opened. Text is provisional until
- * the result came: it is what one node says before Validate. If that node is replaced, the next
- * one's text goes on where it left off; with the same seed and engine it is the same text. Only
- * `early` delivery has provisional text; otherwise it comes whole, once it may be delivered.
+ * Seals a chat request, submits it, and yields what comes back, opened: see `openedEvents`.
  *
  * @throws CodedError when the request is refused or ends without a result.
  */
@@ -35,14 +33,32 @@ export async function* serveChat(
   signal: AbortSignal,
 ): AsyncGenerator<ChatEvent> {
   const call = await intakeCall(dependencies, accountId, request);
+  const events = intakeEvents(dependencies, call, signal);
+  yield* openedEvents(dependencies.requesterRing, events, request.stream === true);
+}
+
+/**
+ * Opens what comes of a request. Text is provisional until the result came: it is what one node says
+ * before Validate. If that node is replaced, the next one's text goes on where it left off; with the
+ * same seed and engine it is the same text. Only `early` delivery has provisional text; otherwise it
+ * comes whole, once it may be delivered.
+ *
+ * @param isStreamed whether the caller wants text before the result.
+ * @throws CodedError when the request ends without a result, or `gateway.stream_superseded` when
+ *   the result isn't what was said before.
+ */
+export async function* openedEvents(
+  ring: Ring<X25519Key>,
+  events: AsyncIterable<RequestEvent>,
+  isStreamed: boolean,
+): AsyncGenerator<ChatEvent> {
   let stream: TextStream | undefined;
   let isAnswered = false;
-  for await (const event of intakeEvents(dependencies, call, signal)) {
+  for await (const event of events) {
     if (event.type === 'accepted') {
-      // A repeated call says it again.
-      if (stream) continue;
-      stream = new TextStream(dependencies.requesterRing, event.requestId);
-      yield { kind: 'accepted', requestId: event.requestId };
+      if (!stream) yield { kind: 'accepted', requestId: event.requestId };
+      stream ??= new TextStream(ring, event.requestId);
+      stream.restart();
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');
@@ -50,19 +66,17 @@ export async function* serveChat(
       yield { kind: 'ended' };
       continue;
     }
-    if (isAnswered) continue;
+    if (isAnswered || (event.type === 'frame' && !isStreamed)) continue;
     if (event.type === 'frame') {
       const text = stream.next(event);
-      if (text) yield { kind: 'delta', text };
+      if (text) yield { kind: 'delta', text, attempt: event.dispatch };
       continue;
     }
-    const result = await openOutcome(dependencies.requesterRing, event);
+    const { result, attempt } = await openOutcome(ring, event);
     isAnswered = true;
-    if (request.stream) {
-      const rest = stream.rest(result.choices[0]?.text ?? '');
-      if (rest) yield { kind: 'delta', text: rest };
-    }
-    yield { kind: 'result', result };
+    const rest = isStreamed ? stream.rest(result.choices[0]?.text ?? '') : '';
+    if (rest) yield { kind: 'delta', text: rest, attempt };
+    yield { kind: 'result', result, attempt };
   }
 }
 
@@ -70,8 +84,8 @@ export async function* serveChat(
 async function openOutcome(
   ring: Ring<X25519Key>,
   outcome: IntakeOutcome,
-): Promise<InferenceResult> {
+): Promise<{ result: InferenceResult; attempt: number }> {
   if (outcome.state === 'failed') throw new CodedError(outcome.code);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
-  return parseResult(resultBytes);
+  return { result: parseResult(resultBytes), attempt: outcome.dispatch };
 }

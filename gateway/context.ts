@@ -4,10 +4,12 @@ import type { Logger } from 'pino';
 import type { Database } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { ChatDependencies } from './chat.ts';
+import type { StreamPace } from './sse.ts';
 
 /** What all routes of the gateway work with. */
 export interface GatewayDependencies extends ChatDependencies {
-  readonly database: Database;
+  /** Of streams to readers; by default as documented. */
+  readonly pace?: StreamPace;
   /** Where people look at runs, without a trailing slash; null hides the links. */
   readonly temporalUiUrl: string | null;
   readonly temporalNamespace: string;

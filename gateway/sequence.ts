@@ -16,12 +16,16 @@ export interface NumberedText {
  */
 export class Sequence {
   readonly #after: number;
-  /** Of what was said last. */
   #number = -1;
 
   /** @param after the last number that the reader has; -1 for none. */
   constructor(after = -1) {
     this.#after = after;
+  }
+
+  /** Of what was said last, whether the reader got it or had it; -1 before anything. */
+  get number(): number {
+    return this.#number;
   }
 
   /** A chunk without text. @returns its number, or null if the reader has it. */

@@ -9,6 +9,7 @@ import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { requestRoutes } from './request-routes.ts';
+import { resumeRoutes } from './resume-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
 import { submitRoutes } from './submit-routes.ts';
@@ -54,6 +55,7 @@ export function createGateway(dependencies: GatewayDependencies): FastifyInstanc
   chatRoutes(app, dependencies);
   submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);
+  resumeRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
   explainRoutes(app, dependencies);
   reviewRoutes(app, dependencies);

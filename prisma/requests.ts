@@ -116,3 +116,24 @@ export function outcomeOf(record: RequestRecord): IntakeOutcome {
     };
   return { type: 'outcome', state: 'failed', code: failureCode ?? 'coordinator.internal' };
 }
+
+/** Where the frames of a request's latest attempt arrive; null when there was none yet. */
+export async function latestCoordinator(
+  database: Pick<Transaction, '$queryRaw'>,
+  id: string,
+): Promise<string | null> {
+  const [row] = await database.$queryRaw<{ coordinator: string }[]>`
+    SELECT coordinator FROM dispatch WHERE unit_id = ${id} AND NOT is_check
+    ORDER BY dispatch DESC LIMIT 1`;
+  return row?.coordinator ?? null;
+}
+
+/** How many attempts a request took, without those that only check another. */
+export async function countAttempts(
+  database: Pick<Transaction, '$queryRaw'>,
+  id: string,
+): Promise<number> {
+  const [row] = await database.$queryRaw<{ attempts: number }[]>`
+    SELECT count(*)::int AS attempts FROM dispatch WHERE unit_id = ${id} AND NOT is_check`;
+  return row?.attempts ?? 0;
+}
