@@ -21,7 +21,7 @@ import { limitParameter, listPage, parseQuery } from './query.ts';
 import { noParameters, type IdParams } from './request-routes.ts';
 import { KEYS_MAX } from './sign-in-routes.ts';
 
-const listQuery = z.strictObject({
+export const keysQuery = z.strictObject({
   limit: limitParameter(20, 100),
   after: z
     .string()
@@ -29,7 +29,7 @@ const listQuery = z.strictObject({
     .optional(),
 });
 
-const rotateBody = z.strictObject({
+export const rotateBody = z.strictObject({
   overlap_seconds: z.int().min(0).max(OVERLAP_SECONDS_MAX).default(0),
 });
 
@@ -40,7 +40,7 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
 
   app.get('/v1/keys', async (request) => {
     const { accountId } = await authorised(request);
-    const { limit, after } = parseQuery(listQuery, request.query);
+    const { limit, after } = parseQuery(keysQuery, request.query);
     if (after) await existing(readKey(database, accountId, after));
     const rows = await listKeys(database, accountId, after ?? null, limit + 1);
     return listPage(rows, limit, describeKey);

@@ -1,3 +1,4 @@
+import type { OutgoingHttpHeaders } from 'node:http';
 import type { FastifyReply } from 'fastify';
 import { readRequest } from '../prisma/requests.ts';
 import { readVerification } from '../prisma/verifications.ts';
@@ -24,11 +25,11 @@ export async function streamed(
   reply.hijack();
   const { raw } = reply;
   raw.writeHead(200, {
+    // Which request it is, and the limits of the key.
+    ...(reply.getHeaders() as OutgoingHttpHeaders),
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
-    // Which request it is, and the limits of the key.
-    ...reply.getHeaders(),
   });
   const send = (data: unknown) => void raw.write(`data: ${JSON.stringify(data)}\n\n`);
   const ping = setInterval(() => void raw.write(': ping\n\n'), PING_MS);
