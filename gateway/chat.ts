@@ -2,6 +2,7 @@ import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { openReturn } from '../crypto/return.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
+import type { RateLimits } from '../protocol/limits.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { eventsForCaller, type Readers } from './disconnect.ts';
 import { requestFailure } from './errors.ts';
@@ -25,6 +26,8 @@ export type ChatEvent =
       readonly kind: 'accepted';
       readonly requestId: string;
       readonly acceptedAtMs: number;
+      /** Of the caller's key, if it has limits. */
+      readonly rateLimits?: RateLimits | undefined;
       readonly isReplay: boolean;
     }
   | { readonly kind: 'delta'; readonly text: string }
@@ -57,8 +60,8 @@ export async function* serveChat(
       if (stream) continue;
       stream = new TextStream(dependencies.requesterRing, event.requestId);
       const isReplay = asker.idempotencyKey !== null && event.isJoined === true;
-      const { requestId, acceptedAtMs } = event;
-      yield { kind: 'accepted', requestId, acceptedAtMs, isReplay };
+      const { requestId, acceptedAtMs, rateLimits } = event;
+      yield { kind: 'accepted', requestId, acceptedAtMs, isReplay, rateLimits };
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');

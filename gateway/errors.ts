@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify';
 import { capacityMessage, type CapacityDetail } from '../protocol/capacity.ts';
 import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
+import { rateLimitHeaders, type RateLimits } from '../protocol/limits.ts';
 
 /** A malformed request, with the field that OpenAI's error object calls `param`. */
 export class MalformedRequestError extends CodedError {
@@ -67,7 +68,7 @@ export function errorResponse(error: CodedError, requestId?: string): ErrorRespo
   };
   return {
     status: httpStatus,
-    headers: retryHeaders(error),
+    headers: { ...limitHeaders(error), ...retryHeaders(error) },
     body: {
       error: {
         message: error.message,
@@ -81,17 +82,28 @@ export function errorResponse(error: CodedError, requestId?: string): ErrorRespo
   };
 }
 
+/** How the key stands, if a limit of it was looked at. */
+function limitHeaders({ metadata }: CodedError): Readonly<Record<string, string>> {
+  const limits = metadata?.['rate_limits'] as RateLimits | undefined;
+  return limits ? rateLimitHeaders(limits) : {};
+}
+
 /** The same request fails the same way again: OpenAI's SDKs would try 409 once more by default. */
 function retryHeaders(error: CodedError): Record<string, string> {
   const { httpStatus } = errorDefinition(error.code);
   if (httpStatus === 429 || httpStatus === 503)
-    return { 'retry-after': String(retryAfterSeconds(error)) };
+    return {
+      'retry-after': String(retryAfterSeconds(error)),
+      // It never fits.
+      ...(error.metadata?.['retry_after_seconds'] === null ? { 'x-should-retry': 'false' } : {}),
+    };
   return httpStatus < 500 && httpStatus !== 408 ? { 'x-should-retry': 'false' } : {};
 }
 
-/** From the limit's reset where it is known: `retry_after_seconds` of the metadata. */
+/** From the limit's reset where it is known: `retry_after_seconds`, null for what never fits. */
 function retryAfterSeconds({ code, metadata }: CodedError): number {
   const known = metadata?.['retry_after_seconds'];
+  if (known === null) return RETRY_AFTER_SECONDS_MAX;
   const usual = code === 'schedule.deadline_elapsed' ? CAPACITY_SECONDS : OUTAGE_SECONDS;
   const seconds = typeof known === 'number' && known >= 0 ? Math.ceil(known) : usual;
   return Math.min(Math.max(1, seconds), RETRY_AFTER_SECONDS_MAX);
@@ -129,6 +141,6 @@ export function sendError(reply: FastifyReply, error: CodedError): FastifyReply 
   const final = requestId !== undefined && repeated.has(reply);
   return reply
     .code(status)
-    .headers({ ...headers, ...(final ? { 'x-should-retry': 'false' } : {}) })
+    .headers({ ...headers, ...reply.getHeaders(), ...(final ? { 'x-should-retry': 'false' } : {}) })
     .send(body);
 }

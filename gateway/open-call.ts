@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
+import { rateLimitHeaders } from '../protocol/limits.ts';
 import { serveChat, type ChatEvent } from './chat.ts';
 import { authenticate, codedError, type GatewayDependencies } from './context.ts';
 import { answersRepeat } from './errors.ts';
@@ -50,8 +51,9 @@ export async function openCall<Chat extends ChatRequest>(
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);
-  const { requestId, acceptedAtMs, isReplay } = await firstEvent(events);
+  const { requestId, acceptedAtMs, isReplay, rateLimits } = await firstEvent(events);
   reply.header('x-request-id', requestId);
+  if (rateLimits) reply.headers(rateLimitHeaders(rateLimits));
   if (isReplay) reply.header('x-plx-idempotent-replay', 'true');
   return {
     chat,

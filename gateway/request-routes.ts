@@ -54,12 +54,14 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
     });
     return listPage(rows, limit, (row) => summariseRequest(row, row));
   });
-  app.get<IdParams>('/v1/requests/:id', async (request) => {
+  app.get<IdParams>('/v1/requests/:id', async (request, reply) => {
     const record = await authorisedRequest(dependencies, request, 'read');
+    reply.header('x-request-id', record.id);
     return describeRequest(record, dependencies);
   });
   const cancel = async (request: FastifyRequest<IdParams>, reply: FastifyReply) => {
     const record = await authorisedRequest(dependencies, request, 'inference');
+    reply.header('x-request-id', record.id);
     parseQuery(noParameters, request.body ?? {});
     return cancelled(record, reply, dependencies);
   };

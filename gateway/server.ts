@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
+import { addAnswerHeaders } from './answer-headers.ts';
 import { parseBody } from './body.ts';
 import { chatRoutes } from './chat-routes.ts';
 import { connectionGuard, discardRest, limitCalls } from './connections.ts';
@@ -55,6 +56,7 @@ export function createGateway(
     reply.header('x-trace-id', request.id);
   });
   limitCalls(app, limits);
+  addAnswerHeaders(app, dependencies);
   strictBodies(app, limits);
   app.setErrorHandler((error, request, reply) => {
     if (reply.raw.destroyed) {

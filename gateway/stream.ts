@@ -27,8 +27,8 @@ export async function streamed(
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache',
     'x-accel-buffering': 'no',
-    'x-request-id': head.id,
-    'x-trace-id': String(reply.getHeader('x-trace-id')),
+    // Which request it is, and the limits of the key.
+    ...reply.getHeaders(),
   });
   const send = (data: unknown) => void raw.write(`data: ${JSON.stringify(data)}\n\n`);
   const ping = setInterval(() => void raw.write(': ping\n\n'), PING_MS);

@@ -27,6 +27,9 @@ const IN_FORCE = Prisma.sql`begins_at <= now() AND NOT EXISTS (
     AND (later.model_id, later.hardware_tier, later.priority)
         = (price.model_id, price.hardware_tier, price.priority))`;
 
+const LEAST_FIRST = Prisma.sql`
+  array_position('{standard,expedited,urgent}'::text[], priority)`;
+
 /** Prices in force and those to come, of one model or (null) of all. */
 export function listPrices(
   database: Pick<Transaction, '$queryRaw'>,
@@ -36,7 +39,7 @@ export function listPrices(
     ${PRICE_ROWS}
     WHERE (${modelId}::text IS NULL OR model_id = ${modelId})
       AND (begins_at > now() OR ${IN_FORCE})
-    ORDER BY model_id, version, hardware_tier, prompt_price_wei, completion_price_wei`;
+    ORDER BY model_id, version, hardware_tier, ${LEAST_FIRST}`;
 }
 
 /** All prices of one version, in force or not. */
@@ -47,7 +50,7 @@ export function readPrices(
 ): Promise<PriceRow[]> {
   return database.$queryRaw<PriceRow[]>`
     ${PRICE_ROWS} WHERE model_id = ${modelId} AND version = ${version}
-    ORDER BY hardware_tier, prompt_price_wei, completion_price_wei`;
+    ORDER BY hardware_tier, ${LEAST_FIRST}`;
 }
 
 /** Keeps what `model` shows equal to the price in force of tier 1 and priority `standard`. */
