@@ -4,11 +4,14 @@ import fastify from 'fastify';
 import pino from 'pino';
 import { eventsForCaller, Readers } from '../../gateway/disconnect.ts';
 import type { OnDisconnect } from '../../gateway/own-fields.ts';
+import type { Database } from '../../prisma/client.ts';
 import { intakeCall } from '../support/seeded.ts';
 import { until } from '../support/until.ts';
 
 const ID = `req_${'a'.repeat(64)}`;
 const OPTIONS = { intakeToken: 'unused-intake-token' };
+/** Nothing is stored yet of any request. */
+const database = { $queryRaw: async () => [] } as unknown as Database;
 /** What a coordinator is given to be slow by; nothing happens in it that should not. */
 const QUIET_MS = 100;
 
@@ -72,7 +75,7 @@ describe('gateway/disconnect', () => {
     const { coordinatorUrl } = coordinator;
     const made = { ...(await intakeCall()), ...(bodyDigest ? { bodyDigest } : {}) };
     const calls = coordinator.seen.calls;
-    const dependencies = { coordinatorUrl, ...OPTIONS, readers };
+    const dependencies = { coordinatorUrl, ...OPTIONS, readers, database };
     const events: string[] = [];
     const over = (async () => {
       for await (const { type } of eventsForCaller(dependencies, made, onDisconnect, gone.signal))
@@ -110,7 +113,7 @@ describe('gateway/disconnect', () => {
 
   it('makes no call for a caller who has gone before', async () => {
     const { coordinatorUrl } = coordinator;
-    const dependencies = { coordinatorUrl, ...OPTIONS, readers };
+    const dependencies = { coordinatorUrl, ...OPTIONS, readers, database };
     const events = eventsForCaller(
       dependencies,
       await intakeCall(),
