@@ -16,6 +16,8 @@ export interface Coordination {
   readonly database: Database;
   readonly databaseUrl: string;
   readonly gatewayUrl: string;
+  /** Of each coordinator's gateway; the first one is `gatewayUrl`. */
+  readonly gatewayUrls: readonly string[];
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
   /** Where nodes connect. */
@@ -124,6 +126,7 @@ export async function startCoordination(
     database: db.database,
     databaseUrl: db.url,
     gatewayUrl,
+    gatewayUrls: places.map((each) => each.gatewayUrl),
     coordinatorUrl,
     temporalAddress,
     edge,
