@@ -1,4 +1,6 @@
+import { keepCapacityDetail } from '../prisma/capacity.ts';
 import { sql, type Database } from '../prisma/client.ts';
+import { NEARNESS } from '../protocol/capacity.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
 import {
@@ -6,6 +8,7 @@ import {
   chooseChecker,
   chooseNode,
   ONLINE_SECONDS,
+  turnEndsMs,
   waitingPlaceMs,
   type Candidate,
   type Requirements,
@@ -33,7 +36,7 @@ export interface ScheduleInput {
   readonly request: Pick<
     AcceptedInference,
     'parameters' | 'modelDigest' | 'complexity' | 'acceptedAtMs' | 'deadlineAtMs' | 'payloadBytes'
-  >;
+  > & { readonly accountId?: string };
 }
 
 export type ScheduleResult =
@@ -71,6 +74,8 @@ export async function schedule(
   if (found) return schedule(database, coordinatorUrl, input);
   const { unitId, request } = input;
   if (Date.now() >= request.deadlineAtMs) {
+    // The end of a check ends no request.
+    if (!input.check) await keepCapacityDetail(database, input, NEARNESS, ONLINE_SECONDS);
     await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
     return { kind: 'elapsed' };
   }
@@ -100,17 +105,20 @@ async function hold(
     held AS (
       INSERT INTO waiting (unit_id, priority, complexity, workload_class, model_digest, tier,
                            deadline_seconds, used_nodes, used_operators, engine, place_ms,
-                           deadline_at, input, coordinator)
+                           turn_ms, turn_ends_ms, account_id, deadline_at, input, coordinator)
       SELECT ${unitId}, ${PRIORITY_KEYS[parameters.priority]}, ${complexity},
              ${parameters.workloadClass}, ${modelDigest}, ${parameters.hardwareTier},
              ${parameters.deadlineSeconds}, ${[...usedNodes]}::text[],
              ${[...(check?.usedOperators ?? [])]}::text[], ${check?.engine ?? null},
-             ${placeMs(request)}::float8, ${new Date(deadlineAtMs)},
-             ${JSON.stringify(input)}::jsonb, ${coordinatorUrl}
-      FROM found WHERE NOT "isReserved" AND NOT "isOver"
+             turn_ms + ${behindTurnMs(request)}::float8, turn_ms,
+             turn_ms + ${turnEndsMs({ complexity, turnMs: 0 })}::float8, ${accountOf(input)},
+             ${new Date(deadlineAtMs)}, ${JSON.stringify(input)}::jsonb, ${coordinatorUrl}
+      FROM found, ${turn(input)} AS turn (turn_ms) WHERE NOT "isReserved" AND NOT "isOver"
       ON CONFLICT (unit_id) DO UPDATE SET used_nodes = EXCLUDED.used_nodes,
         used_operators = EXCLUDED.used_operators, engine = EXCLUDED.engine,
-        place_ms = EXCLUDED.place_ms, input = EXCLUDED.input, coordinator = EXCLUDED.coordinator,
+        place_ms = EXCLUDED.place_ms, turn_ms = EXCLUDED.turn_ms,
+        turn_ends_ms = EXCLUDED.turn_ends_ms, account_id = EXCLUDED.account_id,
+        input = EXCLUDED.input, coordinator = EXCLUDED.coordinator,
         -- One that was made after this statement began stays, or nobody would tell of it.
         assigned_at = CASE WHEN waiting.assigned_at IS DISTINCT FROM
             (SELECT assigned_at FROM waiting AS seen WHERE seen.unit_id = EXCLUDED.unit_id)
@@ -185,10 +193,8 @@ export async function reserve(
  * now, smallest first, no more than the decision needs to see. A node that suits a unit which waits
  * and comes first is left to that one.
  */
-function qualifying(
-  database: Database,
-  { unitId, dispatch, usedNodes, check, request }: ScheduleInput,
-): Promise<CandidateRow[]> {
+function qualifying(database: Database, input: ScheduleInput): Promise<CandidateRow[]> {
+  const { unitId, dispatch, usedNodes, check, request } = input;
   const { parameters, modelDigest, complexity } = request;
   // Whoever checks is drawn, or the smallest node of each class would see most checks coming.
   const order = check
@@ -218,7 +224,9 @@ function qualifying(
       AND NOT EXISTS (
         SELECT FROM waiting
         WHERE assigned_at IS NULL AND waiting.model_digest = node.model_digest
-          AND (place_ms, unit_id) < (${placeMs(request)}::float8, ${unitId})
+          AND (place_ms, unit_id) <
+              ((SELECT turn_ms + ${behindTurnMs(request)}::float8
+                FROM ${turn(input)} AS turn (turn_ms)), ${unitId})
           AND waiting.tier <= node.tier
           AND waiting.workload_class = ANY (node.workload_classes)
           AND NOT (node.id = ANY (waiting.used_nodes))
@@ -229,8 +237,21 @@ function qualifying(
     LIMIT ${CANDIDATES_MAX})`;
 }
 
-function placeMs({ parameters, complexity, acceptedAtMs }: ScheduleInput['request']): number {
-  return waitingPlaceMs({ priority: parameters.priority, complexity, acceptedAtMs });
+/** How far a unit's place is behind its turn, which is for the database to know. */
+function behindTurnMs({ parameters, complexity }: ScheduleInput['request']): number {
+  return waitingPlaceMs({ priority: parameters.priority, complexity, turnMs: 0 });
+}
+
+/** Part of a statement: when the unit's turn is. Its place never depends on who looks. */
+function turn(input: ScheduleInput) {
+  const { parameters, acceptedAtMs } = input.request;
+  return sql`waiting_turn_ms(${input.unitId}, ${accountOf(input)},
+                             ${PRIORITY_KEYS[parameters.priority]}, ${acceptedAtMs}::float8)`;
+}
+
+/** Whose turns a unit's comes after: it has had its own once it was dispatched, or is checked. */
+function accountOf({ dispatch, check, request }: ScheduleInput): string {
+  return dispatch === 1 && !check ? (request.accountId ?? '') : '';
 }
 
 /** What the statement has made sure of isn't read again. */

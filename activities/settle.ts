@@ -1,9 +1,12 @@
 import { announceCancellation } from '../prisma/cancellations.ts';
+import { keepCapacityDetail, type Wanted } from '../prisma/capacity.ts';
 import { inTransaction, sql, type Database, type Transaction } from '../prisma/client.ts';
+import { NEARNESS } from '../protocol/capacity.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
+import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import {
   CHARGED,
   dueWei,
@@ -153,12 +156,21 @@ async function giveUp(
   requestId: RequestId,
   code: ErrorCode | null,
 ): Promise<void> {
+  if (code === 'schedule.deadline_elapsed') await keepReason(transaction, requestId);
   // What is still leased was given up in the middle: a cancellation, or a step that failed.
   await transaction.$queryRaw`
     SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
   await announceCancellation(transaction, requestId);
   if (code !== null) await reportEnd(transaction, requestId, code);
   await announceOutcome(transaction, requestId);
+}
+
+/** Of a request whose deadline came just as it began to wait: Schedule had no reason to give. */
+async function keepReason(transaction: Transaction, requestId: RequestId): Promise<void> {
+  const [waiting] = await transaction.$queryRaw<{ input: Wanted | null }[]>`
+    SELECT input FROM waiting WHERE unit_id = ${requestId}`;
+  if (waiting?.input)
+    await keepCapacityDetail(transaction, waiting.input, NEARNESS, ONLINE_SECONDS);
 }
 
 /** The event of an end that belongs to no attempt; those of attempts are written as they fail. */

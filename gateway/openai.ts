@@ -9,6 +9,7 @@ import {
   type Delivery,
 } from '../protocol/receive.ts';
 import { MalformedRequestError } from './errors.ts';
+import { askedVerification, isVerificationOnce, ownFields } from './own-fields.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
 /** OpenAI's content is text, or parts of which this network serves the text ones. */
@@ -26,7 +27,7 @@ const stopString = z.string().min(1).max(512);
 /**
  * The body of `POST /v1/chat/completions`. Fields of OpenAI's API that would change the answer and
  * aren't served are refused rather than ignored; purely informative ones are accepted.
- * `workload_class`, `hardware_tier`, `priority`, `deadline_seconds`, `delivery` and
+ * `workload_class`, `hardware_tier`, `priority`, `deadline_seconds`, those of `own-fields.ts` and
  * `include_verification` are the lifecycle's own.
  */
 const chatFields = z.strictObject({
@@ -54,12 +55,20 @@ const chatFields = z.strictObject({
   hardware_tier: z.int().min(1).max(HARDWARE_TIER_MAX).default(1),
   priority: z.enum(['standard', 'expedited', 'urgent']).default('standard'),
   deadline_seconds: z.int().min(1).max(DEADLINE_SECONDS_MAX).default(DEADLINE_SECONDS_DEFAULT),
-  delivery: z.enum(['early', 'validated', 'strict']).nullish(),
+  ...ownFields,
 });
 
-const chatRequestSchema = chatFields
+export const chatRequestSchema = chatFields
+  .refine(isVerificationOnce, {
+    path: ['delivery'],
+    message: 'is the older name of verification: send one of them',
+  })
   .refine(({ delivery, stream }) => delivery !== 'early' || stream, {
     path: ['delivery'],
+    message: 'early needs stream: true',
+  })
+  .refine(({ verification, stream }) => verification !== 'early' || stream, {
+    path: ['verification'],
     message: 'early needs stream: true',
   })
   .refine(({ stream_options: options, stream }) => !options?.include_verification || stream, {
@@ -107,6 +116,6 @@ export function maxTokensOf(request: ChatRequest): number {
 }
 
 /** What has to be known before the caller gets the text: by default a stream is early. */
-export function deliveryOf({ delivery, stream }: ChatRequest): Delivery {
-  return delivery ?? (stream ? 'early' : 'validated');
+export function deliveryOf(request: ChatRequest): Delivery {
+  return askedVerification(request) ?? (request.stream ? 'early' : 'validated');
 }

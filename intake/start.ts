@@ -32,7 +32,7 @@ function startOptions(accepted: AcceptedInference): WorkflowStartOptions<typeof 
     args: [accepted],
     requestEagerStart: true,
     workflowIdReusePolicy: 'REJECT_DUPLICATE',
-    priority: { priorityKey: PRIORITY_KEYS[parameters.priority] },
+    priority: { priorityKey: PRIORITY_KEYS[parameters.priority], fairnessKey: accountId },
     typedSearchAttributes: [
       { key: WORKLOAD_CLASS, value: parameters.workloadClass },
       { key: ACCOUNT, value: accountId },

@@ -1,3 +1,4 @@
+import type { CapacityDetail } from './capacity.ts';
 import type { ReturnEnvelope } from './envelope.ts';
 import type { ErrorCode, ErrorMetadata } from './errors.ts';
 import type { RateLimits } from './limits.ts';
@@ -11,6 +12,10 @@ export type IntakeEvent =
   | {
       readonly type: 'accepted';
       readonly requestId: string;
+      /** Milliseconds since the epoch. */
+      readonly acceptedAtMs: number;
+      /** Whether an earlier call with the same intake key made the request. Absent: no. */
+      readonly isJoined?: boolean;
       /** Of the key, if it has any and this call made the request. */
       readonly rateLimits?: RateLimits;
     }
@@ -42,4 +47,10 @@ export type IntakeOutcome =
       readonly node: string;
       readonly dispatch: number;
     }
-  | { readonly type: 'outcome'; readonly state: 'failed'; readonly code: ErrorCode };
+  | {
+      readonly type: 'outcome';
+      readonly state: 'failed';
+      readonly code: ErrorCode;
+      /** If there is more to say. */
+      readonly failureDetail?: CapacityDetail;
+    };

@@ -140,15 +140,34 @@ const LARGEST_FIRST_SECONDS = 15;
 /** Where size counts for half of `LARGEST_FIRST_SECONDS`: about a page of text. */
 const MEDIUM_COMPLEXITY = 2_048;
 
-/** No unit is overtaken by one that was accepted this much later, whatever their priorities. */
+/** Nothing is idle for it: it only says how long a turn counts among those that wait. */
+const TURN_TOKENS_PER_SECOND = 2_048;
+
+/**
+ * No unit is overtaken by one whose turn begins this much later, whatever their priorities. A turn
+ * begins when the unit is accepted, unless others of its account wait before it.
+ */
 export const OVERTAKE_SECONDS_MAX = PRIORITY_LAG_SECONDS.standard + LARGEST_FIRST_SECONDS;
 
 /** What decides where in the waiting order a unit stands. */
 export interface Queued {
   readonly priority: Priority;
   readonly complexity: number;
-  /** Milliseconds since the epoch; the age of a unit counts from here, also after re-dispatches. */
-  readonly acceptedAtMs: number;
+  /**
+   * Milliseconds since the epoch: when the unit was accepted, or, if others of its account waited
+   * before it, when their turns end. Its age counts from here.
+   */
+  readonly turnMs: number;
+}
+
+/**
+ * When the turn of a waiting unit ends, and that of the next one of its account and priority begins
+ * (start-time fair queueing: Goyal, Vin and Cheng, 1996). It takes as long as the unit is large, so
+ * that accounts which wait side by side get the same share of the tokens, however many requests
+ * they send; whoever waits with little has its turn before the rest of another's burst.
+ */
+export function turnEndsMs({ complexity, turnMs }: Omit<Queued, 'priority'>): number {
+  return turnMs + (complexity / TURN_TOKENS_PER_SECOND) * 1_000;
 }
 
 /**
@@ -157,11 +176,11 @@ export interface Queued {
  * the same one is first at any time: the place is a constant, which an index can keep, and nothing
  * starves.
  *
- * @returns milliseconds since the epoch: when an urgent unit of no size would have had to be
- *   accepted to stand here.
+ * @returns milliseconds since the epoch: when the turn of an urgent unit of no size would have to
+ *   begin for it to stand here.
  */
-export function waitingPlaceMs({ priority, complexity, acceptedAtMs }: Queued): number {
+export function waitingPlaceMs({ priority, complexity, turnMs }: Queued): number {
   const size = complexity / (complexity + MEDIUM_COMPLEXITY);
   const lagSeconds = PRIORITY_LAG_SECONDS[priority] - LARGEST_FIRST_SECONDS * size;
-  return acceptedAtMs + lagSeconds * 1_000;
+  return turnMs + lagSeconds * 1_000;
 }

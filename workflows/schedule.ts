@@ -61,6 +61,6 @@ export async function scheduled(
 
 // The step gets what it needs and no more: the payload isn't copied through history again.
 function schedulable(request: AcceptedInference) {
-  const { parameters, modelDigest, complexity, acceptedAtMs, payloadBytes } = request;
-  return { parameters, modelDigest, complexity, acceptedAtMs, payloadBytes };
+  const { parameters, modelDigest, complexity, acceptedAtMs, payloadBytes, accountId } = request;
+  return { parameters, modelDigest, complexity, acceptedAtMs, payloadBytes, accountId };
 }

@@ -117,7 +117,7 @@ export function* makeUnits(
       priority,
       acceptedAtMs,
       deadlineSeconds,
-      placeMs: place({ priority, complexity, acceptedAtMs }),
+      placeMs: place({ priority, complexity, turnMs: acceptedAtMs }),
       runTokens: complexity * random.between(USED_SHARE.min, USED_SHARE.max),
       usedNodes: [],
       failures: [],

@@ -37,6 +37,8 @@ const DYNAMIC_CONFIG = {
   'history.timerProcessorMaxPollRPS': 2_000,
   'matching.numTaskqueueReadPartitions': 1,
   'matching.numTaskqueueWritePartitions': 1,
+  // Workflow tasks that pile up: one account's don't hold up all others'.
+  'matching.enableFairness': true,
   // Long polls of one kind: each node has one open; 1,200 by default.
   'frontend.namespaceCount': 10_000,
   'metrics.breakdownByTaskQueue': false,

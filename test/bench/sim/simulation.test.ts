@@ -33,8 +33,8 @@ function decisions({ assignments, ends }: Trace): string[] {
 }
 
 /** A place without age: whoever is urgent comes first, for good. */
-function strictPriority({ priority, acceptedAtMs }: Queued): number {
-  return acceptedAtMs + { urgent: 0, expedited: 1, standard: 2 }[priority] * 1e9;
+function strictPriority({ priority, turnMs }: Queued): number {
+  return turnMs + { urgent: 0, expedited: 1, standard: 2 }[priority] * 1e9;
 }
 
 function overtakingOf(options: RunOptions): Overtaking {
