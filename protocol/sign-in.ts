@@ -76,6 +76,27 @@ function limitsInWords({
   ];
 }
 
+/**
+ * Whether a message that a gateway gives to be signed is what was asked for, at the place that was
+ * asked: whoever relays another gateway's message gets nothing signed.
+ *
+ * @returns undefined if it is, else what differs.
+ */
+export function signInMismatch(
+  message: string,
+  terms: SignInTerms,
+  spec: KeySpec,
+  address: Address,
+): string | undefined {
+  const { domain, chainId, nonce, issuedAt, statement } = parseSiweMessage(message);
+  if (domain !== terms.domain) return `it is for ${domain ?? 'no domain'}, not ${terms.domain}`;
+  if (chainId !== terms.chainId) return `it is for chain ${chainId ?? '?'}, not ${terms.chainId}`;
+  if (statement !== keyStatement(spec)) return 'it asks for another key';
+  if (!nonce || !issuedAt) return 'it has no nonce, or no time';
+  const expected = safely(() => signInMessage(terms, spec, { address, nonce, issuedAt }));
+  return message === expected ? undefined : 'it is not in the form of EIP-4361 that is used here';
+}
+
 /** A sign-in that somebody sends. */
 export interface SignIn {
   readonly message: string;
