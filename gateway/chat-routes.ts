@@ -1,119 +1,42 @@
-import type { FastifyInstance, FastifyReply } from 'fastify';
-import { readRequest } from '../prisma/requests.ts';
-import { readVerification } from '../prisma/verifications.ts';
+import type { FastifyInstance } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
-import type { InferenceResult } from '../protocol/result.ts';
-import { serveChat, type ChatEvent } from './chat.ts';
-import {
-  chunk,
-  completion,
-  usageChunk,
-  verificationChunk,
-  type CompletionHead,
-} from './completion.ts';
-import { errorResponse, parseChatRequest, type ChatRequest } from './openai.ts';
-import { authenticate, codedError, type GatewayDependencies } from './context.ts';
-import { verificationView } from './verification-view.ts';
+import { completion, type CompletionHead } from './completion.ts';
+import type { GatewayDependencies } from './context.ts';
+import { hungUp, openCall } from './open-call.ts';
+import { parseChatRequest } from './openai.ts';
+import { chatFormat } from './stream-format.ts';
+import { streamed } from './stream.ts';
 
-/** Load balancers close what is silent; most wait a minute. */
-const PING_MS = 15_000;
+const PATH = '/v1/chat/completions';
 
 /** `POST /v1/chat/completions`, whole or as a stream of server-sent events. */
 export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
-  app.post('/v1/chat/completions', async (request, reply) => {
-    const { accountId } = await authenticate(dependencies.database, request, 'inference');
-    const chat = parseChatRequest(request.body);
-    const gone = new AbortController();
-    reply.raw.on('close', () => gone.abort());
-    const events = serveChat(dependencies, accountId, chat, gone.signal);
-    // Refusals come before anything is sent, so they still get their status.
-    const accepted = await nextEvent(events, 'accepted');
+  app.post(PATH, async (request, reply) => {
+    const { chat, requestId, acceptedAtMs, events } = await openCall(dependencies, {
+      route: PATH,
+      request,
+      reply,
+      parse: parseChatRequest,
+      gone: hungUp(reply),
+    });
     const head: CompletionHead = {
-      id: accepted.requestId,
-      created: Math.floor(Date.now() / 1_000),
+      id: requestId,
+      created: Math.floor(acceptedAtMs / 1_000),
       model: chat.model,
     };
-    reply.header('x-request-id', head.id);
-    if (chat.stream) return streamed(reply, head, chat, events, dependencies);
+    if (chat.stream) {
+      const options = chat.stream_options;
+      const reading = {
+        head,
+        format: chatFormat,
+        after: -1,
+        includeUsage: options?.include_usage === true,
+        untilEnd: options?.include_verification === true,
+      };
+      return streamed(reply, reading, events, dependencies);
+    }
     for await (const event of events)
       if (event.kind === 'result') return completion(head, event.result);
     throw new CodedError('coordinator.internal');
   });
-}
-
-/** @throws CodedError `coordinator.internal` if something else comes, or nothing more. */
-export async function nextEvent<Kind extends ChatEvent['kind']>(
-  events: AsyncGenerator<ChatEvent>,
-  kind: Kind,
-): Promise<Extract<ChatEvent, { kind: Kind }>> {
-  const next = await events.next();
-  if (next.done || next.value.kind !== kind) throw new CodedError('coordinator.internal');
-  return next.value as Extract<ChatEvent, { kind: Kind }>;
-}
-
-/** Sends events as they come. A failure after the first byte is an event too, then the end. */
-async function streamed(
-  reply: FastifyReply,
-  head: CompletionHead,
-  chat: ChatRequest,
-  events: AsyncGenerator<ChatEvent>,
-  dependencies: GatewayDependencies,
-): Promise<FastifyReply> {
-  reply.hijack();
-  const { raw } = reply;
-  raw.writeHead(200, {
-    'content-type': 'text/event-stream; charset=utf-8',
-    'cache-control': 'no-cache',
-    'x-accel-buffering': 'no',
-    'x-request-id': head.id,
-    'x-trace-id': String(reply.getHeader('x-trace-id')),
-  });
-  const send = (data: unknown) => void raw.write(`data: ${JSON.stringify(data)}\n\n`);
-  const ping = setInterval(() => void raw.write(': ping\n\n'), PING_MS);
-  raw.write(': accepted\n\n');
-  try {
-    send(chunk(head, { role: 'assistant', content: '' }));
-    for await (const event of events) {
-      if (event.kind === 'delta') send(chunk(head, { content: event.text }));
-      if (event.kind === 'result') finish(send, head, chat, event.result);
-      if (event.kind === 'ended') send(verificationChunk(head, await endOf(dependencies, head.id)));
-    }
-  } catch (error) {
-    if (!raw.destroyed) {
-      const coded = codedError(error);
-      dependencies.log.warn(
-        { request: head.id, code: coded.code },
-        'gateway // stream ended with an error',
-      );
-      send(errorResponse(coded, head.id).body);
-    }
-  } finally {
-    clearInterval(ping);
-    raw.end('data: [DONE]\n\n');
-  }
-  return reply;
-}
-
-function finish(
-  send: (data: unknown) => void,
-  head: CompletionHead,
-  chat: ChatRequest,
-  result: InferenceResult,
-): void {
-  send(chunk(head, {}, result.choices[0]?.finishReason ?? null));
-  if (chat.stream_options?.include_usage) send(usageChunk(head, result));
-}
-
-/** What became of a request after its answer. */
-async function endOf({ database }: GatewayDependencies, id: string) {
-  const [record, verification] = await Promise.all([
-    readRequest(database, id),
-    readVerification(database, id),
-  ]);
-  if (!record) throw new CodedError('gateway.request_not_found');
-  return {
-    state: record.status,
-    verification: verificationView(record, verification),
-    charged_wei: record.chargedWei,
-  };
 }

@@ -1,61 +1,82 @@
-import { randomBytes } from 'node:crypto';
 import type { Ring, X25519Key } from '../crypto/keys.ts';
-import { sealRequest } from '../crypto/request.ts';
 import { openReturn } from '../crypto/return.ts';
-import { canonicalBytes } from '../protocol/canonical.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { IntakeOutcome } from '../protocol/intake.ts';
-import {
-  PAYLOAD_BYTES_MAX,
-  type IntakeCall,
-  type RequestParameters,
-  type RequesterKey,
-} from '../protocol/receive.ts';
+import type { RateLimits } from '../protocol/limits.ts';
 import { parseResult, type InferenceResult } from '../protocol/result.ts';
-import type { WorkloadClassName } from '../protocol/workload.ts';
-import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
-import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
+import { eventsForCaller, type Readers } from './disconnect.ts';
+import { requestFailure } from './errors.ts';
+import { intakeCall, type Asker, type Requester } from './intake-call.ts';
+import type { ChatRequest } from './openai.ts';
+import { onDisconnectOf } from './own-fields.ts';
+import type { RequestEvent, RequestSource } from './request-events.ts';
 import { TextStream } from './text-stream.ts';
 
-export interface ChatDependencies extends IntakeClientOptions {
-  /** The gateway's own keys: it is the requester for callers who don't seal themselves. */
-  readonly requesterRing: Ring<X25519Key>;
-  readonly intakeKey: () => Promise<RequesterKey>;
+export interface ChatDependencies extends RequestSource, Requester {
+  readonly readers: Readers;
 }
 
 /**
- * What becomes of a chat request, in order: accepted, text as it comes, the whole result, and its
- * end, if the caller wants to know how it was checked.
+ * What becomes of a chat request, in order: accepted, text of its first answer as it comes, the
+ * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the number
+ * of the dispatch that text or result are of.
  */
 export type ChatEvent =
-  | { readonly kind: 'accepted'; readonly requestId: string }
-  | { readonly kind: 'delta'; readonly text: string }
-  | { readonly kind: 'result'; readonly result: InferenceResult }
+  | {
+      readonly kind: 'accepted';
+      readonly requestId: string;
+      readonly acceptedAtMs: number;
+      /** Of the caller's key, if it has limits. */
+      readonly rateLimits?: RateLimits | undefined;
+      /** Whether an earlier call made the request. */
+      readonly isJoined: boolean;
+    }
+  | { readonly kind: 'delta'; readonly text: string; readonly attempt: number }
+  | { readonly kind: 'result'; readonly result: InferenceResult; readonly attempt: number }
   | { readonly kind: 'ended' };
 
 /**
- * Seals a chat request, submits it, and yields what comes back, opened. Text is provisional until
- * the result came: it is what one node says before Validate. If that node is replaced, the next
- * one's text goes on where it left off; with the same seed and engine it is the same text. Only
- * `early` delivery has provisional text; otherwise it comes whole, once it may be delivered.
+ * Seals a chat request, submits it, and yields what comes back, opened: see `openedEvents`.
  *
+ * @param gone aborted when the caller has hung up; what becomes of the request then is its
+ *   `on_disconnect`.
  * @throws CodedError when the request is refused or ends without a result.
  */
 export async function* serveChat(
   dependencies: ChatDependencies,
-  accountId: string,
+  asker: Asker,
   request: ChatRequest,
-  signal: AbortSignal,
+  gone: AbortSignal,
 ): AsyncGenerator<ChatEvent> {
-  const call = await intakeCall(dependencies, accountId, request);
+  const call = await intakeCall(dependencies, asker, request);
+  const onDisconnect = onDisconnectOf(request, asker.idempotencyKey);
+  const events = eventsForCaller(dependencies, call, onDisconnect, gone);
+  yield* openedEvents(dependencies.requesterRing, events, request.stream === true);
+}
+
+/**
+ * Opens what comes of a request. Text is provisional until the result came: it is what one node says
+ * before Validate. If that node is replaced, the next one's text goes on where it left off; with the
+ * same seed and engine it is the same text. Only `early` delivery has provisional text; otherwise it
+ * comes whole, once it may be delivered.
+ *
+ * @param isStreamed whether the caller wants text before the result.
+ * @throws CodedError when the request ends without a result, or `gateway.stream_superseded` when
+ *   the result isn't what was said before.
+ */
+export async function* openedEvents(
+  ring: Ring<X25519Key>,
+  events: AsyncIterable<RequestEvent>,
+  isStreamed: boolean,
+): AsyncGenerator<ChatEvent> {
   let stream: TextStream | undefined;
   let isAnswered = false;
-  for await (const event of intakeEvents(dependencies, call, signal)) {
+  for await (const event of events) {
     if (event.type === 'accepted') {
-      // A repeated call says it again.
-      if (stream) continue;
-      stream = new TextStream(dependencies.requesterRing, event.requestId);
-      yield { kind: 'accepted', requestId: event.requestId };
+      const { requestId, acceptedAtMs, rateLimits, isJoined = false } = event;
+      if (!stream) yield { kind: 'accepted', requestId, acceptedAtMs, rateLimits, isJoined };
+      stream ??= new TextStream(ring, requestId);
+      stream.restart();
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');
@@ -63,19 +84,17 @@ export async function* serveChat(
       yield { kind: 'ended' };
       continue;
     }
-    if (isAnswered) continue;
+    if (isAnswered || (event.type === 'frame' && !isStreamed)) continue;
     if (event.type === 'frame') {
       const text = stream.next(event);
-      if (text) yield { kind: 'delta', text };
+      if (text) yield { kind: 'delta', text, attempt: event.dispatch };
       continue;
     }
-    const result = await openOutcome(dependencies.requesterRing, event);
+    const { result, attempt } = await openOutcome(ring, event);
     isAnswered = true;
-    if (request.stream) {
-      const rest = stream.rest(result.choices[0]?.text ?? '');
-      if (rest) yield { kind: 'delta', text: rest };
-    }
-    yield { kind: 'result', result };
+    const rest = isStreamed ? stream.rest(result.choices[0]?.text ?? '') : '';
+    if (rest) yield { kind: 'delta', text: rest, attempt };
+    yield { kind: 'result', result, attempt };
   }
 }
 
@@ -83,58 +102,8 @@ export async function* serveChat(
 async function openOutcome(
   ring: Ring<X25519Key>,
   outcome: IntakeOutcome,
-): Promise<InferenceResult> {
-  if (outcome.state === 'failed') throw new CodedError(outcome.code);
+): Promise<{ result: InferenceResult; attempt: number }> {
+  if (outcome.state === 'failed') throw requestFailure(outcome.code, outcome.failureDetail);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
-  return parseResult(resultBytes);
-}
-
-async function intakeCall(
-  { requesterRing, intakeKey }: ChatDependencies,
-  accountId: string,
-  request: ChatRequest,
-): Promise<IntakeCall> {
-  const delivery = deliveryOf(request);
-  const parameters: RequestParameters = {
-    // Whether there is such a class is for Receive to say.
-    workloadClass: request.workload_class as WorkloadClassName,
-    model: request.model,
-    hardwareTier: request.hardware_tier,
-    priority: request.priority,
-    deadlineSeconds: request.deadline_seconds,
-    maxTokens: maxTokensOf(request),
-    stream: delivery === 'early',
-    seed: request.seed ?? null,
-  };
-  const plaintext = payloadBytes(request);
-  const requesterKey = requesterRing[0].publicJwk;
-  const envelope = await sealRequest({
-    plaintext,
-    parameters,
-    requesterKey,
-    intakeKey: await intakeKey(),
-  });
-  const key = randomBytes(24).toString('base64url');
-  return {
-    intakeKey: key,
-    accountId,
-    parameters,
-    delivery,
-    ...(request.stream_options?.include_verification ? { untilEnd: true } : {}),
-    requesterKey,
-    envelope,
-  };
-}
-
-function payloadBytes(request: ChatRequest): Uint8Array {
-  let bytes: Uint8Array;
-  try {
-    bytes = canonicalBytes(chatPayload(request));
-  } catch (cause) {
-    // Only text without a UTF-8 form gets here.
-    throw new CodedError('receive.malformed_request', 'messages: not valid Unicode', { cause });
-  }
-  if (bytes.length > PAYLOAD_BYTES_MAX)
-    throw new CodedError('receive.payload_too_large', `At most ${PAYLOAD_BYTES_MAX} bytes.`);
-  return bytes;
+  return { result: parseResult(resultBytes), attempt: outcome.dispatch };
 }

@@ -7,10 +7,12 @@ import { CodedError } from '../protocol/errors.ts';
 import type { Scope } from '../protocol/keys.ts';
 import type { SignInTerms } from '../protocol/sign-in.ts';
 import type { ChatDependencies } from './chat.ts';
+import type { StreamPace } from './sse.ts';
 
 /** What all routes of the gateway work with. */
 export interface GatewayDependencies extends ChatDependencies {
-  readonly database: Database;
+  /** Of streams to readers; by default as documented. */
+  readonly pace?: StreamPace;
   /** Where people look at runs, without a trailing slash; null hides the links. */
   readonly temporalUiUrl: string | null;
   readonly temporalNamespace: string;
@@ -64,6 +66,7 @@ async function identify(database: Database, request: FastifyRequest): Promise<Ca
 export function codedError(error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   if (error instanceof Error && 'statusCode' in error) {
+    if (error.statusCode === 415) return new CodedError('gateway.media_type_unsupported');
     if (error.statusCode === 413) return new CodedError('receive.payload_too_large');
     if (Number(error.statusCode) < 500)
       return new CodedError('receive.malformed_request', error.message);

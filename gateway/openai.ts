@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { CodedError, ERRORS, type ErrorCode } from '../protocol/errors.ts';
 import {
   DEADLINE_SECONDS_DEFAULT,
   DEADLINE_SECONDS_MAX,
@@ -9,6 +8,8 @@ import {
   NAME,
   type Delivery,
 } from '../protocol/receive.ts';
+import { MalformedRequestError } from './errors.ts';
+import { askedVerification, isVerificationOnce, ownFields } from './own-fields.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
 /** OpenAI's content is text, or parts of which this network serves the text ones. */
@@ -26,7 +27,7 @@ const stopString = z.string().min(1).max(512);
 /**
  * The body of `POST /v1/chat/completions`. Fields of OpenAI's API that would change the answer and
  * aren't served are refused rather than ignored; purely informative ones are accepted.
- * `workload_class`, `hardware_tier`, `priority`, `deadline_seconds`, `delivery` and
+ * `workload_class`, `hardware_tier`, `priority`, `deadline_seconds`, those of `own-fields.ts` and
  * `include_verification` are the lifecycle's own.
  */
 const chatFields = z.strictObject({
@@ -54,12 +55,20 @@ const chatFields = z.strictObject({
   hardware_tier: z.int().min(1).max(HARDWARE_TIER_MAX).default(1),
   priority: z.enum(['standard', 'expedited', 'urgent']).default('standard'),
   deadline_seconds: z.int().min(1).max(DEADLINE_SECONDS_MAX).default(DEADLINE_SECONDS_DEFAULT),
-  delivery: z.enum(['early', 'validated', 'strict']).nullish(),
+  ...ownFields,
 });
 
-const chatRequestSchema = chatFields
+export const chatRequestSchema = chatFields
+  .refine(isVerificationOnce, {
+    path: ['delivery'],
+    message: 'is the older name of verification: send one of them',
+  })
   .refine(({ delivery, stream }) => delivery !== 'early' || stream, {
     path: ['delivery'],
+    message: 'early needs stream: true',
+  })
+  .refine(({ verification, stream }) => verification !== 'early' || stream, {
+    path: ['verification'],
     message: 'early needs stream: true',
   })
   .refine(({ stream_options: options, stream }) => !options?.include_verification || stream, {
@@ -87,15 +96,6 @@ export function parseChatRequest(body: unknown): ChatRequest {
   throw new MalformedRequestError(path, what || (issue?.message ?? 'invalid'));
 }
 
-/** A malformed request, with the field that OpenAI's error object calls `param`. */
-export class MalformedRequestError extends CodedError {
-  readonly param: string | null;
-  constructor(param: string, reason: string) {
-    super('receive.malformed_request', param ? `${param}: ${reason}` : reason);
-    this.param = param || null;
-  }
-}
-
 /** The part of a chat request that is sealed. `developer` is OpenAI's newer name for `system`. */
 export function chatPayload(request: ChatRequest): ChatPayload {
   const { stop } = request;
@@ -116,45 +116,6 @@ export function maxTokensOf(request: ChatRequest): number {
 }
 
 /** What has to be known before the caller gets the text: by default a stream is early. */
-export function deliveryOf({ delivery, stream }: ChatRequest): Delivery {
-  return delivery ?? (stream ? 'early' : 'validated');
-}
-
-/** OpenAI's error object. `code` is ours and stable; `type` is OpenAI's vocabulary. */
-export interface ErrorBody {
-  readonly error: {
-    readonly message: string;
-    readonly type: string;
-    readonly param: string | null;
-    readonly code: ErrorCode;
-    readonly request_id?: string;
-  };
-}
-
-/** Status and body for a failure. */
-export function errorResponse(
-  error: CodedError,
-  requestId?: string,
-): { readonly status: number; readonly body: ErrorBody } {
-  const { httpStatus } = ERRORS[error.code];
-  return {
-    status: httpStatus,
-    body: {
-      error: {
-        message: error.message,
-        type: errorType(httpStatus),
-        param: error instanceof MalformedRequestError ? error.param : null,
-        code: error.code,
-        ...(requestId ? { request_id: requestId } : {}),
-      },
-    },
-  };
-}
-
-function errorType(httpStatus: number): string {
-  if (httpStatus === 401) return 'authentication_error';
-  if (httpStatus === 402) return 'insufficient_quota';
-  if (httpStatus === 403) return 'permission_error';
-  if (httpStatus === 404) return 'not_found_error';
-  return httpStatus < 500 ? 'invalid_request_error' : 'server_error';
+export function deliveryOf(request: ChatRequest): Delivery {
+  return askedVerification(request) ?? (request.stream ? 'early' : 'validated');
 }

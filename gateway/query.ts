@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { MalformedRequestError } from './openai.ts';
+import { MalformedRequestError } from './errors.ts';
 
 /**
  * Checks a query string, or another flat object of parameters.

@@ -1,26 +1,33 @@
 import type { FastifyInstance } from 'fastify';
-import { serveChat, type ChatEvent } from './chat.ts';
-import { nextEvent } from './chat-routes.ts';
-import { authenticate, codedError, type GatewayDependencies } from './context.ts';
-import { deliveryOf, MalformedRequestError, parseChatRequest } from './openai.ts';
+import type { ChatEvent } from './chat.ts';
+import { codedError, type GatewayDependencies } from './context.ts';
+import { MalformedRequestError } from './errors.ts';
+import { openCall } from './open-call.ts';
+import { deliveryOf, parseChatRequest, type ChatRequest } from './openai.ts';
 import { noParameters } from './request-routes.ts';
 import { parseQuery } from './query.ts';
 import { temporalUrl } from './request-view.ts';
+
+const PATH = '/v1/requests';
 
 /** `POST /v1/requests`: a chat request whose caller doesn't wait for the answer. */
 export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const closing = new AbortController();
   app.addHook('preClose', async () => closing.abort());
-  app.post('/v1/requests', async (request, reply) => {
-    const { accountId } = await authenticate(dependencies.database, request, 'inference');
-    parseQuery(noParameters, request.query);
-    const chat = parseChatRequest(request.body);
-    if (chat.stream) throw new MalformedRequestError('stream', 'nobody listens: use chat');
-    const events = serveChat(dependencies, accountId, chat, closing.signal);
-    const { requestId } = await nextEvent(events, 'accepted');
+  app.post(PATH, async (request, reply) => {
+    const { chat, requestId, events } = await openCall(dependencies, {
+      route: PATH,
+      request,
+      reply,
+      parse(body) {
+        parseQuery(noParameters, request.query);
+        return parseSubmission(body);
+      },
+      gone: closing.signal,
+    });
     void follow(events, requestId, dependencies, closing.signal);
     const id = requestId;
-    reply.code(202).header('x-request-id', id).header('location', `/v1/requests/${id}`);
+    reply.code(202).header('location', `${PATH}/${id}`);
     return {
       id,
       object: 'request',
@@ -34,6 +41,15 @@ export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependen
       temporal_url: temporalUrl(id, dependencies),
     };
   });
+}
+
+/** A chat request, without what only makes sense for somebody who listens. */
+function parseSubmission(body: unknown): ChatRequest {
+  const chat = parseChatRequest(body);
+  if (chat.stream) throw new MalformedRequestError('stream', 'nobody listens: use chat');
+  if (chat.on_disconnect === 'cancel')
+    throw new MalformedRequestError('on_disconnect', 'nobody stays: it always continues');
+  return { ...chat, on_disconnect: 'continue' };
 }
 
 /**

@@ -242,16 +242,25 @@ export function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERRORS, code);
 }
 
+/** What a program may want to know of a failure beside its code: JSON, shown to the caller. */
+export type ErrorMetadata = Readonly<Record<string, unknown>>;
+
 /** A failure with a stable code. `detail` is shown to the caller: keep secrets out of it. */
 export class CodedError extends Error {
   override readonly name = 'CodedError';
   readonly code: ErrorCode;
   readonly detail: string | undefined;
+  readonly metadata: ErrorMetadata | undefined;
 
-  constructor(code: ErrorCode, detail?: string, options?: { cause?: unknown }) {
+  constructor(
+    code: ErrorCode,
+    detail?: string,
+    { metadata, ...options }: { cause?: unknown; metadata?: ErrorMetadata | undefined } = {},
+  ) {
     super(detail ? `${ERRORS[code].message} ${detail}` : ERRORS[code].message, options);
     this.code = code;
     this.detail = detail;
+    this.metadata = metadata;
   }
 }
 

@@ -1,3 +1,4 @@
+import { Readers } from '../gateway/disconnect.ts';
 import { createGateway } from '../gateway/server.ts';
 import { fetchIntakeKey } from '../gateway/intake-client.ts';
 import { loadOrCreateX25519Ring } from '../crypto/key-files.ts';
@@ -19,15 +20,17 @@ async function startGateway(): Promise<RunningRole> {
     coordinatorUrl: config.PLX_COORDINATOR_URL,
     intakeToken: config.PLX_INTAKE_TOKEN,
   };
+  const log = createLogger('gateway', config.PLX_LOG_LEVEL);
   const app = createGateway({
     ...coordinator,
+    readers: new Readers(coordinator, log),
     database: openDatabase(config.DATABASE_URL),
     requesterRing: await loadOrCreateX25519Ring(config.PLX_GATEWAY_KEYS, 'requester'),
     intakeKey: cached(() => fetchIntakeKey(coordinator), INTAKE_KEY_MS),
     temporalUiUrl: config.PLX_TEMPORAL_UI_URL ?? null,
     temporalNamespace: config.TEMPORAL_NAMESPACE,
     signIn: termsOf(publicUrl, config.PLX_CHAIN_ID),
-    log: createLogger('gateway', config.PLX_LOG_LEVEL),
+    log,
   });
   const address = await app.listen({
     host: config.PLX_GATEWAY_HOST,

@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
-import {
-  chatPayload,
-  deliveryOf,
-  errorResponse,
-  MalformedRequestError,
-  maxTokensOf,
-  parseChatRequest,
-} from '../../gateway/openai.ts';
-import { CodedError, errorDefinition, ERRORS, isErrorCode } from '../../protocol/errors.ts';
+import { MalformedRequestError } from '../../gateway/errors.ts';
+import { chatPayload, deliveryOf, maxTokensOf, parseChatRequest } from '../../gateway/openai.ts';
 
 const body = { model: 'oss-chat-v1', messages: [{ role: 'user', content: 'Hi' }] };
 
@@ -210,48 +203,5 @@ describe('gateway/openai payload', () => {
     assert.equal(bound({ max_tokens: 5, max_completion_tokens: 6 }), 6);
     assert.equal(bound({ max_tokens: 5 }), 5);
     assert.equal(bound({}), 256);
-  });
-});
-
-describe('gateway/openai errorResponse', () => {
-  it('has the shape of the error object of OpenAI', () => {
-    assert.deepEqual(errorResponse(malformed({ model: '' })).body.error.param, 'model');
-    assert.deepEqual(
-      errorResponse(new CodedError('receive.insufficient_credit', 'Needed: 5 wei.')),
-      {
-        status: 402,
-        body: {
-          error: {
-            message:
-              'The account has too little credit to reserve for this request. Needed: 5 wei.',
-            type: 'insufficient_quota',
-            param: null,
-            code: 'receive.insufficient_credit',
-          },
-        },
-      },
-    );
-  });
-
-  it('names the request once there is one', () => {
-    const { body } = errorResponse(new CodedError('node.deadline_exceeded'), 'req_1');
-    assert.equal(body.error.request_id, 'req_1');
-  });
-
-  it('answers every code with its status and a type that fits it', () => {
-    const types: Record<number, string> = {
-      401: 'authentication_error',
-      402: 'insufficient_quota',
-      403: 'permission_error',
-      404: 'not_found_error',
-    };
-    for (const code of Object.keys(ERRORS).filter(isErrorCode)) {
-      const { httpStatus } = errorDefinition(code);
-      const { status, body } = errorResponse(new CodedError(code));
-      assert.equal(status, httpStatus, code);
-      const general = httpStatus < 500 ? 'invalid_request_error' : 'server_error';
-      assert.equal(body.error.type, types[httpStatus] ?? general, code);
-      assert.equal(body.error.code, code);
-    }
   });
 });

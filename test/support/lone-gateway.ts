@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { generateX25519Key } from '../../crypto/keys.ts';
+import { Readers } from '../../gateway/disconnect.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
 import { signInTerms } from '../../protocol/sign-in.ts';
@@ -18,6 +19,7 @@ export const OTHER_ACCOUNT = 'acct_other';
 export interface LoneGateway {
   readonly database: Database;
   readonly url: string;
+  readonly app: FastifyInstance;
   /** What it has logged. */
   readonly logged: readonly Readonly<Record<string, unknown>>[];
   call(
@@ -115,19 +117,24 @@ export async function startLoneGateway(): Promise<LoneGateway> {
   const logged: Record<string, unknown>[] = [];
   const write = (line: string) => void logged.push(JSON.parse(line) as Record<string, unknown>);
   const key = await generateX25519Key();
+  const log = pino({ level: 'info' }, { write });
   const apps: FastifyInstance[] = [];
   const start = async () => {
     const port = await freePort();
-    const app = createGateway({
-      database,
+    const coordinator = {
       coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
       intakeToken: 'unused-intake-token',
+    };
+    const app = createGateway({
+      ...coordinator,
+      readers: new Readers(coordinator, log),
+      database,
       requesterRing: [key],
       intakeKey: async () => key.publicJwk,
       temporalUiUrl: null,
       temporalNamespace: 'default',
       signIn: signInTerms(`http://127.0.0.1:${port}`, CHAIN_ID),
-      log: pino({ level: 'info' }, { write }),
+      log,
     });
     apps.push(app);
     return app.listen({ host: '127.0.0.1', port });
@@ -137,6 +144,9 @@ export async function startLoneGateway(): Promise<LoneGateway> {
     database,
     url,
     logged,
+    get app() {
+      return apps[0] as FastifyInstance;
+    },
     another: start,
     async call(method, path, { key: presented = API_KEY, body } = {}) {
       const response = await fetch(`${url}${path}`, {

@@ -4,8 +4,11 @@ import { dirname } from 'node:path';
 import { apiKeyHash, apiKeyHint } from '../../crypto/api-key.ts';
 import { inTransaction, type Database } from '../../prisma/client.ts';
 import { deposit, openLedgerAccounts } from '../../prisma/ledger.ts';
+import { publishPrices } from '../../prisma/prices.ts';
 import type { Address } from '../../protocol/binding.ts';
 import { SCOPES } from '../../protocol/keys.ts';
+import { priceMatrix, type PriceFactors } from '../../protocol/prices.ts';
+import type { TokenPrice } from '../../protocol/settle.ts';
 import { readOrNothing, writeDurably } from './files.ts';
 
 /** The demo account of data directories from before accounts were addresses, and of tests. */
@@ -20,9 +23,16 @@ export interface EmbeddedModel {
   readonly contextTokens: number;
 }
 
-/** Prices of the embedded model: 0.1 and 0.4 PRLX per million tokens. */
-const PROMPT_PRICE_WEI = WEI_PER_PRLX / 10_000_000n;
-const COMPLETION_PRICE_WEI = (4n * WEI_PER_PRLX) / 10_000_000n;
+/** Of the embedded model, tier 1, standard: 0.1 and 0.4 PRLX per million tokens. */
+const BASE_PRICE: TokenPrice = {
+  promptWei: WEI_PER_PRLX / 10_000_000n,
+  completionWei: (4n * WEI_PER_PRLX) / 10_000_000n,
+};
+/** Who wants a faster node, or to be served before others, pays more. */
+const PRICE_FACTORS: PriceFactors = {
+  tiers: ['1', '1.5', '2', '3', '4'],
+  priorities: { standard: '1', expedited: '1.5', urgent: '2' },
+};
 
 /**
  * Puts the demo account, its credit, its API key and the model in place; safe to repeat. A key that
@@ -50,8 +60,11 @@ export async function seed(
     await transaction.$executeRaw`
       INSERT INTO model (id, digest, context_tokens, prompt_price_wei, completion_price_wei)
       VALUES (${model.id}, ${model.digest}, ${model.contextTokens},
-              ${PROMPT_PRICE_WEI.toString()}::numeric, ${COMPLETION_PRICE_WEI.toString()}::numeric)
+              ${BASE_PRICE.promptWei.toString()}::numeric,
+              ${BASE_PRICE.completionWei.toString()}::numeric)
       ON CONFLICT (id) DO UPDATE SET digest = EXCLUDED.digest`;
+    // Prices that somebody has published since stay.
+    await publishPrices(transaction, model.id, 1, priceMatrix(BASE_PRICE, PRICE_FACTORS), null);
   });
 }
 
