@@ -112,7 +112,7 @@ describe('cli: keys, account', function () {
 
   it('signs nothing but what was asked for, for the gateway that was asked', async () => {
     const honest = async (address: string, spec: object) =>
-      (await post<{ message: string }>(gateway.url, '/v1/auth/nonce', { address, ...spec })).body;
+      (await post(gateway.url, '/v1/auth/nonce', { address, ...spec })).body;
     const asked = { name: 'x', scopes: ['inference', 'read'] };
     let sent = '';
     const seen: string[] = [];
