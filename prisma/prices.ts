@@ -91,7 +91,7 @@ export async function publishPrices(
 ): Promise<Published> {
   // Locked, so that versions come one after the other.
   const [model] = await transaction.$queryRaw<object[]>`
-    SELECT FROM model WHERE id = ${modelId} FOR NO KEY UPDATE`;
+    SELECT id FROM model WHERE id = ${modelId} FOR NO KEY UPDATE`;
   if (!model) return { kind: 'unknown_model' };
   const [last] = await transaction.$queryRaw<{ version: number }[]>`
     SELECT version FROM price WHERE model_id = ${modelId} ORDER BY version DESC LIMIT 1`;
@@ -103,7 +103,7 @@ export async function publishPrices(
   if (version !== newest + 1)
     return { kind: 'refused', nextVersion: newest + 1, isTaken: version <= newest };
   const [late] = await transaction.$queryRaw<object[]>`
-    SELECT WHERE ${beginsAt}::timestamptz < now()`;
+    SELECT 1 AS late WHERE ${beginsAt}::timestamptz < now()`;
   if (late) return { kind: 'too_late' };
   await transaction.$executeRaw`
     INSERT INTO price (model_id, version, hardware_tier, priority, prompt_price_wei,

@@ -70,7 +70,8 @@ function limitsInWords({
   const per = budgetPeriod === 'total' ? 'in total' : `a ${budgetPeriod}`;
   return [
     `Budget: ${budgetWei === null ? 'any' : `${budgetWei} wei ${per}`}.`,
-    `Requests a minute: ${requestsPerMinute ?? 'any'}. Tokens a minute: ${tokensPerMinute ?? 'any'}.`,
+    `Requests a minute: ${requestsPerMinute ?? 'any'}.`,
+    `Tokens a minute: ${tokensPerMinute ?? 'any'}.`,
     `Requests at once: ${concurrency ?? 'any'}.`,
   ];
 }
@@ -88,7 +89,8 @@ export interface SignIn {
  * times perhaps, so that nothing is in it that wasn't looked at. Whether its nonce is one, and
  * unused, the caller has to see to.
  *
- * Only externally owned accounts can sign: a contract's word would have to be asked for on its chain.
+ * Only externally owned accounts can sign: a contract's word would have to be asked for on its
+ * chain.
  *
  * @throws CodedError `gateway.sign_in_invalid` with what is wrong.
  */
