@@ -125,7 +125,8 @@ describe('gateway: a caller who hangs up', function () {
   });
 
   it('is heard of by a coordinator that was away', async () => {
-    const { abortedAtMs } = await withNode();
+    // Longer than that takes to come back, and its node to hear of it.
+    const { abortedAtMs } = await withNode(500);
     const { id, hangUp } = await running(false);
     await scene.network.killCoordinator();
     hangUp();
