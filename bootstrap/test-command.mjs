@@ -75,7 +75,9 @@ async function halves() {
   const files = found
     .map((path) => path.split(sep))
     .filter((path) => path[0] !== 'deep' && path.at(-1).endsWith('.test.ts'));
-  const changesFor = (half) => ({ spec: half.map((path) => ['test', ...path].join('/')).sort() });
+  const changesFor = (half) => ({
+    spec: half.map((path) => ['test', ...path].join('/')).toSorted(),
+  });
   return [
     files.filter(([folder]) => !BESIDE.has(folder)),
     files.filter(([folder]) => BESIDE.has(folder)),

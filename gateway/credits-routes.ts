@@ -12,13 +12,13 @@ import { noParameters } from './request-routes.ts';
 
 const AMOUNT_DIGITS_MAX = 40;
 
-const credited = z.strictObject({
+export const credited = z.strictObject({
   amount_wei: weiAmount(1n, AMOUNT_DIGITS_MAX),
   /** What it was paid by: nobody is credited for the same twice. */
   reference: z.string().regex(/^[\w.:/@+-]{1,200}$/, 'is not a name of 1 to 200 characters'),
 });
 
-const alertsQuery = z.strictObject({
+export const alertsQuery = z.strictObject({
   limit: limitParameter(20, 100),
   after: z
     .string()

@@ -23,12 +23,12 @@ import { KEYS_MAX } from './sign-in-routes.ts';
 
 const KEY_ID = /^key_[0-9a-z]{1,64}$/;
 
-const listQuery = z.strictObject({
+export const keysQuery = z.strictObject({
   limit: limitParameter(20, 100),
   after: z.string().regex(KEY_ID, 'is not the id of a key').optional(),
 });
 
-const rotateBody = z.strictObject({
+export const rotateBody = z.strictObject({
   overlap_seconds: z.int().min(0).max(OVERLAP_SECONDS_MAX).default(0),
 });
 
@@ -39,7 +39,7 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
 
   app.get('/v1/keys', async (request) => {
     const { accountId } = await authorised(request);
-    const { limit, after } = parseQuery(listQuery, request.query);
+    const { limit, after } = parseQuery(keysQuery, request.query);
     if (after) await existing(readKey(database, accountId, after));
     const rows = await listKeys(database, accountId, after ?? null, limit + 1);
     return listPage(rows, limit, describeKey);

@@ -58,7 +58,7 @@ const chatFields = z.strictObject({
   ...ownFields,
 });
 
-const chatRequestSchema = chatFields
+export const chatRequestSchema = chatFields
   .refine(isVerificationOnce, {
     path: ['delivery'],
     message: 'is the older name of verification: send one of them',

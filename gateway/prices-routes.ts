@@ -29,7 +29,7 @@ const perToken = {
 };
 const factor = z.string().refine(isFactor, 'is not a decimal string with up to 4 decimals');
 
-const published = z
+export const published = z
   .strictObject({
     version: z.int().min(1).max(VERSION_MAX),
     begins_at: z.iso
@@ -61,7 +61,9 @@ const published = z
     message: 'factors need it',
   });
 
-const pricesQuery = z.strictObject({ model: z.string().regex(NAME, 'is not a name').optional() });
+export const pricesQuery = z.strictObject({
+  model: z.string().regex(NAME, 'is not a name').optional(),
+});
 
 /** What tokens cost: for everybody to read, and for admins to publish. */
 export function pricesRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {

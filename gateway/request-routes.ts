@@ -21,7 +21,7 @@ const instant = z.iso
   .datetime({ offset: true, error: 'is not a time in ISO 8601, such as 2026-01-31T12:00:00Z' })
   .transform((text) => new Date(text));
 
-const listQuery = z.strictObject({
+export const requestsQuery = z.strictObject({
   limit: limitParameter(LIMIT_DEFAULT, LIMIT_MAX),
   status: z.enum(['accepted', 'running', 'validated', ...FINAL_STATES]).optional(),
   model: z.string().regex(NAME, 'is not a name').optional(),
@@ -39,7 +39,7 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
   const { database } = dependencies;
   app.get('/v1/requests', async (request) => {
     const { accountId } = await authenticate(database, request, 'read');
-    const query = parseQuery(listQuery, request.query);
+    const query = parseQuery(requestsQuery, request.query);
     const { limit, after } = query;
     if (after) await ownRequest(dependencies, accountId, after);
     // One more than asked for tells whether there are more.

@@ -6,6 +6,7 @@ import { parseBody } from './body.ts';
 import { chatRoutes } from './chat-routes.ts';
 import { connectionGuard, discardRest, limitCalls } from './connections.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
+import { docsRoutes } from './docs-routes.ts';
 import { MalformedRequestError, sendError } from './errors.ts';
 import { creditsRoutes } from './credits-routes.ts';
 import { explainRoutes } from './explain-routes.ts';
@@ -95,6 +96,7 @@ export function createGateway(
   creditsRoutes(app, dependencies);
   usageRoutes(app, dependencies);
   pricesRoutes(app, dependencies);
+  docsRoutes(app);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }

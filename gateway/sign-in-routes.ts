@@ -22,8 +22,8 @@ export const KEYS_MAX = 1_000;
 const address = z.templateLiteral(['0x', z.string().regex(/^[0-9a-fA-F]{40}$/)], {
   error: 'is not an address: 0x and 40 hex digits',
 });
-const nonceBody = z.strictObject({ address, ...specFields });
-const signInBody = z.strictObject({
+export const nonceBody = z.strictObject({ address, ...specFields });
+export const signInBody = z.strictObject({
   message: z.string().max(4_096),
   signature: z.string().max(132),
   ...specFields,

@@ -7,9 +7,9 @@ export interface StreamFormat {
   readonly object: 'chat.completion.chunk' | 'text_completion';
   /** What comes before any text; null for nothing. */
   readonly opening: object | null;
-  /** @param isFirst whether it is the beginning of a later answer, which had no opening. */
+  /** @param isFirst whether nothing was said of its answer before, nor that it opens. */
   readonly text: (index: number, text: string, isFirst: boolean) => object;
-  readonly end: (index: number, finishReason: string) => object;
+  readonly end: (index: number, finishReason: string, isFirst: boolean) => object;
 }
 
 const chatChoice = (index: number, delta: object, finishReason: string | null = null) => ({
@@ -19,13 +19,16 @@ const chatChoice = (index: number, delta: object, finishReason: string | null = 
   finish_reason: finishReason,
 });
 
+const EMPTY_MESSAGE = { role: 'assistant', content: '' };
+
 /** `chat.completion.chunk`, as `POST /v1/chat/completions` streams it. */
 export const chatFormat: StreamFormat = {
   object: 'chat.completion.chunk',
-  opening: chatChoice(0, { role: 'assistant', content: '' }),
+  opening: chatChoice(0, EMPTY_MESSAGE),
   text: (index, text, isFirst) =>
     chatChoice(index, { ...(isFirst ? { role: 'assistant' } : {}), content: text }),
-  end: (index, finishReason) => chatChoice(index, {}, finishReason),
+  end: (index, finishReason, isFirst) =>
+    chatChoice(index, isFirst ? EMPTY_MESSAGE : {}, finishReason),
 };
 
 /** `text_completion`, as `POST /v1/completions` streams it. */

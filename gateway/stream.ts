@@ -89,7 +89,7 @@ class Telling {
     const { head, format, includeUsage, untilEnd } = this.#reading;
     for (const [index, { text, finishReason }] of result.choices.entries()) {
       if (index > 0) await this.#text(index, text, attempt);
-      await this.#mark([format.end(index, finishReason)]);
+      await this.#mark([format.end(index, finishReason, index > 0 && text === '')]);
     }
     // It has a number also when nobody asked for it, so that the numbers are those of all readers.
     const number = this.#sequence.mark();

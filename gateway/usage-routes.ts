@@ -33,7 +33,7 @@ const groups = z.string().transform((text, context): UsageGroup[] => {
   return z.NEVER;
 });
 
-const usageQuery = z.strictObject({
+export const usageQuery = z.strictObject({
   from: time.optional(),
   to: time.optional(),
   group_by: groups.default(['day']),

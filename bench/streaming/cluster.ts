@@ -1,11 +1,11 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadOrCreateNodeKeys } from '../../crypto/key-files.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { whenNodesActive } from '../../workers/embedded/active-nodes.ts';
 import { freePorts } from '../../workers/embedded/ports.ts';
-import { spawnRole, type Role } from '../../workers/embedded/process.ts';
+import type { Role } from '../../workers/embedded/process.ts';
 import { moduleFile } from '../../workers/module-file.ts';
 import { prepareDatabase, profiling, startServers } from '../cluster.ts';
 import { commitPolicy, UNCHECKED } from '../commit-policy.ts';
@@ -13,6 +13,7 @@ import { INSTANT_MODEL } from '../instant-backend.ts';
 import { inOwnDirectory, type Stops } from '../own-directory.ts';
 import { coordinatorKeys, startPlane, type Plane } from '../plane.ts';
 import { signedBinding } from '../signed-binding.ts';
+import { startWays } from './ways.ts';
 
 export interface StreamingClusterOptions {
   /** Nodes over the one backend, each an ordinary one. */
@@ -58,49 +59,35 @@ async function startParts(
   const database = openDatabase(postgres.url, 1);
   stops.push(() => database.$disconnect());
   await commitPolicy(UNCHECKED, database, coordinatorKeys(directory));
-  const ports = await freePorts(4);
-  const [gatewayInspector = 0, coordinatorInspector = 0, backendPort = 0, relayPort = 0] = ports;
-  const inspectors = { gateway: gatewayInspector, coordinator: coordinatorInspector };
-  const role = (name: string, env: Readonly<Record<string, string>>) =>
-    startOwnRole(directory, stops, name, env, profiling(options.profileDir, name));
-  const backend = await role('backend', {
-    BENCH_PORT: String(backendPort),
-    BENCH_FIRST_TOKEN_MS: String(options.firstTokenMs),
-    BENCH_TOKEN_MS: String(options.tokenMs),
-  });
-  const relay = await role('relay', {
-    BENCH_PORT: String(relayPort),
-    BENCH_BACKEND_PORT: String(backendPort),
-    BENCH_KEY_HASH: createHash('sha256').update(apiKey).digest('hex'),
-  });
+  const [gateway = 0, coordinator = 0] = await freePorts(2);
+  const inspectors = new Map(Object.entries({ gateway, coordinator }));
+  const nodeArgs = (name: string) => {
+    const inspector = inspectors.get(name);
+    const inspect = inspector === undefined ? [] : [`--inspect=127.0.0.1:${inspector}`];
+    return [...profiling(options.profileDir, name), ...inspect];
+  };
+  const ways = await startWays({ directory, stops, apiKey, nodeArgs, ...options });
   const plane = await startPlane({
     directory,
     stops,
     databaseUrl: postgres.url,
     temporalAddress: temporal.address,
-    env: { PLX_LOG_LEVEL: 'warn' },
-    nodeArgs: (name) => [
-      ...profiling(options.profileDir, name),
-      ...(name in inspectors
-        ? [`--inspect=127.0.0.1:${inspectors[name as keyof typeof inspectors]}`]
-        : []),
-    ],
+    nodeArgs,
   });
-  const backendUrl = `http://127.0.0.1:${backendPort}`;
   const nodes: Role[] = [];
   for (let index = 1; index <= options.nodes; index++)
-    nodes.push(await startNode(plane, directory, `node-${index}`, backendUrl, options.slots));
+    nodes.push(await startNode(plane, directory, `node-${index}`, ways.backendUrl, options.slots));
   if (!(await whenNodesActive(database, nodes.length, MEASURED_SECONDS_MAX)))
     throw new Error('a node of the benchmark did not pass its canary');
   return {
     gatewayUrl: plane.gatewayUrl,
-    relayUrl: `http://127.0.0.1:${relayPort}`,
-    backendUrl,
+    relayUrl: ways.relayUrl,
+    backendUrl: ways.backendUrl,
     apiKey,
-    inspectors,
+    inspectors: { gateway, coordinator },
     pids: {
-      backend: backend.pid,
-      relay: relay.pid,
+      backend: ways.backend.pid,
+      relay: ways.relay.pid,
       gateway: plane.gateway.pid,
       coordinator: plane.coordinator.pid,
       edge: plane.edge.pid,
@@ -109,20 +96,6 @@ async function startParts(
       PostgreSQL: postgres.pid,
     },
   };
-}
-
-async function startOwnRole(
-  directory: string,
-  stops: Stops,
-  name: 'backend' | 'relay' | (string & {}),
-  env: Readonly<Record<string, string>>,
-  nodeArgs: readonly string[],
-): Promise<Role> {
-  const entry = moduleFile(`./${name}`, import.meta.url);
-  const logFile = join(directory, 'logs', `${name}.log`);
-  const role = await spawnRole({ name, entry, env, nodeArgs, logFile });
-  stops.push(() => role.stop());
-  return role;
 }
 
 /** A node as an operator runs it. */

@@ -37,6 +37,8 @@ export interface OpenStreamsPlan {
   /** Ascending; the last is how many streams are open in the end. */
   readonly levels: readonly number[];
   readonly secondsPerRun: number;
+  /** Before each look, for what streams leave behind when they begin or end. */
+  readonly settledSeconds: number;
   /** How fast tokens come in the end, of all streams together. */
   readonly tokensPerSecond: number;
 }
@@ -46,7 +48,6 @@ const OPENING = 16;
 const MAX_TOKENS = 512;
 /** Longer than all of this takes. */
 const DEADLINE_SECONDS = 3_600;
-const SETTLED_MS = 3_000;
 
 /**
  * Opens more and more streams on one gateway, each a request that a node works on, and keeps them
@@ -62,6 +63,7 @@ export async function measureOpenStreams(
   say: (line: string) => void,
 ): Promise<OpenStreamsCost> {
   const { secondsPerRun, tokensPerSecond } = plan;
+  const settled = () => sleep(plan.settledSeconds * 1_000);
   const streams = new OpenStreams(cluster);
   // What is made once, such as code and connections, is there before anything is measured.
   await streams.openUntil(OPENING);
@@ -70,17 +72,17 @@ export async function measureOpenStreams(
   const levels: OpenLevel[] = [];
   for (const level of plan.levels) {
     await streams.openUntil(level);
-    await sleep(SETTLED_MS);
+    await settled();
     levels.push({ streams: level, memory: await memories(cluster) });
     say(`${level} streams are open`);
   }
   const idle = await use(cluster, streams, secondsPerRun);
   await tell(cluster, `drip?tokensPerSecond=${tokensPerSecond}`);
-  await sleep(SETTLED_MS);
+  await settled();
   const slow = await use(cluster, streams, secondsPerRun);
   say(`${slow.streams} streams brought ${slow.tokensPerSecond.toFixed(0)} tokens a second`);
   await streams.endAll();
-  await sleep(SETTLED_MS);
+  await settled();
   return { levels, none, idle, slow, ended: await memories(cluster) };
 }
 

@@ -19,6 +19,7 @@ export const OTHER_ACCOUNT = 'acct_other';
 export interface LoneGateway {
   readonly database: Database;
   readonly url: string;
+  readonly app: FastifyInstance;
   /** What it has logged. */
   readonly logged: readonly Readonly<Record<string, unknown>>[];
   call(
@@ -143,6 +144,9 @@ export async function startLoneGateway(): Promise<LoneGateway> {
     database,
     url,
     logged,
+    get app() {
+      return apps[0] as FastifyInstance;
+    },
     another: start,
     async call(method, path, { key: presented = API_KEY, body } = {}) {
       const response = await fetch(`${url}${path}`, {
