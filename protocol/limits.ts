@@ -1,7 +1,5 @@
 import type { ErrorCode, ErrorMetadata } from './errors.ts';
-
-/** Of an API key's budget: days and months are UTC's; `total` never begins again. */
-export type BudgetPeriod = 'day' | 'month' | 'total';
+import type { BudgetPeriod } from './keys.ts';
 
 /** What an API key may be limited to. */
 export type KeyLimit = 'budget' | 'requests_per_minute' | 'tokens_per_minute' | 'concurrency';
