@@ -2,7 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http';
 import type { FastifyReply } from 'fastify';
 import type { InferenceResult } from '../protocol/result.ts';
 import type { ChatEvent } from './chat.ts';
-import type { CompletionHead } from './completion.ts';
+import { usageOf, type CompletionHead } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { errorResponse, MalformedRequestError } from './errors.ts';
 import { finalView } from './final-view.ts';
@@ -79,20 +79,22 @@ class Telling {
     for await (const event of events) {
       if (event.kind === 'delta') await this.#text(0, event.text, event.attempt);
       if (event.kind === 'result') await this.#result(event.result, event.attempt);
-      if (event.kind === (untilEnd ? 'ended' : 'result')) await this.#final();
+      if (event.kind === 'result' && !untilEnd) await this.#final(event.result);
+      if (event.kind === 'ended' && untilEnd) await this.#final();
     }
   }
 
   /** Answers after the first one come whole, with the result. */
   async #result(result: InferenceResult, attempt: number): Promise<void> {
-    const { head, format, includeUsage } = this.#reading;
+    const { head, format, includeUsage, untilEnd } = this.#reading;
     for (const [index, { text, finishReason }] of result.choices.entries()) {
       if (index > 0) await this.#text(index, text, attempt);
       await this.#mark([format.end(index, finishReason, index > 0 && text === '')]);
     }
     // It has a number also when nobody asked for it, so that the numbers are those of all readers.
     const number = this.#sequence.mark();
-    if (number !== null && includeUsage) await this.#send(usageChunk(head, format, result), number);
+    if (number !== null && includeUsage && untilEnd)
+      await this.#send(usageChunk(head, format, result), number);
   }
 
   async #text(index: number, text: string, attempt: number): Promise<void> {
@@ -115,15 +117,23 @@ class Telling {
     if (number !== null && choices) await this.#send(chunkOf(head, format, choices), number);
   }
 
-  async #final(): Promise<void> {
-    const { head, format, after } = this.#reading;
+  /**
+   * Apps read the first choice of each chunk, and take the last chunk's usage for that of the
+   * stream, so this one has both, unless its reader has asked for chunks without a choice.
+   *
+   * @param result if its usage wasn't told before.
+   */
+  async #final(result?: InferenceResult): Promise<void> {
+    const { head, format, after, includeUsage, untilEnd } = this.#reading;
     const number = this.#sequence.mark();
     if (number === null) {
       if (this.#sequence.number === after) return;
       throw new MalformedRequestError('starting_after', 'is beyond the end of the stream');
     }
     const parallelix = await this.#finalView();
-    await this.#send(chunkOf(head, format, [], { parallelix }), number);
+    const usage = result && includeUsage ? { usage: usageOf(result) } : {};
+    const choices = includeUsage || untilEnd ? [] : [format.text(0, '', false)];
+    await this.#send(chunkOf(head, format, choices, { ...usage, parallelix }), number);
   }
 
   /** The answer is complete: that more can't be told now doesn't make it a failure. */

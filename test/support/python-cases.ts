@@ -7,12 +7,11 @@ import { pythonEnvironment, pythonOf } from './python.ts';
 /** Cases of one Python process, which runs them one after the other. */
 export interface PythonCases {
   /**
-   * Waits until a case has ended.
+   * Waits until a case has passed.
    *
-   * @returns its traceback, or null if it passed.
-   * @throws Error if Python ended without it.
+   * @throws Error with its traceback if it failed, or if Python ended without it.
    */
-  failureOf(module: string, method: string): Promise<string | null>;
+  passed(module: string, method: string): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -41,7 +40,7 @@ export function startPythonCases(file: string, env: Readonly<Record<string, stri
     wake();
   });
   return {
-    async failureOf(module, method) {
+    async passed(module, method) {
       const name = `${module}.${method}`;
       while (!failures.has(name) && !hasEnded) {
         await new Promise<void>((resolve) => {
@@ -51,7 +50,7 @@ export function startPythonCases(file: string, env: Readonly<Record<string, stri
       }
       const failure = failures.get(name);
       if (failure === undefined) throw new Error(`Python ended without ${name}: ${errors}`);
-      return failure;
+      if (failure !== null) throw new Error(failure);
     },
     async stop() {
       if (!hasEnded) child.kill('SIGTERM');

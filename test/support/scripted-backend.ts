@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { instantBackend } from '../../bench/instant-backend.ts';
 import { BackendFailedError, type Backend } from '../../nodes/backends/backend.ts';
 import { StopScanner } from '../../nodes/backends/stop-scanner.ts';
@@ -12,11 +13,13 @@ export interface Generating {
 }
 
 const SLOW_MS = 50;
+/** Until what was said has gone out. */
+const FLUSH_MS = 300;
 
 /**
  * Says what it is asked to, and stops as it is asked to. Its first word has a meaning: `slow` takes
- * 50 ms a word, `seeded` gives four words that follow from the seed, `differing` fails after its
- * first words, which are other ones each time.
+ * 50 ms a word, `seeded` gives four words that follow from the seed, `differing` fails
+ * after its first words, and says other ones when it is asked again.
  *
  * @param generations gets all of them, in order.
  */
@@ -29,11 +32,13 @@ export function scriptedBackend(generations: Generating[]): Backend {
     async generate(request, onText, signal) {
       const text = request.prompt ?? request.messages.at(-1)?.content ?? '';
       const generating = { text, isOver: false, isAborted: false };
-      const before = generations.push(generating) - 1;
+      const isFirst = !generations.some((other) => other.text === text);
+      generations.push(generating);
       signal.addEventListener('abort', () => (generating.isAborted = true));
       const [word = ''] = text.split(' ');
-      if (word === 'differing') {
-        onText(`words of attempt ${before}, `);
+      if (word === 'differing' && isFirst) {
+        onText('the first words ');
+        await sleep(FLUSH_MS);
         throw new BackendFailedError('it was told to');
       }
       const { generate } = { slow, seeded }[word] ?? plain;

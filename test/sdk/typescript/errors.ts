@@ -137,7 +137,7 @@ export function errors(sdk: SdkClient): void {
   });
 
   it('never mixes the texts of two attempts', async () => {
-    const body = { ...sdk.chat('differing texts'), stream: true as const, deadline_seconds: 5 };
+    const body = { ...sdk.chat('differing texts'), stream: true as const };
     let text = '';
     const reading = (async () => {
       for await (const { choices } of await sdk.client.chat.completions.create(body))
@@ -145,6 +145,6 @@ export function errors(sdk: SdkClient): void {
     })();
     const error = await failure(reading, APIError);
     assert.equal(error.code, 'gateway.stream_superseded');
-    assert.equal(text.match(/words of attempt/g)?.length, 1, text);
+    assert.equal(text, 'the first words ');
   });
 }
