@@ -12,6 +12,7 @@ import { CodedError, type ErrorCode } from '../protocol/errors.ts';
 import { formatRequestId, type RequestId } from '../protocol/ids.ts';
 import {
   complexityTokens,
+  outputTokensMax,
   promptTokensMax,
   SEED_END,
   type AcceptedInference,
@@ -99,7 +100,7 @@ export async function receive(
     payloadBytes,
     modelDigest: model.digest,
     seed: parameters.seed ?? randomInt(SEED_END),
-    complexity: complexityTokens(payloadBytes, parameters.maxTokens),
+    complexity: complexityTokens(payloadBytes, outputTokensMax(parameters), parameters.choices),
     price,
     reservedWei: row.reserved_wei,
     acceptedAtMs: row.accepted_at.getTime(),

@@ -6,7 +6,7 @@ import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { eventsForCaller, type Readers } from './disconnect.ts';
 import { intakeCall, type Asker, type Requester } from './intake-call.ts';
 import type { IntakeClientOptions } from './intake-client.ts';
-import type { ChatRequest } from './openai.ts';
+import type { InferenceRequest } from './inference-request.ts';
 import { onDisconnectOf } from './own-fields.ts';
 import { TextStream } from './text-stream.ts';
 
@@ -38,7 +38,7 @@ export type ChatEvent =
 export async function* serveChat(
   dependencies: ChatDependencies,
   asker: Asker,
-  request: ChatRequest,
+  request: InferenceRequest,
   gone: AbortSignal,
 ): AsyncGenerator<ChatEvent> {
   const call = await intakeCall(dependencies, asker, request);

@@ -6,7 +6,7 @@ import { isRequestId } from '../protocol/ids.ts';
 import { stepNamed, stepsWithoutRun, type StepRecord } from '../protocol/lifecycle.ts';
 import { parseResult } from '../protocol/result.ts';
 import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
-import { completion } from './completion.ts';
+import { chatShape, textShape } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { fetchSteps } from './run-client.ts';
 import { verificationView } from './verification-view.ts';
@@ -57,12 +57,13 @@ export async function describeRequest(record: RequestRecord, dependencies: Gatew
     created: Math.floor(record.acceptedAt.getTime() / 1_000),
     model: parameters.model,
   };
+  const shape = parameters.features?.includes('completion') ? textShape : chatShape;
   return {
     ...summariseRequest(record, verification),
     deadline_at: record.deadlineAt.toISOString(),
     steps,
     steps_error: error,
-    result: sealedResult && completion(head, await openedResult(sealedResult, dependencies)),
+    result: sealedResult && shape.whole(head, await openedResult(sealedResult, dependencies)),
     temporal_url: temporalUrl(id, dependencies),
   };
 }

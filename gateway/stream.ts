@@ -4,20 +4,21 @@ import { readVerification } from '../prisma/verifications.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { InferenceResult } from '../protocol/result.ts';
 import type { ChatEvent } from './chat.ts';
-import { chunk, usageChunk, verificationChunk, type CompletionHead } from './completion.ts';
+import type { CompletionHead, CompletionShape } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { errorResponse } from './errors.ts';
-import type { ChatRequest } from './openai.ts';
+import type { InferenceRequest } from './inference-request.ts';
 import { verificationView } from './verification-view.ts';
 
 /** Load balancers close what is silent; most wait a minute. */
 const PING_MS = 15_000;
 
-/** Sends events as they come. A failure after the first byte is an event too, then the end. */
+/** Sends events as they come, each in the shape of the API that was called. A failure after the first byte is an event too, then the end. */
 export async function streamed(
   reply: FastifyReply,
+  shape: CompletionShape,
   head: CompletionHead,
-  chat: ChatRequest,
+  chat: InferenceRequest,
   events: AsyncGenerator<ChatEvent>,
   dependencies: GatewayDependencies,
 ): Promise<FastifyReply> {
@@ -34,11 +35,12 @@ export async function streamed(
   const ping = setInterval(() => void raw.write(': ping\n\n'), PING_MS);
   raw.write(': accepted\n\n');
   try {
-    send(chunk(head, { role: 'assistant', content: '' }));
+    const begin = shape.begin(head);
+    if (begin) send(begin);
     for await (const event of events) {
-      if (event.kind === 'delta') send(chunk(head, { content: event.text }));
-      if (event.kind === 'result') finish(send, head, chat, event.result);
-      if (event.kind === 'ended') send(verificationChunk(head, await endOf(dependencies, head.id)));
+      if (event.kind === 'delta') send(shape.text(head, 0, event.text));
+      if (event.kind === 'result') finish(send, shape, head, chat, event.result);
+      if (event.kind === 'ended') send(shape.last(head, await endOf(dependencies, head.id)));
     }
   } catch (error) {
     if (!raw.destroyed) {
@@ -58,12 +60,17 @@ export async function streamed(
 
 function finish(
   send: (data: unknown) => void,
+  shape: CompletionShape,
   head: CompletionHead,
-  chat: ChatRequest,
+  chat: InferenceRequest,
   result: InferenceResult,
 ): void {
-  send(chunk(head, {}, result.choices[0]?.finishReason ?? null));
-  if (chat.stream_options?.include_usage) send(usageChunk(head, result));
+  for (const [index, choice] of result.choices.entries()) {
+    // Of the first one all text was sent, as it came or as a whole.
+    if (index > 0 && choice.text) send(shape.text(head, index, choice.text));
+    send(shape.finish(head, index, choice));
+  }
+  if (chat.stream_options?.include_usage) send(shape.usage(head, result));
 }
 
 /** What became of a request after its answer. */

@@ -1,49 +1,143 @@
 import assert from 'node:assert/strict';
-import { chunk, completion, usageChunk } from '../../gateway/completion.ts';
+import { chatShape, textShape } from '../../gateway/completion.ts';
 import { emptyStreamDigest, type InferenceResult } from '../../protocol/result.ts';
 
 const head = { id: 'req_1', created: 1_764_000_000, model: 'oss-chat-v1' };
+const [first, second] = [
+  { text: 'Hello', tokenIds: [1, 2], finishReason: 'length' as const },
+  {
+    text: 'Hé🙂',
+    tokenIds: [3, 4],
+    finishReason: 'stop' as const,
+    logprobs: [
+      { token: 'Hé', logprob: -0.25, top: [{ token: 'Hé', logprob: -0.25 }] },
+      { token: '\uFFFD', bytes: [240, 159], logprob: -2, top: [{ token: '\uFFFD', logprob: -2 }] },
+    ],
+  },
+];
 const result: InferenceResult = {
   v: 1,
   modelDigest: `sha256:${'b1'.repeat(32)}`,
   engine: 'node-llama-cpp/3.22.1',
   seed: 7,
-  choices: [{ text: 'Hello', tokenIds: [1, 2], finishReason: 'length' }],
+  choices: [first],
   usage: { promptTokens: 10, completionTokens: 2 },
   streamDigest: emptyStreamDigest,
 };
 const usage = { prompt_tokens: 10, completion_tokens: 2, total_tokens: 12 };
 
-describe('gateway/completion', () => {
+/** As OpenAI's chats have it. */
+const told = {
+  content: [
+    {
+      token: 'Hé',
+      logprob: -0.25,
+      bytes: [72, 195, 169],
+      top_logprobs: [{ token: 'Hé', logprob: -0.25, bytes: [72, 195, 169] }],
+    },
+    {
+      token: '\uFFFD',
+      logprob: -2,
+      bytes: [240, 159],
+      // What it is a part of isn't known.
+      top_logprobs: [{ token: '\uFFFD', logprob: -2, bytes: null }],
+    },
+  ],
+  refusal: null,
+};
+
+describe('gateway/completion chats', () => {
+  const choiceOf = (index: number, content: string, logprobs: object | null, end: string) => ({
+    index,
+    message: { role: 'assistant', content, refusal: null },
+    logprobs,
+    finish_reason: end,
+  });
+
   it('makes a chat.completion of a result', () => {
-    assert.deepEqual(completion(head, result), {
+    assert.deepEqual(chatShape.whole(head, result), {
       ...head,
       object: 'chat.completion',
       system_fingerprint: 'node-llama-cpp/3.22.1',
+      choices: [choiceOf(0, 'Hello', null, 'length')],
+      usage,
+    });
+  });
+
+  it('has all choices in their order, with what is told of their tokens', () => {
+    const { choices } = chatShape.whole(head, { ...result, choices: [first, second] }) as {
+      choices: unknown;
+    };
+    const expected = [choiceOf(0, 'Hello', null, 'length'), choiceOf(1, 'Hé🙂', told, 'stop')];
+    assert.deepEqual(choices, expected);
+  });
+
+  const chunk = (
+    index: number,
+    delta: object,
+    end: string | null,
+    logprobs: object | null = null,
+  ) => ({
+    ...head,
+    object: 'chat.completion.chunk',
+    choices: [{ index, delta, logprobs, finish_reason: end }],
+  });
+
+  it('makes chunks: a role, text with an open end, and an end without text', () => {
+    assert.deepEqual(chatShape.begin(head), chunk(0, { role: 'assistant', content: '' }, null));
+    assert.deepEqual(chatShape.text(head, 0, 'Hel'), chunk(0, { content: 'Hel' }, null));
+    assert.deepEqual(chatShape.finish(head, 0, first), chunk(0, {}, 'length'));
+    const other = chunk(1, { role: 'assistant', content: 'x' }, null);
+    assert.deepEqual(chatShape.text(head, 1, 'x'), other);
+    assert.deepEqual(chatShape.finish(head, 1, second), chunk(1, {}, 'stop', told));
+  });
+
+  it('makes last chunks without a choice: usage, and what became of the request', () => {
+    const bare = { ...head, object: 'chat.completion.chunk', choices: [] };
+    assert.deepEqual(chatShape.usage(head, result), { ...bare, usage });
+    assert.deepEqual(chatShape.last(head, { a: 1 }), { ...bare, parallelix: { a: 1 } });
+  });
+});
+
+describe('gateway/completion texts', () => {
+  const logprobs = {
+    tokens: ['Hé', '\uFFFD'],
+    token_logprobs: [-0.25, -2],
+    top_logprobs: [{ Hé: -0.25 }, { '\uFFFD': -2 }],
+    text_offset: [0, 2],
+  };
+
+  it('makes a text_completion of a result', () => {
+    assert.deepEqual(textShape.whole(head, { ...result, choices: [first, second] }), {
+      ...head,
+      object: 'text_completion',
+      system_fingerprint: 'node-llama-cpp/3.22.1',
       choices: [
-        {
-          index: 0,
-          message: { role: 'assistant', content: 'Hello', refusal: null },
-          logprobs: null,
-          finish_reason: 'length',
-        },
+        { index: 0, text: 'Hello', logprobs: null, finish_reason: 'length' },
+        { index: 1, text: 'Hé🙂', logprobs, finish_reason: 'stop' },
       ],
       usage,
     });
   });
 
-  it('makes chunks: text with an open end, and an end without text', () => {
-    const shape = (delta: object, finishReason: string | null) => ({
-      ...head,
-      object: 'chat.completion.chunk',
-      choices: [{ index: 0, delta, logprobs: null, finish_reason: finishReason }],
-    });
-    assert.deepEqual(chunk(head, { content: 'Hel' }), shape({ content: 'Hel' }, null));
-    assert.deepEqual(chunk(head, {}, 'stop'), shape({}, 'stop'));
+  it('makes chunks of the same kind, and none before the text', () => {
+    const chunk = (choice: object) => ({ ...head, object: 'text_completion', choices: [choice] });
+    assert.equal(textShape.begin(head), null);
+    const open = { logprobs: null, finish_reason: null };
+    assert.deepEqual(textShape.text(head, 0, 'Hel'), chunk({ index: 0, text: 'Hel', ...open }));
+    assert.deepEqual(
+      textShape.finish(head, 1, second),
+      chunk({ index: 1, text: '', logprobs, finish_reason: 'stop' }),
+    );
+    const bare = { ...head, object: 'text_completion', choices: [] };
+    assert.deepEqual(textShape.usage(head, result), { ...bare, usage });
+    assert.deepEqual(textShape.last(head, { a: 1 }), { ...bare, parallelix: { a: 1 } });
   });
 
-  it('makes a last chunk with usage and no choice', () => {
-    const expected = { ...head, object: 'chat.completion.chunk', choices: [], usage };
-    assert.deepEqual(usageChunk(head, result), expected);
+  it('keeps a token whose text is the name of a prototype', () => {
+    const top = [{ token: '__proto__', logprob: -1 }];
+    const odd = { ...second, logprobs: [{ token: '__proto__', logprob: -1, top }] };
+    const view = JSON.stringify(textShape.finish(head, 0, odd));
+    assert.ok(view.includes('{"__proto__":-1}'), view);
   });
 });
