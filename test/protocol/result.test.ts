@@ -12,6 +12,8 @@ import {
   resultBytes,
   type InferenceResult,
 } from '../../protocol/result.ts';
+import { choiceSeed } from '../../protocol/receive.ts';
+import results from '../../protocol/vectors/results.json' with { type: 'json' };
 import vectors from '../../protocol/vectors/stream-digest.json' with { type: 'json' };
 
 const result: InferenceResult = {
@@ -55,6 +57,18 @@ describe('protocol/result', () => {
         assert.deepEqual(canonicalBytes(parsed), bytes);
       }),
     );
+  });
+
+  for (const { about, result: given, canonicalUtf8 } of results.results)
+    it(`agrees with the vector of ${about}`, () => {
+      const parsed = parseResult(Buffer.from(canonicalUtf8));
+      assert.deepEqual(parsed, given);
+      assert.equal(Buffer.from(resultBytes(parsed)).toString(), canonicalUtf8);
+    });
+
+  it('agrees with the vectors of the seeds of choices', () => {
+    for (const { seed, index, choiceSeed: expected } of results.choiceSeeds)
+      assert.equal(choiceSeed(seed, index), expected);
   });
 
   const wrong: [string, object][] = [
