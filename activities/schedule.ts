@@ -1,4 +1,6 @@
+import { keepCapacityDetail } from '../prisma/capacity.ts';
 import { sql, type Database } from '../prisma/client.ts';
+import { NEARNESS } from '../protocol/capacity.ts';
 import type { NodeId, UnitId } from '../protocol/ids.ts';
 import { PRIORITY_KEYS, type AcceptedInference } from '../protocol/receive.ts';
 import {
@@ -73,6 +75,8 @@ export async function schedule(
   if (found) return schedule(database, coordinatorUrl, input);
   const { unitId, request } = input;
   if (Date.now() >= request.deadlineAtMs) {
+    // The end of a check ends no request.
+    if (!input.check) await keepCapacityDetail(database, input, NEARNESS, ONLINE_SECONDS);
     await database.$executeRaw`DELETE FROM waiting WHERE unit_id = ${unitId}`;
     return { kind: 'elapsed' };
   }

@@ -1,10 +1,19 @@
 import { announceCancellation } from '../prisma/cancellations.ts';
-import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
+import { keepCapacityDetail, type Wanted } from '../prisma/capacity.ts';
+import { inTransaction, sql, type Database, type Transaction } from '../prisma/client.ts';
+import { NEARNESS } from '../protocol/capacity.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { AcceptedInference } from '../protocol/receive.ts';
-import { dueWei, settlement, type Settlement, type TokenUsage } from '../protocol/settle.ts';
+import { ONLINE_SECONDS } from '../protocol/schedule.ts';
+import {
+  CHARGED,
+  dueWei,
+  settlement,
+  type Settlement,
+  type TokenUsage,
+} from '../protocol/settle.ts';
 import type { VerificationOutcome } from '../protocol/vote.ts';
 import { announceOutcome } from '../prisma/outcomes.ts';
 import { recordFailure } from './events.ts';
@@ -68,7 +77,7 @@ export async function settleValidated(database: Database, requestId: RequestId):
   const { state, code } = stateOfLost(row);
   const due = settlement(state, BigInt(row.reserved), BigInt(row.due));
   const { accountId } = row;
-  const unfinished = { requestId, accountId, state, code, timeline: [] };
+  const unfinished = { requestId, accountId, state, code, usage: null, timeline: [] };
   return (await end(database, unfinished, due, performance.now())) !== null;
 }
 
@@ -101,7 +110,8 @@ async function end(
     state,
     code,
     timeline,
-  }: Pick<SettleInput, 'requestId' | 'accountId' | 'state' | 'code' | 'timeline'>,
+    usage,
+  }: Omit<SettleInput, 'price' | 'reservedWei'>,
   { captureWei, releaseWei }: Settlement,
   startedAt: number,
 ): Promise<string | null> {
@@ -117,10 +127,19 @@ async function end(
            AS unsettled)
     UPDATE request SET status = ${state}, failure_code = ${code}, finished_at = now(),
       charged_wei = ${captureWei.toString()}::numeric,
-      timeline = ${JSON.stringify(records)}::jsonb
+      timeline = ${JSON.stringify(records)}::jsonb, ${tokensOf(state, usage)}
     FROM open WHERE request.id = open.id AND open.settled IS NOT NULL
     RETURNING request.charged_wei::text`;
   return row?.charged_wei ?? null;
+}
+
+/** What is charged for; of a run that was lost, what was stored as it was validated. */
+function tokensOf(state: FinalState, usage: TokenUsage | null) {
+  if (state === 'completed' && !usage)
+    return sql`prompt_tokens = prompt_tokens, completion_tokens = completion_tokens`;
+  const { promptTokens = null, completionTokens = null } =
+    usage && CHARGED.includes(state) ? usage : {};
+  return sql`prompt_tokens = ${promptTokens}::int, completion_tokens = ${completionTokens}::int`;
 }
 
 /** In a statement of its own: the one that found the request ended may see it as it was before. */
@@ -137,12 +156,21 @@ async function giveUp(
   requestId: RequestId,
   code: ErrorCode | null,
 ): Promise<void> {
+  if (code === 'schedule.deadline_elapsed') await keepReason(transaction, requestId);
   // What is still leased was given up in the middle: a cancellation, or a step that failed.
   await transaction.$queryRaw`
     SELECT withdraw_unit(${requestId}, ${LOST_LEASE_SECONDS}::float8)::text`;
   await announceCancellation(transaction, requestId);
   if (code !== null) await reportEnd(transaction, requestId, code);
   await announceOutcome(transaction, requestId);
+}
+
+/** Of a request whose deadline came just as it began to wait: Schedule had no reason to give. */
+async function keepReason(transaction: Transaction, requestId: RequestId): Promise<void> {
+  const [waiting] = await transaction.$queryRaw<{ input: Wanted | null }[]>`
+    SELECT input FROM waiting WHERE unit_id = ${requestId}`;
+  if (waiting?.input)
+    await keepCapacityDetail(transaction, waiting.input, NEARNESS, ONLINE_SECONDS);
 }
 
 /** The event of an end that belongs to no attempt; those of attempts are written as they fail. */

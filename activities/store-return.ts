@@ -149,7 +149,9 @@ export function delivered(
   return sql`
     UPDATE request SET status = 'validated', validated_at = now(),
       sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
-      proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric
+      proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric,
+      prompt_tokens = ${result.usage.promptTokens}::int,
+      completion_tokens = ${result.usage.completionTokens}::int
     WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
 }
 

@@ -8,17 +8,11 @@ import {
 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import { addressKey, KeyedBuckets, TokenBucket } from '../protocol/buckets.ts';
 import { readMessage, timeoutMs } from './grpc-message.ts';
 import { answer, endCall, STATUSES, type Reply } from './grpc-reply.ts';
 import type { Peer } from './identity.ts';
-import {
-  addressKey,
-  Held,
-  KeyedBuckets,
-  KeyedCounts,
-  TokenBucket,
-  type EdgeLimits,
-} from './limits.ts';
+import { Held, KeyedCounts, type EdgeLimits } from './limits.ts';
 import { Refusal, type Refusals } from './refusals.ts';
 
 /** A unary call by a node. */

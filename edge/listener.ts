@@ -1,8 +1,9 @@
 import { constants } from 'node:crypto';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { addressKey, KeyedBuckets } from '../protocol/buckets.ts';
 import { identify, wasIssuedBy, type Peer } from './identity.ts';
-import { addressKey, KeyedBuckets, KeyedCounts, type EdgeLimits } from './limits.ts';
+import { KeyedCounts, type EdgeLimits } from './limits.ts';
 import type { Refusals } from './refusals.ts';
 
 /** The edge's own certificate, and the CA of the nodes: all in PEM. */

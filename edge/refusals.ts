@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { Counter, type Registry } from 'prom-client';
+import { TokenBucket } from '../protocol/buckets.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
-import { TokenBucket } from './limits.ts';
 
 /** Codes by which the edge itself refuses. */
 export type EdgeCode = Exclude<Extract<ErrorCode, `edge.${string}`>, 'edge.undelivered'>;

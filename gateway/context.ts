@@ -1,29 +1,28 @@
-import { createHash } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
+import { apiKeyHash } from '../crypto/api-key.ts';
+import { findKeyHolder, type KeyHolder } from '../prisma/api-keys.ts';
 import type { Database } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { Scope } from '../protocol/keys.ts';
+import type { SignInTerms } from '../protocol/sign-in.ts';
 import type { ChatDependencies } from './chat.ts';
+import type { StreamPace } from './sse.ts';
 
 /** What all routes of the gateway work with. */
 export interface GatewayDependencies extends ChatDependencies {
-  readonly database: Database;
+  /** Of streams to readers; by default as documented. */
+  readonly pace?: StreamPace;
   /** Where people look at runs, without a trailing slash; null hides the links. */
   readonly temporalUiUrl: string | null;
   readonly temporalNamespace: string;
+  /** What messages by which accounts ask for keys have to name. */
+  readonly signIn: SignInTerms;
   readonly log: Logger;
 }
 
-/** Who calls: an API key, and whom it belongs to. */
-export interface Caller {
-  readonly accountId: string;
-  /** What the call is metered by; it outlives the key's secret. */
-  readonly keyId: string;
-  readonly scopes: readonly Scope[];
-  /** Whether the key may decide on nodes, and see what is of all accounts. */
-  readonly isAdmin: boolean;
-}
+/** Who calls: an API key, and whom it belongs to. `keyId` is what the call is metered by. */
+export type Caller = KeyHolder;
 
 /**
  * The caller, by its API key. Each route names the scope that it needs.
@@ -58,11 +57,7 @@ export async function authenticateAdmin(
 async function identify(database: Database, request: FastifyRequest): Promise<Caller> {
   const key = /^Bearer ([\w.~+/-]+=*)$/.exec(request.headers.authorization ?? '')?.[1];
   if (!key) throw new CodedError('receive.unauthorized', 'Send it as: Authorization: Bearer KEY.');
-  const keyHash = createHash('sha256').update(key).digest('hex');
-  const [found] = await database.$queryRaw<Caller[]>`
-    SELECT account_id AS "accountId", id AS "keyId", scopes, is_admin AS "isAdmin" FROM api_key
-    WHERE key_hash = ${keyHash}
-      AND (revoked_at IS NULL OR revoked_at > now()) AND (expires_at IS NULL OR expires_at > now())`;
+  const found = await findKeyHolder(database, apiKeyHash(key));
   if (!found) throw new CodedError('receive.unauthorized');
   return found;
 }
@@ -71,6 +66,7 @@ async function identify(database: Database, request: FastifyRequest): Promise<Ca
 export function codedError(error: unknown): CodedError {
   if (error instanceof CodedError) return error;
   if (error instanceof Error && 'statusCode' in error) {
+    if (error.statusCode === 415) return new CodedError('gateway.media_type_unsupported');
     if (error.statusCode === 413) return new CodedError('receive.payload_too_large');
     if (Number(error.statusCode) < 500)
       return new CodedError('receive.malformed_request', error.message);

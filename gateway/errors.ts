@@ -1,13 +1,23 @@
 import type { FastifyReply } from 'fastify';
-import { CodedError, errorDefinition } from '../protocol/errors.ts';
+import { capacityMessage, type CapacityDetail } from '../protocol/capacity.ts';
+import { CodedError, errorDefinition, type ErrorCode } from '../protocol/errors.ts';
+import { rateLimitHeaders, type RateLimits } from '../protocol/limits.ts';
 
 /** A malformed request, with the field that OpenAI's error object calls `param`. */
 export class MalformedRequestError extends CodedError {
   readonly param: string | null;
   constructor(param: string, reason: string, cause?: unknown) {
-    super('receive.malformed_request', param ? `${param}: ${reason}` : reason, { cause });
-    this.param = param || null;
+    const [field, why] = [param, reason].map((text) => shortened(text));
+    super('receive.malformed_request', field ? `${field}: ${why}` : why, { cause });
+    this.param = field || null;
   }
+}
+
+/** What a caller wrote itself may be named in an answer, but a megabyte of it is no help. */
+const ECHO_LENGTH_MAX = 300;
+
+function shortened(text: string): string {
+  return text.length > ECHO_LENGTH_MAX ? `${text.slice(0, ECHO_LENGTH_MAX)}…` : text;
 }
 
 /** OpenAI's error object. `code` is ours, or the name that apps know it by; both are stable. */
@@ -39,6 +49,12 @@ const OUTAGE_SECONDS = 5;
 /** Until a request that found no node by its deadline may find one. */
 const CAPACITY_SECONDS = 30;
 
+/** The failure that ended an accepted request, with what is kept of its reason. */
+export function requestFailure(code: ErrorCode, detail: CapacityDetail | null = null): CodedError {
+  if (detail === null || code !== 'schedule.deadline_elapsed') return new CodedError(code);
+  return new CodedError(code, capacityMessage(detail), { metadata: { ...detail } });
+}
+
 /**
  * Status, headers and body for a failure.
  *
@@ -52,7 +68,7 @@ export function errorResponse(error: CodedError, requestId?: string): ErrorRespo
   };
   return {
     status: httpStatus,
-    headers: retryHeaders(error),
+    headers: { ...limitHeaders(error), ...retryHeaders(error) },
     body: {
       error: {
         message: error.message,
@@ -66,17 +82,28 @@ export function errorResponse(error: CodedError, requestId?: string): ErrorRespo
   };
 }
 
+/** How the key stands, if a limit of it was looked at. */
+function limitHeaders({ metadata }: CodedError): Readonly<Record<string, string>> {
+  const limits = metadata?.['rate_limits'] as RateLimits | undefined;
+  return limits ? rateLimitHeaders(limits) : {};
+}
+
 /** The same request fails the same way again: OpenAI's SDKs would try 409 once more by default. */
 function retryHeaders(error: CodedError): Record<string, string> {
   const { httpStatus } = errorDefinition(error.code);
   if (httpStatus === 429 || httpStatus === 503)
-    return { 'retry-after': String(retryAfterSeconds(error)) };
+    return {
+      'retry-after': String(retryAfterSeconds(error)),
+      // It never fits.
+      ...(error.metadata?.['retry_after_seconds'] === null ? { 'x-should-retry': 'false' } : {}),
+    };
   return httpStatus < 500 && httpStatus !== 408 ? { 'x-should-retry': 'false' } : {};
 }
 
-/** From the limit's reset where it is known: `retry_after_seconds` of the metadata. */
+/** From the limit's reset where it is known: `retry_after_seconds`, null for what never fits. */
 function retryAfterSeconds({ code, metadata }: CodedError): number {
   const known = metadata?.['retry_after_seconds'];
+  if (known === null) return RETRY_AFTER_SECONDS_MAX;
   const usual = code === 'schedule.deadline_elapsed' ? CAPACITY_SECONDS : OUTAGE_SECONDS;
   const seconds = typeof known === 'number' && known >= 0 ? Math.ceil(known) : usual;
   return Math.min(Math.max(1, seconds), RETRY_AFTER_SECONDS_MAX);
@@ -114,6 +141,6 @@ export function sendError(reply: FastifyReply, error: CodedError): FastifyReply 
   const final = requestId !== undefined && repeated.has(reply);
   return reply
     .code(status)
-    .headers({ ...headers, ...(final ? { 'x-should-retry': 'false' } : {}) })
+    .headers({ ...headers, ...reply.getHeaders(), ...(final ? { 'x-should-retry': 'false' } : {}) })
     .send(body);
 }

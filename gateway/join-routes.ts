@@ -17,12 +17,12 @@ const USES_MAX = 1_000;
 const LIFE_SECONDS_MAX = 30 * 86_400;
 const ID = /^jt_([0-9a-f]{64})$/;
 
-const listQuery = z.strictObject({
+export const joinTokensQuery = z.strictObject({
   limit: limitParameter(20, 100),
   after: z.string().regex(ID, 'is not the id of a join token').optional(),
 });
 
-const made = z.strictObject({
+export const made = z.strictObject({
   uses: z.int().min(1).max(USES_MAX).default(1),
   expires_in_seconds: z.int().min(1).max(LIFE_SECONDS_MAX).default(86_400),
 });
@@ -46,7 +46,7 @@ export function joinRoutes(app: FastifyInstance, dependencies: GatewayDependenci
   });
   app.get('/v1/join-tokens', async (request) => {
     await authenticateAdmin(database, request);
-    const { limit, after } = parseQuery(listQuery, request.query);
+    const { limit, after } = parseQuery(joinTokensQuery, request.query);
     const from = after === undefined ? null : hashOf(after);
     if (from !== null && !(await isJoinToken(database, from)))
       throw new CodedError('gateway.join_token_not_found');

@@ -4,7 +4,7 @@ import type { TokenLogprob } from '../protocol/result.ts';
 const REPLACEMENT = '\uFFFD';
 
 /** As chat completions have it; null when none were asked for. */
-export function chatLogprobsView(logprobs: readonly TokenLogprob[] | undefined) {
+export function chatLogprobs(logprobs: readonly TokenLogprob[] | undefined) {
   if (logprobs === undefined) return null;
   const content = logprobs.map(({ token, bytes, logprob, top }) => ({
     token,
@@ -19,7 +19,7 @@ export function chatLogprobsView(logprobs: readonly TokenLogprob[] | undefined) 
  * As completions have it; null when none were asked for. `text_offset` counts from the beginning of
  * the answer.
  */
-export function textLogprobsView(logprobs: readonly TokenLogprob[] | undefined) {
+export function textLogprobs(logprobs: readonly TokenLogprob[] | undefined) {
   if (logprobs === undefined) return null;
   let offset = 0;
   const offsets = logprobs.map(({ token }) => {

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
+import { rateLimitHeaders } from '../protocol/limits.ts';
 import { serveChat, type ChatEvent } from './chat.ts';
 import { authenticate, codedError, type GatewayDependencies } from './context.ts';
 import { answersRepeat } from './errors.ts';
@@ -22,6 +23,8 @@ export interface Asking<Chat extends InferenceRequest> {
 export interface OpenedCall<Chat extends InferenceRequest> {
   readonly chat: Chat;
   readonly requestId: string;
+  /** Milliseconds since the epoch; the same for all who join. */
+  readonly acceptedAtMs: number;
   readonly events: AsyncGenerator<ChatEvent>;
 }
 
@@ -29,6 +32,7 @@ export interface OpenedCall<Chat extends InferenceRequest> {
 export function hungUp({ raw }: FastifyReply): AbortSignal {
   const gone = new AbortController();
   raw.on('close', () => gone.abort());
+  if (raw.destroyed) gone.abort();
   return gone.signal;
 }
 
@@ -48,12 +52,14 @@ export async function openCall<Chat extends InferenceRequest>(
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);
-  const { requestId, isReplay } = await firstEvent(events);
+  const { requestId, acceptedAtMs, isJoined, rateLimits } = await firstEvent(events);
   reply.header('x-request-id', requestId);
-  if (isReplay) reply.header('x-plx-idempotent-replay', 'true');
+  if (rateLimits) reply.headers(rateLimitHeaders(rateLimits));
+  if (isJoined && idempotencyKey !== null) reply.header('x-plx-idempotent-replay', 'true');
   return {
     chat,
     requestId,
+    acceptedAtMs,
     events: idempotencyKey === null ? events : finalFailures(events, reply),
   };
 }

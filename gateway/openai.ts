@@ -25,7 +25,7 @@ const message = z.object({
  * The body of `POST /v1/chat/completions`. Fields of OpenAI's API that would change the answer and
  * aren't served are refused rather than ignored; purely informative ones are accepted.
  */
-const chatRequestSchema = z.strictObject({
+export const chatRequestSchema = z.strictObject({
   ...COMMON_FIELDS,
   messages: z.array(message).min(1),
   max_completion_tokens: maxTokensField,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { listRequests, readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { isRequestId } from '../protocol/ids.ts';
+import { NAME } from '../protocol/receive.ts';
 import type { Scope } from '../protocol/keys.ts';
 import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
@@ -16,9 +17,16 @@ const LIMIT_MAX = 100;
 /** Of a route that takes no parameters besides its path. */
 export const noParameters = z.strictObject({});
 
-const listQuery = z.strictObject({
+const instant = z.iso
+  .datetime({ offset: true, error: 'is not a time in ISO 8601, such as 2026-01-31T12:00:00Z' })
+  .transform((text) => new Date(text));
+
+export const requestsQuery = z.strictObject({
   limit: limitParameter(LIMIT_DEFAULT, LIMIT_MAX),
   status: z.enum(['accepted', 'running', 'validated', ...FINAL_STATES]).optional(),
+  model: z.string().regex(NAME, 'is not a name').optional(),
+  created_after: instant.optional(),
+  created_before: instant.optional(),
   after: z.string().refine(isRequestId, 'is not a request id').optional(),
 });
 
@@ -26,47 +34,41 @@ export interface IdParams {
   Params: { id: string };
 }
 
-/** What became of an account's requests, cancelling them, and `GET /v1/models`. */
+/** What became of an account's requests, and cancelling them. */
 export function requestRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
   app.get('/v1/requests', async (request) => {
     const { accountId } = await authenticate(database, request, 'read');
-    const { limit, status, after } = parseQuery(listQuery, request.query);
+    const query = parseQuery(requestsQuery, request.query);
+    const { limit, after } = query;
     if (after) await ownRequest(dependencies, accountId, after);
     // One more than asked for tells whether there are more.
     const rows = await listRequests(database, {
       accountId,
-      status: status ?? null,
+      status: query.status ?? null,
+      model: query.model ?? null,
+      createdAfter: query.created_after ?? null,
+      createdBefore: query.created_before ?? null,
       after: after ?? null,
       limit: limit + 1,
     });
     return listPage(rows, limit, (row) => summariseRequest(row, row));
   });
-  app.get<IdParams>('/v1/requests/:id', async (request) => {
+  app.get<IdParams>('/v1/requests/:id', async (request, reply) => {
     const record = await authorisedRequest(dependencies, request, 'read');
+    reply.header('x-request-id', record.id);
     return describeRequest(record, dependencies);
   });
-  app.post<IdParams>('/v1/requests/:id/cancel', async (request, reply) => {
+  const cancel = async (request: FastifyRequest<IdParams>, reply: FastifyReply) => {
     const record = await authorisedRequest(dependencies, request, 'inference');
+    reply.header('x-request-id', record.id);
     parseQuery(noParameters, request.body ?? {});
     return cancelled(record, reply, dependencies);
-  });
-  app.get('/v1/models', async () => {
-    const models = await database.model.findMany({ orderBy: { id: 'asc' } });
-    return {
-      object: 'list',
-      data: models.map((model) => ({
-        id: model.id,
-        object: 'model',
-        created: Math.floor(model.createdAt.getTime() / 1_000),
-        owned_by: 'parallelix',
-        digest: model.digest,
-        context_tokens: model.contextTokens,
-        prompt_price_wei: model.promptPriceWei.toFixed(),
-        completion_price_wei: model.completionPriceWei.toFixed(),
-      })),
-    };
-  });
+  };
+  app.post<IdParams>('/v1/requests/:id/cancel', cancel);
+  app.delete<IdParams>('/v1/requests/:id', cancel);
+  // Its callers don't hang up when it stops.
+  app.addHook('preClose', () => dependencies.readers.close());
 }
 
 /**
@@ -85,7 +87,8 @@ export async function authorisedRequest(
   return ownRequest(dependencies, accountId, request.params.id);
 }
 
-async function ownRequest(
+/** @throws CodedError `gateway.request_not_found` */
+export async function ownRequest(
   { database }: GatewayDependencies,
   accountId: string,
   id: string,

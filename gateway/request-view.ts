@@ -1,4 +1,5 @@
 import { openReturn } from '../crypto/return.ts';
+import { readRequestCost, readTimedAttempts } from '../prisma/attempts.ts';
 import type { RequestRecord, RequestSummary } from '../prisma/requests.ts';
 import { readVerification, type VerificationRecord } from '../prisma/verifications.ts';
 import { errorDefinition, type ErrorCode } from '../protocol/errors.ts';
@@ -6,9 +7,11 @@ import { isRequestId } from '../protocol/ids.ts';
 import { stepNamed, stepsWithoutRun, type StepRecord } from '../protocol/lifecycle.ts';
 import { parseResult } from '../protocol/result.ts';
 import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
-import { chatShape, textShape } from './completion.ts';
+import { attemptViews, costView } from './attempt-view.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
+import { requestFailure } from './errors.ts';
 import { fetchSteps } from './run-client.ts';
+import { formatOf } from './stream-format.ts';
 import { verificationView } from './verification-view.ts';
 
 /** What the API says of a request in a list of them. */
@@ -31,10 +34,16 @@ export function summariseRequest(record: RequestSummary, verification: Verificat
     charged_wei: record.chargedWei,
     refunded_wei: record.refundedWei,
     refund: codeView(record.refundCode),
-    error: codeView(record.failureCode),
+    error: failureView(record),
     proof_of_execution: record.proof,
     verification: verificationView(record, verification),
   };
+}
+
+function failureView({ failureCode, failureDetail }: RequestSummary) {
+  if (failureCode === null) return null;
+  const { code, message, metadata } = requestFailure(failureCode, failureDetail);
+  return { code, message, ...(metadata ? { metadata } : {}) };
 }
 
 function codeView(code: ErrorCode | null) {
@@ -48,22 +57,28 @@ function codeView(code: ErrorCode | null) {
  */
 export async function describeRequest(record: RequestRecord, dependencies: GatewayDependencies) {
   const { id, parameters, sealedResult } = record;
-  const [{ steps, error }, verification] = await Promise.all([
+  const { database } = dependencies;
+  const [{ steps, error }, verification, attempts, cost] = await Promise.all([
     stepsOf(record, dependencies),
-    readVerification(dependencies.database, id),
+    readVerification(database, id),
+    readTimedAttempts(database, id),
+    readRequestCost(database, id),
   ]);
   const head = {
     id,
     created: Math.floor(record.acceptedAt.getTime() / 1_000),
     model: parameters.model,
   };
-  const shape = parameters.features?.includes('completion') ? textShape : chatShape;
   return {
     ...summariseRequest(record, verification),
     deadline_at: record.deadlineAt.toISOString(),
     steps,
     steps_error: error,
-    result: sealedResult && shape.whole(head, await openedResult(sealedResult, dependencies)),
+    attempts: attemptViews(attempts, record),
+    cost: costView(record, cost),
+    result:
+      sealedResult &&
+      formatOf(parameters).whole(head, await openedResult(sealedResult, dependencies)),
     temporal_url: temporalUrl(id, dependencies),
   };
 }

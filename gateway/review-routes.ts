@@ -12,7 +12,7 @@ import { describeHistory, describeReview } from './review-view.ts';
 const HISTORY_MAX = 500;
 const REASON_MAX = 1_000;
 
-const listQuery = z.strictObject({
+export const reviewsQuery = z.strictObject({
   limit: limitParameter(20, 100),
   after: z.string().refine(isNodeId, 'is not a node id').optional(),
 });
@@ -24,7 +24,7 @@ const reason = z
   .min(1, 'is missing')
   .max(REASON_MAX)
   .regex(/^[^\0]*$/, 'has a NUL');
-const decision = z.strictObject({ reason });
+export const reinstateBody = z.strictObject({ reason });
 
 /**
  * Who was removed from the pool or flagged, and why, and letting a node in again. For admins alone:
@@ -34,7 +34,7 @@ export function reviewRoutes(app: FastifyInstance, dependencies: GatewayDependen
   const { database, log } = dependencies;
   app.get('/v1/nodes/review', async (request) => {
     await authenticateAdmin(database, request);
-    const { limit, after } = parseQuery(listQuery, request.query);
+    const { limit, after } = parseQuery(reviewsQuery, request.query);
     if (after && !(await readReview(database, after)))
       throw new CodedError('gateway.node_not_found');
     const rows = await listReviews(database, after ?? null, limit + 1);
@@ -54,7 +54,7 @@ export function reviewRoutes(app: FastifyInstance, dependencies: GatewayDependen
   app.post<IdParams>('/v1/nodes/:id/reinstate', async (request) => {
     const { accountId: reviewer } = await authenticateAdmin(database, request);
     parseQuery(noParameters, request.query);
-    const { reason } = parseQuery(decision, request.body ?? {});
+    const { reason } = parseQuery(reinstateBody, request.body ?? {});
     const { id } = request.params;
     if (!isNodeId(id) || !(await reinstate(database, id, reviewer, reason))) {
       // Unknown is another answer.

@@ -16,7 +16,7 @@ import { limitParameter, parseQuery, wholeNumber } from './query.ts';
 const EPOCH_MAX = 0x7fff_ffff;
 const epochNumber = wholeNumber(1, EPOCH_MAX);
 
-const epochsQuery = z.strictObject({
+export const epochsQuery = z.strictObject({
   limit: limitParameter(100, 1_000),
   before: epochNumber.optional(),
 });
@@ -29,7 +29,7 @@ const drawPlace = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-const drawsQuery = z.strictObject({
+export const drawsQuery = z.strictObject({
   epoch: epochNumber,
   limit: limitParameter(500, 1_000),
   after: drawPlace.optional(),

@@ -10,7 +10,7 @@ const TOP_LOGPROBS_OF_COMPLETIONS = 5;
 const text = z.string().min(1);
 
 /** The body of `POST /v1/completions`: one prompt as it is, without a chat template. */
-const textRequestSchema = z.strictObject({
+export const textRequestSchema = z.strictObject({
   ...COMMON_FIELDS,
   prompt: z
     .union([text, z.tuple([text])], {

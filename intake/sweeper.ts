@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inTransaction } from '../prisma/client.ts';
+import { showStandardPrices } from '../prisma/prices.ts';
 import type { BackgroundDependencies } from './background.ts';
+import { tellBudgetAlerts } from './budget-alerts.ts';
 import { forgetCertificates } from './certificates.ts';
 import { freeLapsed } from './leases.ts';
 import { match, remind } from './match.ts';
@@ -35,6 +37,8 @@ export const DUTIES: readonly Duty[] = [
   { name: 'measure again', everySeconds: 1, run: measureAgain },
   { name: 'remind', everySeconds: 1, run: remind },
   { name: 'refund', everySeconds: 1, run: refund },
+  { name: 'tell budget alerts', everySeconds: 1, run: tellBudgetAlerts },
+  { name: 'show prices', everySeconds: 5, run: ({ database }) => showStandardPrices(database) },
   { name: 'forget certificates', everySeconds: 60, run: forgetCertificates },
 ];
 

@@ -74,7 +74,7 @@ export async function bindingSigner(
   const parsed = bindingSchema.safeParse(binding);
   if (!parsed.success) return null;
   const { operator, signature } = parsed.data;
-  if (!isCanonical(signature)) return null;
+  if (!isCanonicalSignature(signature)) return null;
   try {
     const hash = hashTypedData(bindingTypedData(chainId, nodeId, parsed.data));
     const signer = (await recoverAddress({ hash, signature })).toLowerCase() as Address;
@@ -85,7 +85,9 @@ export async function bindingSigner(
   }
 }
 
-function isCanonical(signature: `0x${string}`): boolean {
+/** Whether it is 65 bytes in hex, and in the one form that a signature has. */
+export function isCanonicalSignature(signature: string): signature is `0x${string}` {
+  if (!/^0x[0-9a-f]{130}$/i.test(signature)) return false;
   const s = BigInt(`0x${signature.slice(66, 130)}`);
   return s <= S_MAX && /^(1b|1c)$/i.test(signature.slice(130));
 }

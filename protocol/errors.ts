@@ -215,6 +215,7 @@ export const ERRORS = {
   'gateway.epoch_not_revealed': gateway(409, 'The secret of the epoch is not published yet.'),
   'gateway.steps_unavailable': gateway(503, 'The run of the request did not tell its steps.'),
   'gateway.key_not_found': gateway(404, 'No such API key in this account.'),
+  'gateway.too_many_keys': gateway(409, 'The account has as many API keys as it may have.'),
   'gateway.account_not_found': gateway(404, 'No such account.'),
   'gateway.scope_missing': gateway(403, 'The API key lacks the scope that this needs.'),
   'gateway.sign_in_invalid': gateway(401, 'The sign-in message or its signature is not valid.'),

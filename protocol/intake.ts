@@ -1,5 +1,7 @@
+import type { CapacityDetail } from './capacity.ts';
 import type { ReturnEnvelope } from './envelope.ts';
-import type { ErrorCode } from './errors.ts';
+import type { ErrorCode, ErrorMetadata } from './errors.ts';
+import type { RateLimits } from './limits.ts';
 
 /**
  * What the coordinator answers to an intake call: one JSON object per line, in this order:
@@ -10,8 +12,12 @@ export type IntakeEvent =
   | {
       readonly type: 'accepted';
       readonly requestId: string;
+      /** Milliseconds since the epoch. */
+      readonly acceptedAtMs: number;
       /** Whether an earlier call with the same intake key made the request. Absent: no. */
       readonly isJoined?: boolean;
+      /** Of the key, if it has any and this call made the request. */
+      readonly rateLimits?: RateLimits;
     }
   | {
       readonly type: 'frame';
@@ -25,7 +31,12 @@ export type IntakeEvent =
   | IntakeOutcome
   /** The request has ended: its record says all that there is to say. */
   | { readonly type: 'ended' }
-  | { readonly type: 'refused'; readonly code: ErrorCode; readonly detail?: string };
+  | {
+      readonly type: 'refused';
+      readonly code: ErrorCode;
+      readonly detail?: string;
+      readonly metadata?: ErrorMetadata;
+    };
 
 /** The end of a request as its requester sees it. */
 export type IntakeOutcome =
@@ -36,4 +47,10 @@ export type IntakeOutcome =
       readonly node: string;
       readonly dispatch: number;
     }
-  | { readonly type: 'outcome'; readonly state: 'failed'; readonly code: ErrorCode };
+  | {
+      readonly type: 'outcome';
+      readonly state: 'failed';
+      readonly code: ErrorCode;
+      /** If there is more to say. */
+      readonly failureDetail?: CapacityDetail;
+    };

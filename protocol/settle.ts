@@ -59,7 +59,7 @@ export interface Settlement {
 }
 
 /** Work that ends in another state is free. */
-const CHARGED: readonly FinalState[] = ['completed', 'cancelled'];
+export const CHARGED: readonly FinalState[] = ['completed', 'cancelled'];
 
 /**
  * Step 9, the requester's side: delivered work is captured, the rest released; failures are free.

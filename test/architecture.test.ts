@@ -14,7 +14,7 @@ import { readSources } from './support/source-files.ts';
 const TABLE: Table = {
   protocol: {
     folders: [],
-    packages: ['viem/utils', 'canonicalize', 'zod', 'pixelmatch'],
+    packages: ['viem/utils', 'viem/siwe', 'canonicalize', 'zod', 'pixelmatch'],
     // Decisions on data: the same input gives the same answer, in a workflow's replay too.
     forbiddenMembers: ['Date.now', 'new Date()', 'Math.random', 'crypto.*'],
   },
@@ -56,7 +56,7 @@ const TABLE: Table = {
   },
   gateway: {
     folders: ['protocol', 'crypto', 'prisma'],
-    packages: ['fastify', 'zod', 'pino', 'node:*'],
+    packages: ['fastify', '@fastify/*', 'zod', 'pino', 'node:*'],
   },
   // What an operator has to audit.
   nodes: {

@@ -84,6 +84,10 @@ export const gatewayEnv = z.object({
   PLX_INTAKE_TOKEN: secret,
   PLX_GATEWAY_HOST: host,
   PLX_GATEWAY_PORT: port.default(8420),
+  /** Where callers reach it, as sign-in messages name it; by default its host and port. */
+  PLX_PUBLIC_URL: url.optional(),
+  /** Of the chain that sign-in messages name. */
+  PLX_CHAIN_ID: chainId,
   /** Directory of the gateway's own X25519 keys: results of its callers are sealed to them. */
   PLX_GATEWAY_KEYS: z.string().min(1),
   TEMPORAL_NAMESPACE: namespace,

@@ -4,7 +4,8 @@ import { fetchIntakeKey } from '../gateway/intake-client.ts';
 import { loadOrCreateX25519Ring } from '../crypto/key-files.ts';
 import { openDatabase } from '../prisma/client.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
-import { gatewayEnv, readConfig } from './config.ts';
+import { signInTerms, type SignInTerms } from '../protocol/sign-in.ts';
+import { ConfigError, gatewayEnv, readConfig } from './config.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 
 /** How long a fetched intake key is used; the coordinator opens older ones for longer than that. */
@@ -13,6 +14,8 @@ const INTAKE_KEY_MS = 60_000;
 /** The gateway: the API that apps call. It holds no coordinator key and no Temporal credential. */
 async function startGateway(): Promise<RunningRole> {
   const config = readConfig('gateway', gatewayEnv);
+  const publicUrl =
+    config.PLX_PUBLIC_URL ?? `http://${config.PLX_GATEWAY_HOST}:${config.PLX_GATEWAY_PORT}`;
   const coordinator = {
     coordinatorUrl: config.PLX_COORDINATOR_URL,
     intakeToken: config.PLX_INTAKE_TOKEN,
@@ -26,6 +29,7 @@ async function startGateway(): Promise<RunningRole> {
     intakeKey: cached(() => fetchIntakeKey(coordinator), INTAKE_KEY_MS),
     temporalUiUrl: config.PLX_TEMPORAL_UI_URL ?? null,
     temporalNamespace: config.TEMPORAL_NAMESPACE,
+    signIn: termsOf(publicUrl, config.PLX_CHAIN_ID),
     log,
   });
   const address = await app.listen({
@@ -33,6 +37,18 @@ async function startGateway(): Promise<RunningRole> {
     port: config.PLX_GATEWAY_PORT,
   });
   return { ready: { url: address }, stop: () => app.close() };
+}
+
+/** @throws ConfigError if callers can't sign in at that URL. */
+function termsOf(publicUrl: string, chainId: number): SignInTerms {
+  try {
+    return signInTerms(publicUrl, chainId);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new ConfigError(
+      `The gateway can't start with this environment:\n  PLX_PUBLIC_URL: ${message}`,
+    );
+  }
 }
 
 /** Keeps an answer for a while; a failure isn't kept. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { chatShape, textShape } from '../../gateway/completion.ts';
+import { completion, textCompletion } from '../../gateway/completion.ts';
+import { chatFormat, textFormat } from '../../gateway/stream-format.ts';
 import { emptyStreamDigest, type InferenceResult } from '../../protocol/result.ts';
 
 const head = { id: 'req_1', created: 1_764_000_000, model: 'oss-chat-v1' };
@@ -55,7 +56,7 @@ describe('gateway/completion chats', () => {
   });
 
   it('makes a chat.completion of a result', () => {
-    assert.deepEqual(chatShape.whole(head, result), {
+    assert.deepEqual(completion(head, result), {
       ...head,
       object: 'chat.completion',
       system_fingerprint: 'node-llama-cpp/3.22.1',
@@ -65,37 +66,20 @@ describe('gateway/completion chats', () => {
   });
 
   it('has all choices in their order, with what is told of their tokens', () => {
-    const { choices } = chatShape.whole(head, { ...result, choices: [first, second] }) as {
-      choices: unknown;
-    };
+    const { choices } = completion(head, { ...result, choices: [first, second] });
     const expected = [choiceOf(0, 'Hello', null, 'length'), choiceOf(1, 'Hé🙂', told, 'stop')];
     assert.deepEqual(choices, expected);
   });
 
-  const chunk = (
-    index: number,
-    delta: object,
-    end: string | null,
-    logprobs: object | null = null,
-  ) => ({
-    ...head,
-    object: 'chat.completion.chunk',
-    choices: [{ index, delta, logprobs, finish_reason: end }],
-  });
-
-  it('makes chunks: a role, text with an open end, and an end without text', () => {
-    assert.deepEqual(chatShape.begin(head), chunk(0, { role: 'assistant', content: '' }, null));
-    assert.deepEqual(chatShape.text(head, 0, 'Hel'), chunk(0, { content: 'Hel' }, null));
-    assert.deepEqual(chatShape.finish(head, 0, first), chunk(0, {}, 'length'));
-    const other = chunk(1, { role: 'assistant', content: 'x' }, null);
-    assert.deepEqual(chatShape.text(head, 1, 'x'), other);
-    assert.deepEqual(chatShape.finish(head, 1, second), chunk(1, {}, 'stop', told));
-  });
-
-  it('makes last chunks without a choice: usage, and what became of the request', () => {
-    const bare = { ...head, object: 'chat.completion.chunk', choices: [] };
-    assert.deepEqual(chatShape.usage(head, result), { ...bare, usage });
-    assert.deepEqual(chatShape.last(head, { a: 1 }), { ...bare, parallelix: { a: 1 } });
+  it('ends a stream with them', () => {
+    const end = (logprobs: object | null, end: string) => ({
+      index: 1,
+      delta: {},
+      logprobs,
+      finish_reason: end,
+    });
+    assert.deepEqual(chatFormat.end(1, second, false), end(told, 'stop'));
+    assert.deepEqual(chatFormat.end(1, first, false), end(null, 'length'));
   });
 });
 
@@ -108,7 +92,7 @@ describe('gateway/completion texts', () => {
   };
 
   it('makes a text_completion of a result', () => {
-    assert.deepEqual(textShape.whole(head, { ...result, choices: [first, second] }), {
+    assert.deepEqual(textCompletion(head, { ...result, choices: [first, second] }), {
       ...head,
       object: 'text_completion',
       system_fingerprint: 'node-llama-cpp/3.22.1',
@@ -120,24 +104,15 @@ describe('gateway/completion texts', () => {
     });
   });
 
-  it('makes chunks of the same kind, and none before the text', () => {
-    const chunk = (choice: object) => ({ ...head, object: 'text_completion', choices: [choice] });
-    assert.equal(textShape.begin(head), null);
-    const open = { logprobs: null, finish_reason: null };
-    assert.deepEqual(textShape.text(head, 0, 'Hel'), chunk({ index: 0, text: 'Hel', ...open }));
-    assert.deepEqual(
-      textShape.finish(head, 1, second),
-      chunk({ index: 1, text: '', logprobs, finish_reason: 'stop' }),
-    );
-    const bare = { ...head, object: 'text_completion', choices: [] };
-    assert.deepEqual(textShape.usage(head, result), { ...bare, usage });
-    assert.deepEqual(textShape.last(head, { a: 1 }), { ...bare, parallelix: { a: 1 } });
+  it('ends a stream with them', () => {
+    const expected = { index: 1, text: '', logprobs, finish_reason: 'stop' };
+    assert.deepEqual(textFormat.end(1, second, false), expected);
   });
 
   it('keeps a token whose text is the name of a prototype', () => {
     const top = [{ token: '__proto__', logprob: -1 }];
     const odd = { ...second, logprobs: [{ token: '__proto__', logprob: -1, top }] };
-    const view = JSON.stringify(textShape.finish(head, 0, odd));
+    const view = JSON.stringify(textFormat.end(0, odd, false));
     assert.ok(view.includes('{"__proto__":-1}'), view);
   });
 });

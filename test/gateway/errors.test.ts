@@ -83,6 +83,7 @@ describe('gateway/errors errorResponse', () => {
     [-5, '5'],
     ['soon', '5'],
     [Number.NaN, '5'],
+    [null, '60'],
   ];
   for (const [known, seconds] of resets)
     it(`tells a reset in ${String(known)} s as ${seconds}`, () => {
@@ -90,6 +91,19 @@ describe('gateway/errors errorResponse', () => {
       const error = new CodedError('receive.rate_limited', undefined, { metadata });
       assert.equal(errorResponse(error).headers['retry-after'], seconds);
     });
+
+  it('says how the limits of the key stand, and not to repeat what never fits', () => {
+    const rate_limits = { requests: { limit: 10, remaining: 0, reset_seconds: 61 } };
+    const metadata = { retry_after_seconds: null, rate_limits };
+    const error = new CodedError('receive.rate_limited', undefined, { metadata });
+    assert.deepEqual(errorResponse(error).headers, {
+      'x-ratelimit-limit-requests': '10',
+      'x-ratelimit-remaining-requests': '0',
+      'x-ratelimit-reset-requests': '1m1s',
+      'retry-after': '60',
+      'x-should-retry': 'false',
+    });
+  });
 
   it('tells SDKs not to repeat what would be refused again', () => {
     const said = (status: number) =>

@@ -138,7 +138,7 @@ describe('intake/run', () => {
         .split('\n')
         .map((line) => JSON.parse(line) as unknown),
       [
-        { type: 'accepted', requestId },
+        { type: 'accepted', requestId, acceptedAtMs: row.acceptedAt.getTime(), isJoined: true },
         { type: 'outcome', state: 'failed', code: 'execute.cancelled' },
       ],
     );

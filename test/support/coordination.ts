@@ -16,6 +16,8 @@ export interface Coordination {
   readonly database: Database;
   readonly databaseUrl: string;
   readonly gatewayUrl: string;
+  /** Of all gateways: one for each coordinator. */
+  readonly gatewayUrls: readonly string[];
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
   /** Where nodes connect. */
@@ -23,7 +25,7 @@ export interface Coordination {
   /** Temporal, for looking at what happened. */
   readonly client: Client;
   /** Sends a chat request as an app would; through the second coordinator's gateway for 1. */
-  chat(body: object, key?: string, gateway?: number): Promise<Response>;
+  chat(body: object, key?: string, gateway?: number, options?: ChatOptions): Promise<Response>;
   /** What the API says of a request, once it has ended. */
   ended(requestId: string): Promise<RequestView>;
   /** What the first coordinator has logged about a request or a node. */
@@ -33,7 +35,16 @@ export interface Coordination {
   /** Kills the coordinator without warning. */
   killCoordinator(): Promise<void>;
   startCoordinator(): Promise<void>;
+  /** Kills the first gateway without warning. */
+  killGateway(): Promise<void>;
+  startGateway(): Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface ChatOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Hangs up. */
+  readonly signal?: AbortSignal;
 }
 
 export interface RequestView {
@@ -124,15 +135,17 @@ export async function startCoordination(
     database: db.database,
     databaseUrl: db.url,
     gatewayUrl,
+    gatewayUrls: places.map((at) => at.gatewayUrl),
     coordinatorUrl,
     temporalAddress,
     edge,
     client: new Client({ connection }),
-    chat: (body, key = API_KEY, index = 0) =>
+    chat: (body, key = API_KEY, index = 0, { headers, signal } = {}) =>
       fetch(`${places[index]?.gatewayUrl}/v1/chat/completions`, {
         method: 'POST',
-        headers: { ...authorization(key), 'content-type': 'application/json' },
+        headers: { ...authorization(key), 'content-type': 'application/json', ...headers },
         body: JSON.stringify(body),
+        ...(signal ? { signal } : {}),
       }),
     async ended(requestId) {
       const untilMs = Date.now() + ENDED_MS_MAX;
@@ -156,12 +169,13 @@ export async function startCoordination(
       return lines.map((line) => JSON.parse(line) as LogLine);
     },
     coordinatorPid: () => coordinator?.pid ?? 0,
-    async killCoordinator() {
-      if (coordinator) process.kill(coordinator.pid, 'SIGKILL');
-      await coordinator?.stop();
-    },
+    killCoordinator: () => kill(coordinator),
     async startCoordinator() {
       coordinator = await spawnCoordinator(first);
+    },
+    killGateway: () => kill(gateway),
+    async startGateway() {
+      gateway = await spawnGateway(first);
     },
     async stop() {
       await edge.stop();
@@ -170,6 +184,11 @@ export async function startCoordination(
       await db.close();
     },
   };
+}
+
+async function kill(role: Role | undefined): Promise<void> {
+  if (role) process.kill(role.pid, 'SIGKILL');
+  await role?.stop();
 }
 
 /** Where a coordinator and its gateway listen. */

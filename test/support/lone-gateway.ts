@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto';
+import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { generateX25519Key } from '../../crypto/keys.ts';
 import { Readers } from '../../gateway/disconnect.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
+import { signInTerms } from '../../protocol/sign-in.ts';
+import { CHAIN_ID } from '../../workers/embedded/operators.ts';
 import { seedAdminKey } from '../../workers/embedded/seed.ts';
 import { API_KEY, seedInstant } from './seeded.ts';
 import { freePort, freshDatabase } from './servers.ts';
@@ -16,9 +19,16 @@ export const OTHER_ACCOUNT = 'acct_other';
 export interface LoneGateway {
   readonly database: Database;
   readonly url: string;
+  readonly app: FastifyInstance;
   /** What it has logged. */
   readonly logged: readonly Readonly<Record<string, unknown>>[];
-  call(method: 'GET' | 'POST' | 'DELETE', path: string, options?: CallOptions): Promise<LoneAnswer>;
+  call(
+    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    path: string,
+    options?: CallOptions,
+  ): Promise<LoneAnswer>;
+  /** One more gateway over the same database: its URL. */
+  another(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -108,25 +118,36 @@ export async function startLoneGateway(): Promise<LoneGateway> {
   const write = (line: string) => void logged.push(JSON.parse(line) as Record<string, unknown>);
   const key = await generateX25519Key();
   const log = pino({ level: 'info' }, { write });
-  const coordinator = {
-    coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
-    intakeToken: 'unused-intake-token',
+  const apps: FastifyInstance[] = [];
+  const start = async () => {
+    const port = await freePort();
+    const coordinator = {
+      coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
+      intakeToken: 'unused-intake-token',
+    };
+    const app = createGateway({
+      ...coordinator,
+      readers: new Readers(coordinator, log),
+      database,
+      requesterRing: [key],
+      intakeKey: async () => key.publicJwk,
+      temporalUiUrl: null,
+      temporalNamespace: 'default',
+      signIn: signInTerms(`http://127.0.0.1:${port}`, CHAIN_ID),
+      log,
+    });
+    apps.push(app);
+    return app.listen({ host: '127.0.0.1', port });
   };
-  const app = createGateway({
-    ...coordinator,
-    readers: new Readers(coordinator, log),
-    database,
-    requesterRing: [key],
-    intakeKey: async () => key.publicJwk,
-    temporalUiUrl: null,
-    temporalNamespace: 'default',
-    log,
-  });
-  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  const url = await start();
   return {
     database,
     url,
     logged,
+    get app() {
+      return apps[0] as FastifyInstance;
+    },
+    another: start,
     async call(method, path, { key: presented = API_KEY, body } = {}) {
       const response = await fetch(`${url}${path}`, {
         method,
@@ -140,7 +161,7 @@ export async function startLoneGateway(): Promise<LoneGateway> {
       return { status: response.status, body: answer, code: answer.error?.code };
     },
     async stop() {
-      await app.close();
+      for (const app of apps) await app.close();
       await fresh.close();
     },
   };

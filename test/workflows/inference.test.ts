@@ -156,10 +156,26 @@ describe('workflows/inference', () => {
     await addNode({ tier: 1 });
     const response = await network.chat(chatBody({ hardware_tier: 5, deadline_seconds: 2 }));
     assert.equal(response.status, 503);
-    const { error } = (await response.json()) as { error: { code: string } };
-    assert.equal(error.code, 'schedule.deadline_elapsed');
-    const view = await network.ended(response.headers.get('x-request-id') ?? '');
+    const { error } = (await response.json()) as { error: Record<string, unknown> };
+    const id = response.headers.get('x-request-id') ?? '';
+    assert.deepEqual(error, {
+      message: `No node that can serve the request became free before its deadline. All nodes of \
+this model are of a lower tier than was asked for. It was number 1 of 1 that waited.`,
+      type: 'capacity',
+      param: null,
+      code: 'capacity_unavailable',
+      request_id: id,
+      metadata: {
+        event: 'schedule.deadline_elapsed',
+        predicate: 'tier',
+        queue_position: 1,
+        queue_length: 1,
+      },
+    });
+    assert.equal(response.headers.get('retry-after'), '30');
+    const view = await network.ended(id);
     assert.equal(view.status, 'failed');
+    assert.equal(view.error?.code, 'schedule.deadline_elapsed');
     assert.equal(view.charged_wei, '0');
     assert.deepEqual(await balances(network.database), before);
     const [event] = await network.database.failureEvent.findMany({ where: { unitId: view.id } });

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { CodedError } from '../protocol/errors.ts';
+import { errorResponse } from './errors.ts';
+import type { GatewayLimits } from './limits.ts';
+
+/** How long the rest of a body is poured away after its refusal, so that the refusal is heard. */
+const REST_MS_MAX = 2_000;
+
+interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+/**
+ * What is no proper request, or comes too slowly, gets the error object like everything else, as
+ * long as HTTP allows an answer; otherwise its connection ends.
+ *
+ * @returns the handler for Fastify's `clientErrorHandler`.
+ */
+export function connectionGuard(log: Logger) {
+  const latest = new WeakMap<Socket, Call>();
+  return {
+    watch(server: Server): void {
+      server.prependListener('request', (request: IncomingMessage, response: ServerResponse) =>
+        latest.set(request.socket, { request, response }),
+      );
+    },
+    onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+      const coded = clientError(error);
+      const trace = randomUUID();
+      const mayAnswer = coded !== null && isUnanswered(latest.get(socket)) && socket.writable;
+      if (coded) log.warn({ trace, code: coded.code, reason: error.code }, 'gateway // refused');
+      if (mayAnswer) socket.write(rawAnswer(coded, trace));
+      socket.destroySoon();
+      // Whoever doesn't take the answer doesn't keep the connection.
+      setTimeout(() => socket.destroy(), REST_MS_MAX).unref();
+    },
+  };
+}
+
+/** An answer is owed for what is just coming; one that was begun would be broken by another. */
+function isUnanswered(call: Call | undefined): boolean {
+  if (!call) return true;
+  const { request, response } = call;
+  return request.complete ? response.writableFinished : !response.headersSent;
+}
+
+/** @returns null when nobody is there to be told. */
+function clientError({ code, message }: NodeJS.ErrnoException): CodedError | null {
+  if (code === 'ECONNRESET' || code === 'EPIPE') return null;
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new CodedError('gateway.body_too_slow');
+  const detail =
+    code === 'HPE_HEADER_OVERFLOW' ? 'Its headers are too large.' : `It is not HTTP: ${message}.`;
+  return new CodedError('receive.malformed_request', detail);
+}
+
+function rawAnswer(error: CodedError, trace: string): string {
+  const { status, headers, body } = errorResponse(error);
+  const text = JSON.stringify(body);
+  const all = {
+    'content-type': 'application/json; charset=utf-8',
+    'content-length': String(Buffer.byteLength(text)),
+    'x-trace-id': trace,
+    connection: 'close',
+    ...headers,
+  };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/1.1 ${status} ${status === 408 ? 'Request Timeout' : 'Bad Request'}\r\n${lines.join('')}\r\n${text}`;
+}
+
+/** Refuses calls beyond what the gateway can have under way; health is told in any case. */
+export function limitCalls(app: FastifyInstance, { calls }: Pick<GatewayLimits, 'calls'>): void {
+  let open = 0;
+  app.addHook('onRequest', async ({ routeOptions }, reply) => {
+    if (routeOptions.url === '/healthz') return;
+    if (open >= calls) throw new CodedError('gateway.overloaded');
+    open++;
+    reply.raw.once('close', () => open--);
+  });
+}
+
+/**
+ * The rest of a body that was refused is poured away for a while: a connection that is closed with
+ * data unread is reset, and its caller may never see why.
+ */
+export function discardRest({ raw: request }: { readonly raw: IncomingMessage }): void {
+  if (request.complete || request.destroyed) return;
+  request.resume();
+  const timer = setTimeout(() => request.socket.destroy(), REST_MS_MAX).unref();
+  request.once('close', () => clearTimeout(timer));
+}

@@ -1,0 +1,20 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import { openApiDocument } from './openapi.ts';
+
+/** `/openapi.json`, and a page to read it at `/docs`, which asks nobody else for anything. */
+export function docsRoutes(app: FastifyInstance): void {
+  const document = openApiDocument();
+  app.get('/openapi.json', () => document);
+  void app.register(swagger, {
+    mode: 'static',
+    specification: { document: document as never },
+  });
+  void app.register(swaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    uiConfig: { validatorUrl: null, docExpansion: 'list', persistAuthorization: false },
+    theme: { title: 'ParalleliX API' },
+  });
+}

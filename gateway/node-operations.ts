@@ -1,0 +1,133 @@
+import type { ErrorCode } from '../protocol/errors.ts';
+import { joinTokensQuery, made } from './join-routes.ts';
+import type { Operation } from './operations.ts';
+import { reinstateBody, reviewsQuery } from './review-routes.ts';
+import { drawsQuery, epochsQuery } from './sampling-routes.ts';
+
+const unknown: readonly ErrorCode[] = ['gateway.node_not_found'];
+
+/** The pool, who is let in, what is checked, and the service itself. */
+export const NODE_OPERATIONS: readonly Operation[] = [
+  {
+    method: 'get',
+    path: '/v1/nodes',
+    tag: 'Nodes',
+    summary: 'The pool, smallest node first',
+    access: 'read',
+    answers: { 200: { description: 'All nodes of the pool.', schema: 'List' } },
+  },
+  {
+    method: 'get',
+    path: '/v1/nodes/{id}',
+    tag: 'Nodes',
+    summary: 'One node, also one that was removed',
+    access: 'read',
+    answers: { 200: { description: 'The node.', schema: 'Node' } },
+    errors: unknown,
+  },
+  {
+    method: 'get',
+    path: '/v1/nodes/{id}/explain',
+    tag: 'Nodes',
+    summary: 'Why a node has no work, or no more of it',
+    access: 'read',
+    answers: { 200: { description: 'The reasons.', schema: 'Object' } },
+    errors: unknown,
+  },
+  {
+    method: 'get',
+    path: '/v1/nodes/review',
+    tag: 'Nodes',
+    summary: 'Nodes that were removed, or that have flags',
+    access: 'admin',
+    query: reviewsQuery,
+    answers: { 200: { description: 'One page of them.', schema: 'List' } },
+    errors: unknown,
+  },
+  {
+    method: 'get',
+    path: '/v1/nodes/{id}/review',
+    tag: 'Nodes',
+    summary: 'All that was written down of a node',
+    access: 'admin',
+    answers: { 200: { description: 'Its flags, votes and reviews.', schema: 'Object' } },
+    errors: unknown,
+  },
+  {
+    method: 'post',
+    path: '/v1/nodes/{id}/reinstate',
+    tag: 'Nodes',
+    summary: 'Lets a removed node in again',
+    access: 'admin',
+    body: reinstateBody,
+    answers: { 200: { description: "The node's review.", schema: 'Object' } },
+    errors: [...unknown, 'gateway.node_not_removed'],
+  },
+  {
+    method: 'get',
+    path: '/v1/join-tokens',
+    tag: 'Nodes',
+    summary: 'Tokens that still let somebody in',
+    access: 'admin',
+    query: joinTokensQuery,
+    answers: { 200: { description: 'One page of them, without the tokens.', schema: 'List' } },
+    errors: ['gateway.join_token_not_found'],
+  },
+  {
+    method: 'post',
+    path: '/v1/join-tokens',
+    tag: 'Nodes',
+    summary: 'Makes a token that lets nodes in',
+    access: 'admin',
+    body: made,
+    isBodyOptional: true,
+    answers: { 201: { description: 'The token: shown once.', schema: 'Object' } },
+  },
+  {
+    method: 'delete',
+    path: '/v1/join-tokens/{id}',
+    tag: 'Nodes',
+    summary: 'Ends a token',
+    access: 'admin',
+    answers: { 200: { description: 'It lets nobody in any more.', schema: 'Object' } },
+    errors: ['gateway.join_token_not_found'],
+  },
+  {
+    method: 'get',
+    path: '/v1/sampling/epochs',
+    tag: 'Audit',
+    summary: 'What the draws of random checks were committed to with',
+    access: 'public',
+    query: epochsQuery,
+    answers: { 200: { description: 'One page of epochs, latest first.', schema: 'List' } },
+  },
+  {
+    method: 'get',
+    path: '/v1/sampling/draws',
+    tag: 'Audit',
+    summary: 'The draws of one epoch, once its secret is published',
+    access: 'read',
+    query: drawsQuery,
+    answers: { 200: { description: 'One page of draws.', schema: 'List' } },
+    errors: ['gateway.epoch_not_found', 'gateway.epoch_not_revealed'],
+  },
+  {
+    method: 'get',
+    path: '/healthz',
+    tag: 'Service',
+    summary: 'Whether the gateway reaches what it needs',
+    access: 'public',
+    answers: {
+      200: { description: 'It does.', schema: 'Object' },
+      503: { description: 'It does not: `database` or `coordinator` is false.', schema: 'Object' },
+    },
+  },
+  {
+    method: 'get',
+    path: '/openapi.json',
+    tag: 'Service',
+    summary: 'This document',
+    access: 'public',
+    answers: { 200: { description: 'OpenAPI 3.1.', schema: 'Object' } },
+  },
+];
