@@ -193,6 +193,7 @@ export async function prepareDatabase(
   await database.$disconnect();
 }
 
-function profiling(directory: string | undefined, name: string): string[] {
+/** Arguments of Node that leave a CPU profile in a directory of that name. */
+export function profiling(directory: string | undefined, name: string): string[] {
   return directory === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${join(directory, name)}`];
 }

@@ -23,7 +23,7 @@ export function runsOf(runs: readonly Run[], scenario: Scenario, inFlight: numbe
 }
 
 /** The levels that were measured, ascending. */
-export function levelsOf(runs: readonly Run[]): number[] {
+export function levelsOf(runs: readonly Pick<Run, 'inFlight'>[]): number[] {
   return [...new Set(runs.map(({ inFlight }) => inFlight))].toSorted((a, b) => a - b);
 }
 

@@ -1,10 +1,11 @@
 import type { FloodCost } from './beside-floods.ts';
 import type { Footprint } from './footprint.ts';
+import { mebibytes, range, table } from './markdown.ts';
 import { levelsOf, runsOf, type Run, type StatementUse } from './measure.ts';
 import type { EdgeUse, PollersCost } from './pollers.ts';
 import type { ReservationCost } from './reservation.ts';
 import { SCENARIO_TITLES, SCENARIOS, type Scenario } from './scenarios.ts';
-import { ratios, spread } from './statistics.ts';
+import { ratios } from './statistics.ts';
 import type { WaitingCost } from './waiting.ts';
 
 /** Everything that one run of the benchmark found. */
@@ -231,22 +232,7 @@ function pss(bytes: number | null): string {
   return bytes === null ? 'unknown' : mebibytes(bytes);
 }
 
-function mebibytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-}
-
 /** CPU time per request of all processes together. */
 function cpuTotalMs({ cpuMs }: Run): number {
   return Object.values(cpuMs).reduce((sum, ms) => sum + ms, 0);
-}
-
-function range(values: readonly number[], digits: number): string {
-  const { min, median, max } = spread(values);
-  const [low, middle, high] = [min, median, max].map((value) => value.toFixed(digits));
-  return `**${middle}** (${low}–${high})`;
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }

@@ -39,3 +39,8 @@ export function spread(values: readonly number[]): Spread {
 export function ratios(a: readonly number[], b: readonly number[]): number[] {
   return a.map((value, index) => value / (b[index] ?? Number.NaN));
 }
+
+/** `a` less `b`, repetition by repetition. */
+export function differences(a: readonly number[], b: readonly number[]): number[] {
+  return a.map((value, index) => value - (b[index] ?? Number.NaN));
+}

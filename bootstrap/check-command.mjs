@@ -21,7 +21,7 @@ export async function runChecks(checks = CHECKS) {
   const results = [];
   for (const [name, tool, ...args] of checks) {
     const startedAt = Date.now();
-    const code = await runTool(tool, args);
+    const { code } = await runTool(tool, args);
     const seconds = ((Date.now() - startedAt) / 1_000).toFixed(1);
     results.push({ code, line: `${code === 0 ? '✓' : '✗'} ${name} ${seconds} s` });
   }
@@ -30,17 +30,24 @@ export async function runChecks(checks = CHECKS) {
 }
 
 /**
- * Runs a program of node_modules/.bin in the project's directory, on this process's own terminal.
+ * Runs a program of node_modules/.bin in the project's directory.
  *
- * @returns {Promise<number>} its exit code; 1 if a signal ended it.
+ * @param {'inherit' | 'pipe'} [stdio] where its output goes: to this process's own terminal, or into
+ *   what is returned.
+ * @returns {Promise<{ code: number, output: string }>} its exit code; 1 if a signal ended it.
  */
-export function runTool(tool, args, env = process.env) {
+export function runTool(tool, args, env = process.env, stdio = 'inherit') {
   const root = dirname(import.meta.dirname);
   const isWindows = process.platform === 'win32';
   const path = join(root, 'node_modules', '.bin', isWindows ? `${tool}.cmd` : tool);
   return new Promise((resolve, reject) => {
-    const child = spawn(path, args, { cwd: root, env, stdio: 'inherit', shell: isWindows });
+    const streams = stdio === 'pipe' ? ['ignore', 'pipe', 'pipe'] : 'inherit';
+    const child = spawn(path, args, { cwd: root, env, stdio: streams, shell: isWindows });
+    const output = [];
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (it) => output.push(it));
     child.on('error', reject);
-    child.on('exit', (code) => resolve(code ?? 1));
+    child.on('close', (code) =>
+      resolve({ code: code ?? 1, output: Buffer.concat(output).toString() }),
+    );
   });
 }

@@ -4,7 +4,7 @@ import { databaseClientStep } from './database-client.mjs';
 import { dependenciesStep } from './dependencies.mjs';
 import { withLock } from './lock.mjs';
 import { modelStep } from './model.mjs';
-import { pythonNodeStep } from './python-node.mjs';
+import { pythonStep, PYTHONS } from './python.mjs';
 import { createReport } from './report.mjs';
 import { isStorageError, storageError } from './storage.mjs';
 import { temporalStep } from './temporal-cli.mjs';
@@ -31,14 +31,15 @@ import { temporalStep } from './temporal-cli.mjs';
  * @property {string} [modelPath]
  * @property {string} [buildDirectory]
  * @property {string} [nodePython]
+ * @property {string} [sdkPython]
  */
 
 /**
  * Makes a clone ready to run, doing only what is missing: npm packages and the database client, and
  * with `tools` the Temporal CLI and the model too, with `build` the compiled project, with
- * `pythonNode` what the node in Python needs. Concurrent callers take turns.
+ * `pythons` what tests in Python need. Concurrent callers take turns.
  *
- * @param {{ tools: boolean, build?: boolean, pythonNode?: boolean, root?: string,
+ * @param {{ tools: boolean, build?: boolean, pythons?: boolean, root?: string,
  *   env?: NodeJS.ProcessEnv, report?: ReturnType<typeof createReport> }} options
  * @returns {Promise<Tools>} what was asked for.
  * @throws {import('./report.mjs').BootstrapError} with what was tried and how to mend it.
@@ -46,7 +47,7 @@ import { temporalStep } from './temporal-cli.mjs';
 export async function ensure({
   tools,
   build = false,
-  pythonNode = false,
+  pythons = false,
   root,
   env = process.env,
   report = createReport(),
@@ -57,9 +58,12 @@ export async function ensure({
   await ensureStep(context, await databaseClientStep(context));
   const built = build ? await buildStep(context) : undefined;
   if (built) await ensureStep(context, built);
-  const python = pythonNode ? await pythonNodeStep(context) : undefined;
-  if (python) await ensureStep(context, python);
-  const made = { ...built?.found(), ...python?.found() };
+  const made = { ...built?.found() };
+  for (const name of pythons ? Object.keys(PYTHONS) : []) {
+    const python = await pythonStep(context, name);
+    await ensureStep(context, python);
+    Object.assign(made, python.found());
+  }
   if (!tools) return made;
   const temporal = await temporalStep(context);
   await ensureStep(context, temporal);
@@ -69,9 +73,13 @@ export async function ensure({
 }
 
 /** `tools` as variables for a child process, whose own lookups they spare. */
-export function toolsEnv({ temporalCliPath, temporalAddress, modelPath, nodePython }) {
+export function toolsEnv({ temporalCliPath, temporalAddress, modelPath, ...pythons }) {
+  const variables = Object.entries(PYTHONS).map(([name, { variable }]) => [
+    variable,
+    pythons[name],
+  ]);
   return {
-    ...(nodePython === undefined ? {} : { PLX_NODE_PYTHON: nodePython }),
+    ...Object.fromEntries(variables.filter(([, python]) => python !== undefined)),
     ...(temporalCliPath === undefined ? {} : { TEMPORAL_CLI_PATH: temporalCliPath }),
     ...(temporalAddress === undefined ? {} : { TEMPORAL_ADDRESS: temporalAddress }),
     ...(modelPath === undefined ? {} : { MODEL_PATH: modelPath }),

@@ -19,7 +19,7 @@ interface Chunk {
   readonly error?: ErrorView;
 }
 
-/** What ends every stream, whatever came before. */
+/** What ends a stream that has said all; an error ends it, too. */
 const DONE = 'data: [DONE]';
 
 /**
@@ -87,7 +87,10 @@ async function* chunks(response: Response): AsyncGenerator<Chunk> {
   for await (const bytes of response.body ?? [])
     for (const line of splitter.push(decoder.decode(bytes, { stream: true }))) {
       if (line === DONE) return;
-      if (line.startsWith('data: {')) yield JSON.parse(line.slice('data: '.length)) as Chunk;
+      if (!line.startsWith('data: {')) continue;
+      const chunk = JSON.parse(line.slice('data: '.length)) as Chunk;
+      yield chunk;
+      if (chunk.error) return;
     }
   throw new Error('The stream ended without [DONE].');
 }

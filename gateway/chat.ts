@@ -7,38 +7,36 @@ import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { eventsForCaller, type Readers } from './disconnect.ts';
 import { requestFailure } from './errors.ts';
 import { intakeCall, type Asker, type Requester } from './intake-call.ts';
-import type { IntakeClientOptions } from './intake-client.ts';
 import type { ChatRequest } from './openai.ts';
 import { onDisconnectOf } from './own-fields.ts';
+import type { RequestEvent, RequestSource } from './request-events.ts';
 import { TextStream } from './text-stream.ts';
 
-export interface ChatDependencies extends IntakeClientOptions, Requester {
+export interface ChatDependencies extends RequestSource, Requester {
   readonly readers: Readers;
 }
 
 /**
- * What becomes of a chat request, in order: accepted, text as it comes, the whole result, and its
- * end, if the caller wants to know how it was checked.
+ * What becomes of a chat request, in order: accepted, text of its first answer as it comes, the
+ * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the number
+ * of the dispatch that text or result are of.
  */
 export type ChatEvent =
-  /** `isReplay`: an earlier call with the caller's Idempotency-Key made the request. */
   | {
       readonly kind: 'accepted';
       readonly requestId: string;
       readonly acceptedAtMs: number;
       /** Of the caller's key, if it has limits. */
       readonly rateLimits?: RateLimits | undefined;
-      readonly isReplay: boolean;
+      /** Whether an earlier call made the request. */
+      readonly isJoined: boolean;
     }
-  | { readonly kind: 'delta'; readonly text: string }
-  | { readonly kind: 'result'; readonly result: InferenceResult }
+  | { readonly kind: 'delta'; readonly text: string; readonly attempt: number }
+  | { readonly kind: 'result'; readonly result: InferenceResult; readonly attempt: number }
   | { readonly kind: 'ended' };
 
 /**
- * Seals a chat request, submits it, and yields what comes back, opened. Text is provisional until
- * the result came: it is what one node says before Validate. If that node is replaced, the next
- * one's text goes on where it left off; with the same seed and engine it is the same text. Only
- * `early` delivery has provisional text; otherwise it comes whole, once it may be delivered.
+ * Seals a chat request, submits it, and yields what comes back, opened: see `openedEvents`.
  *
  * @param gone aborted when the caller has hung up; what becomes of the request then is its
  *   `on_disconnect`.
@@ -52,16 +50,33 @@ export async function* serveChat(
 ): AsyncGenerator<ChatEvent> {
   const call = await intakeCall(dependencies, asker, request);
   const onDisconnect = onDisconnectOf(request, asker.idempotencyKey);
+  const events = eventsForCaller(dependencies, call, onDisconnect, gone);
+  yield* openedEvents(dependencies.requesterRing, events, request.stream === true);
+}
+
+/**
+ * Opens what comes of a request. Text is provisional until the result came: it is what one node says
+ * before Validate. If that node is replaced, the next one's text goes on where it left off; with the
+ * same seed and engine it is the same text. Only `early` delivery has provisional text; otherwise it
+ * comes whole, once it may be delivered.
+ *
+ * @param isStreamed whether the caller wants text before the result.
+ * @throws CodedError when the request ends without a result, or `gateway.stream_superseded` when
+ *   the result isn't what was said before.
+ */
+export async function* openedEvents(
+  ring: Ring<X25519Key>,
+  events: AsyncIterable<RequestEvent>,
+  isStreamed: boolean,
+): AsyncGenerator<ChatEvent> {
   let stream: TextStream | undefined;
   let isAnswered = false;
-  for await (const event of eventsForCaller(dependencies, call, onDisconnect, gone)) {
+  for await (const event of events) {
     if (event.type === 'accepted') {
-      // A repeated call says it again.
-      if (stream) continue;
-      stream = new TextStream(dependencies.requesterRing, event.requestId);
-      const isReplay = asker.idempotencyKey !== null && event.isJoined === true;
-      const { requestId, acceptedAtMs, rateLimits } = event;
-      yield { kind: 'accepted', requestId, acceptedAtMs, isReplay, rateLimits };
+      const { requestId, acceptedAtMs, rateLimits, isJoined = false } = event;
+      if (!stream) yield { kind: 'accepted', requestId, acceptedAtMs, rateLimits, isJoined };
+      stream ??= new TextStream(ring, requestId);
+      stream.restart();
       continue;
     }
     if (!stream) throw new CodedError('coordinator.internal');
@@ -69,19 +84,17 @@ export async function* serveChat(
       yield { kind: 'ended' };
       continue;
     }
-    if (isAnswered) continue;
+    if (isAnswered || (event.type === 'frame' && !isStreamed)) continue;
     if (event.type === 'frame') {
       const text = stream.next(event);
-      if (text) yield { kind: 'delta', text };
+      if (text) yield { kind: 'delta', text, attempt: event.dispatch };
       continue;
     }
-    const result = await openOutcome(dependencies.requesterRing, event);
+    const { result, attempt } = await openOutcome(ring, event);
     isAnswered = true;
-    if (request.stream) {
-      const rest = stream.rest(result.choices[0]?.text ?? '');
-      if (rest) yield { kind: 'delta', text: rest };
-    }
-    yield { kind: 'result', result };
+    const rest = isStreamed ? stream.rest(result.choices[0]?.text ?? '') : '';
+    if (rest) yield { kind: 'delta', text: rest, attempt };
+    yield { kind: 'result', result, attempt };
   }
 }
 
@@ -89,8 +102,8 @@ export async function* serveChat(
 async function openOutcome(
   ring: Ring<X25519Key>,
   outcome: IntakeOutcome,
-): Promise<InferenceResult> {
+): Promise<{ result: InferenceResult; attempt: number }> {
   if (outcome.state === 'failed') throw requestFailure(outcome.code, outcome.failureDetail);
   const { resultBytes } = await openReturn(outcome.sealedResult, ring);
-  return parseResult(resultBytes);
+  return { result: parseResult(resultBytes), attempt: outcome.dispatch };
 }

@@ -7,10 +7,12 @@ import { CodedError } from '../protocol/errors.ts';
 import type { Scope } from '../protocol/keys.ts';
 import type { SignInTerms } from '../protocol/sign-in.ts';
 import type { ChatDependencies } from './chat.ts';
+import type { StreamPace } from './sse.ts';
 
 /** What all routes of the gateway work with. */
 export interface GatewayDependencies extends ChatDependencies {
-  readonly database: Database;
+  /** Of streams to readers; by default as documented. */
+  readonly pace?: StreamPace;
   /** Where people look at runs, without a trailing slash; null hides the links. */
   readonly temporalUiUrl: string | null;
   readonly temporalNamespace: string;

@@ -4,8 +4,9 @@ import { isRequestId } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
 import { codedError } from './context.ts';
-import { intakeEvents, type IntakeClientOptions } from './intake-client.ts';
+import type { IntakeClientOptions } from './intake-client.ts';
 import type { OnDisconnect } from './own-fields.ts';
+import { intakeEvents, type RequestEvent, type RequestSource } from './request-events.ts';
 import { cancelRequest } from './run-client.ts';
 
 /** How long a coordinator may be away, and still hears of a caller who hung up. */
@@ -127,11 +128,11 @@ export class Readers {
  * @throws what `intakeEvents` throws, or the reason of `gone`.
  */
 export async function* eventsForCaller(
-  dependencies: IntakeClientOptions & { readonly readers: Readers },
+  dependencies: RequestSource & { readonly readers: Readers },
   call: IntakeCall,
   onDisconnect: OnDisconnect,
   gone: AbortSignal,
-): ReturnType<typeof intakeEvents> {
+): AsyncGenerator<RequestEvent> {
   gone.throwIfAborted();
   let reader: Reader | undefined;
   const over = new AbortController();
@@ -154,6 +155,26 @@ export async function* eventsForCaller(
     gone.removeEventListener('abort', hangUp);
     reader?.leave();
     over.abort();
+  }
+}
+
+/**
+ * What comes of a request for a reader who didn't make it, and has no say in what becomes of it: it
+ * isn't cancelled while somebody reads it.
+ */
+export async function* eventsForReader(
+  { readers }: { readonly readers: Readers },
+  requestId: string,
+  events: AsyncIterable<RequestEvent>,
+  gone: AbortSignal,
+): AsyncGenerator<RequestEvent> {
+  const reader = readers.join(requestId, null);
+  gone.addEventListener('abort', reader.leave);
+  try {
+    yield* events;
+  } finally {
+    gone.removeEventListener('abort', reader.leave);
+    reader.leave();
   }
 }
 

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CodedError, isErrorCode, type ErrorMetadata } from '../protocol/errors.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import { LineSplitter } from '../protocol/lines.ts';
@@ -8,11 +7,6 @@ export interface IntakeClientOptions {
   readonly coordinatorUrl: string;
   readonly intakeToken: string;
 }
-
-/** Between two tries to reach a coordinator. */
-const RETRY_MS = 250;
-/** How long a coordinator may be away beyond the request's own deadline. */
-const OUTAGE_SECONDS_MAX = 30;
 
 /** The coordinator's current public intake key. */
 export async function fetchIntakeKey({
@@ -26,38 +20,12 @@ export async function fetchIntakeKey({
 }
 
 /**
- * Makes one intake call and yields its events. When the connection breaks the call is repeated with
- * the same intake key, which joins the request instead of making another: so a coordinator may be
- * killed and restarted under it. The last event is an outcome, or `ended` if the call asks for it.
+ * One intake call: what it says, until it ends or breaks.
  *
- * @throws CodedError when the request is refused, or no coordinator answers for too long.
+ * @throws CodedError when the coordinator answers with an error; whatever `fetch` throws when the
+ *   connection breaks.
  */
-export async function* intakeEvents(
-  options: IntakeClientOptions,
-  call: IntakeCall,
-  signal: AbortSignal,
-): AsyncGenerator<Exclude<IntakeEvent, { type: 'refused' | 'ping' }>> {
-  const patienceMs = (call.parameters.deadlineSeconds + OUTAGE_SECONDS_MAX) * 1_000;
-  let lastHeardMs = Date.now();
-  for (;;) {
-    try {
-      for await (const event of oneCall(options, call, signal)) {
-        lastHeardMs = Date.now();
-        if (event.type === 'refused') throw refused(event.code, event.detail, event.metadata);
-        if (event.type === 'ping') continue;
-        yield event;
-        if (event.type === (call.untilEnd ? 'ended' : 'outcome')) return;
-      }
-    } catch (error) {
-      if (error instanceof CodedError || signal.aborted) throw error;
-      if (Date.now() - lastHeardMs > patienceMs)
-        throw new CodedError('gateway.coordinator_unreachable', undefined, { cause: error });
-    }
-    await sleep(RETRY_MS, undefined, { signal });
-  }
-}
-
-async function* oneCall(
+export async function* callEvents(
   { coordinatorUrl, intakeToken }: IntakeClientOptions,
   call: IntakeCall,
   signal: AbortSignal,
@@ -68,6 +36,22 @@ async function* oneCall(
     body: JSON.stringify(call),
     signal,
   });
+  yield* eventsIn(response);
+}
+
+/** What comes of a request that was accepted, as its intake call says it; throws what that does. */
+export async function* followEvents(
+  { coordinatorUrl, intakeToken }: IntakeClientOptions,
+  requestId: string,
+  untilEnd: boolean,
+  signal: AbortSignal,
+): AsyncGenerator<IntakeEvent> {
+  const url = `${coordinatorUrl}/v1/intake/requests/${requestId}/events?until_end=${untilEnd}`;
+  const headers = { authorization: `Bearer ${intakeToken}` };
+  yield* eventsIn(await fetch(url, { headers, signal }));
+}
+
+async function* eventsIn(response: Response): AsyncGenerator<IntakeEvent> {
   if (!response.ok || !response.body) throw await errorOf(response);
   const lines = new LineSplitter();
   const decoder = new TextDecoder();
@@ -84,6 +68,11 @@ export async function errorOf(response: Response): Promise<Error> {
   return refused(code, `The coordinator answered ${response.status}.`);
 }
 
-function refused(code: string, detail: string | undefined, metadata?: ErrorMetadata): CodedError {
+/** A refusal that came as an event. */
+export function refused(
+  code: string,
+  detail: string | undefined,
+  metadata?: ErrorMetadata,
+): CodedError {
   return new CodedError(isErrorCode(code) ? code : 'coordinator.internal', detail, { metadata });
 }

@@ -11,7 +11,7 @@ import {
   updateKey,
   type KeyRow,
 } from '../prisma/api-keys.ts';
-import { inTransaction, type Transaction } from '../prisma/client.ts';
+import { inTransaction, type Database, type Transaction } from '../prisma/client.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { changeRefusal, handOutRefusal, OVERLAP_SECONDS_MAX } from '../protocol/keys.ts';
 import { authenticate, type Caller, type GatewayDependencies } from './context.ts';
@@ -21,12 +21,11 @@ import { limitParameter, listPage, parseQuery } from './query.ts';
 import { noParameters, type IdParams } from './request-routes.ts';
 import { KEYS_MAX } from './sign-in-routes.ts';
 
+const KEY_ID = /^key_[0-9a-z]{1,64}$/;
+
 export const keysQuery = z.strictObject({
   limit: limitParameter(20, 100),
-  after: z
-    .string()
-    .regex(/^key_[0-9a-z]{1,64}$/, 'is not the id of a key')
-    .optional(),
+  after: z.string().regex(KEY_ID, 'is not the id of a key').optional(),
 });
 
 export const rotateBody = z.strictObject({
@@ -48,7 +47,7 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
   app.get<IdParams>('/v1/keys/:id', async (request) => {
     const { accountId } = await authorised(request);
     parseQuery(noParameters, request.query);
-    return describeKey(await existing(readKey(database, accountId, request.params.id)));
+    return describeKey(await existing(readKey(database, accountId, idOf(request))));
   });
   app.post('/v1/keys', async (request, reply) => {
     const caller = await authorised(request);
@@ -71,12 +70,18 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
     reply.code(201).header('cache-control', 'no-store');
     return { ...describeKey(made), account: caller.accountId, key };
   });
+  changeRoutes(app, dependencies);
+}
+
+/** What becomes of a key: it gets another secret, another name or other limits, or it ends. */
+function changeRoutes(app: FastifyInstance, { database, log }: GatewayDependencies): void {
+  const authorised = (request: FastifyRequest) => authenticate(database, request, 'keys');
   app.post<IdParams>('/v1/keys/:id/rotate', async (request, reply) => {
     const caller = await authorised(request);
     parseQuery(noParameters, request.query);
     const { overlap_seconds: overlapSeconds } = parseQuery(rotateBody, request.body ?? {});
     const key = drawApiKey();
-    const rotated = await changed(caller, request.params.id, async (transaction, by, row) => {
+    const rotated = await changed(database, caller, idOf(request), async (transaction, by, row) => {
       refuse(handOutRefusal(by, row));
       const secret = { keyHash: apiKeyHash(key), hint: apiKeyHint(key) };
       await replaceSecret(transaction, row.id, secret, overlapSeconds);
@@ -89,7 +94,7 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
     const caller = await authorised(request);
     parseQuery(noParameters, request.query);
     const given = parseQuery(changeBody, request.body ?? {});
-    const row = await changed(caller, request.params.id, async (transaction, by, row) => {
+    const row = await changed(database, caller, idOf(request), async (transaction, by, row) => {
       const limits = limitsOf(row.limits, given.limits);
       refuse(changeRefusal(by, row, limits));
       await updateKey(transaction, row.id, { name: given.name ?? row.name, limits });
@@ -102,7 +107,7 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
     parseQuery(noParameters, request.query);
     const { accountId } = caller;
     const revoked = await inTransaction(database, async (transaction) => {
-      const row = await existing(lockKey(transaction, accountId, request.params.id));
+      const row = await existing(lockKey(transaction, accountId, idOf(request)));
       if (row.isAdmin && !caller.isAdmin) throw new CodedError('gateway.admin_required');
       await revokeKey(transaction, row.id);
       return existing(readKey(transaction, accountId, row.id));
@@ -110,26 +115,27 @@ export function keyRoutes(app: FastifyInstance, dependencies: GatewayDependencie
     log.info({ ...who(caller), key: revoked.id }, 'gateway // API key revoked');
     return describeKey(revoked);
   });
+}
 
-  /** Does something to a key that may be used, while nobody else does, and reads it again. */
-  function changed(
-    { accountId, keyId }: Caller,
-    id: string,
-    change: (transaction: Transaction, by: KeyRow, row: KeyRow) => Promise<void>,
-  ): Promise<KeyRow> {
-    return inTransaction(database, async (transaction) => {
-      // In one order, so that no two wait for each other.
-      const rows = new Map<string, KeyRow | undefined>();
-      for (const each of [...new Set([keyId, id])].toSorted())
-        rows.set(each, await lockKey(transaction, accountId, each));
-      const [by, row] = [rows.get(keyId), rows.get(id)];
-      if (!by?.isActive) throw new CodedError('receive.unauthorized');
-      if (!row) throw new CodedError('gateway.key_not_found');
-      if (!row.isActive) throw new CodedError('gateway.key_not_found', 'It has ended.');
-      await change(transaction, by, row);
-      return existing(readKey(transaction, accountId, id));
-    });
-  }
+/** Does something to a key that may be used, while nobody else does, and reads it again. */
+async function changed(
+  database: Database,
+  { accountId, keyId }: Caller,
+  id: string,
+  change: (transaction: Transaction, by: KeyRow, row: KeyRow) => Promise<void>,
+): Promise<KeyRow> {
+  return inTransaction(database, async (transaction) => {
+    // In one order, so that no two wait for each other.
+    const rows = new Map<string, KeyRow | undefined>();
+    for (const each of [...new Set([keyId, id])].toSorted())
+      rows.set(each, await lockKey(transaction, accountId, each));
+    const [by, row] = [rows.get(keyId), rows.get(id)];
+    if (!by?.isActive) throw new CodedError('receive.unauthorized');
+    if (!row) throw new CodedError('gateway.key_not_found');
+    if (!row.isActive) throw new CodedError('gateway.key_not_found', 'It has ended.');
+    await change(transaction, by, row);
+    return existing(readKey(transaction, accountId, id));
+  });
 }
 
 /** The caller's key, as it is now: it may have been revoked in the meantime. */
@@ -137,6 +143,12 @@ async function lockCaller(transaction: Transaction, caller: Caller): Promise<Key
   const by = await lockKey(transaction, caller.accountId, caller.keyId);
   if (!by?.isActive) throw new CodedError('receive.unauthorized');
   return by;
+}
+
+/** @throws CodedError `gateway.key_not_found` if the path has no id of a key. */
+function idOf({ params: { id } }: FastifyRequest<IdParams>): string {
+  if (!KEY_ID.test(id)) throw new CodedError('gateway.key_not_found');
+  return id;
 }
 
 async function existing(reading: Promise<KeyRow | undefined>): Promise<KeyRow> {

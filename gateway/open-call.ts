@@ -32,6 +32,7 @@ export interface OpenedCall<Chat extends ChatRequest> {
 export function hungUp({ raw }: FastifyReply): AbortSignal {
   const gone = new AbortController();
   raw.on('close', () => gone.abort());
+  if (raw.destroyed) gone.abort();
   return gone.signal;
 }
 
@@ -51,10 +52,10 @@ export async function openCall<Chat extends ChatRequest>(
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);
-  const { requestId, acceptedAtMs, isReplay, rateLimits } = await firstEvent(events);
+  const { requestId, acceptedAtMs, isJoined, rateLimits } = await firstEvent(events);
   reply.header('x-request-id', requestId);
   if (rateLimits) reply.headers(rateLimitHeaders(rateLimits));
-  if (isReplay) reply.header('x-plx-idempotent-replay', 'true');
+  if (isJoined && idempotencyKey !== null) reply.header('x-plx-idempotent-replay', 'true');
   return {
     chat,
     requestId,

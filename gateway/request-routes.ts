@@ -103,7 +103,8 @@ export async function authorisedRequest(
   return ownRequest(dependencies, accountId, request.params.id);
 }
 
-async function ownRequest(
+/** @throws CodedError `gateway.request_not_found` */
+export async function ownRequest(
   { database }: GatewayDependencies,
   accountId: string,
   id: string,

@@ -16,6 +16,7 @@ import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { pricesRoutes } from './prices-routes.ts';
 import { requestRoutes } from './request-routes.ts';
+import { resumeRoutes } from './resume-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
 import { samplingRoutes } from './sampling-routes.ts';
 import { signInRoutes } from './sign-in-routes.ts';
@@ -86,6 +87,7 @@ export function createGateway(
   chatRoutes(app, dependencies);
   submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);
+  resumeRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
   explainRoutes(app, dependencies);
   reviewRoutes(app, dependencies);

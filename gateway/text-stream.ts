@@ -1,7 +1,7 @@
 import type { Ring, X25519Key } from '../crypto/keys.ts';
 import { createStreamOpener, type StreamOpener } from '../crypto/stream.ts';
-import { CodedError } from '../protocol/errors.ts';
 import { parseNodeId, parseRequestId } from '../protocol/ids.ts';
+import { SentText } from './sequence.ts';
 
 interface SealedFrame {
   readonly dispatch: number;
@@ -11,22 +11,24 @@ interface SealedFrame {
 }
 
 /**
- * Turns the sealed frames of one request into text for its caller, across attempts. What was sent
- * can't be taken back, so a later attempt only ever adds to it; if its text differs, nothing more
- * is sent until the result says what is true.
+ * Turns the sealed frames of one request into text for its caller, across attempts: see `SentText`.
  */
 export class TextStream {
   readonly #ring: Ring<X25519Key>;
   readonly #requestId: string;
+  readonly #sent = new SentText();
   #dispatch = 0;
   #opener: StreamOpener | null = null;
-  /** Of the current attempt. */
-  #text = '';
-  #sent = '';
 
   constructor(ring: Ring<X25519Key>, requestId: string) {
     this.#ring = ring;
     this.#requestId = requestId;
+  }
+
+  /** Whoever passes frames on begins again with the first one of an attempt. */
+  restart(): void {
+    this.#dispatch = 0;
+    this.#opener = null;
   }
 
   /** @returns the text that a frame adds to what was sent; often none. */
@@ -37,14 +39,12 @@ export class TextStream {
     if (!this.#opener) return '';
     try {
       const opened = this.#opener.open(frame);
-      if (opened.kind === 'delta') this.#text += opened.delta;
+      return opened.kind === 'delta' ? this.#sent.add(opened.delta) : '';
     } catch {
       // A gap, after a lost connection perhaps: the result will bring the rest.
       this.#opener = null;
       return '';
     }
-    if (!this.#text.startsWith(this.#sent)) return '';
-    return this.#send(this.#text);
   }
 
   /**
@@ -52,23 +52,16 @@ export class TextStream {
    * @throws CodedError `gateway.stream_superseded` if something else was sent already.
    */
   rest(text: string): string {
-    if (!text.startsWith(this.#sent)) throw new CodedError('gateway.stream_superseded');
-    return this.#send(text);
+    return this.#sent.rest(text);
   }
 
   #begin({ dispatch, attemptNumber, node }: SealedFrame): void {
     this.#dispatch = dispatch;
-    this.#text = '';
+    this.#sent.restart();
     this.#opener = createStreamOpener(this.#ring, {
       unitId: parseRequestId(this.#requestId),
       dispatch: attemptNumber,
       nodeId: parseNodeId(node),
     });
-  }
-
-  #send(text: string): string {
-    const added = text.slice(this.#sent.length);
-    this.#sent = text;
-    return added;
   }
 }

@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { receive, type ReceiveKeys } from '../activities/receive.ts';
-import { isAnswerable, readRequest, type RequestRecord } from '../prisma/requests.ts';
+import { isAnswerable, outcomeOf, readRequest } from '../prisma/requests.ts';
+import { CodedError } from '../protocol/errors.ts';
 import { shortId, type RequestId } from '../protocol/ids.ts';
-import type { IntakeEvent, IntakeOutcome } from '../protocol/intake.ts';
+import type { IntakeEvent } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
+import type { EventOutput } from './event-lines.ts';
 import type { Relay } from './relay.ts';
 import { startInference } from './start.ts';
 import { whenEnded } from './when-ended.ts';
@@ -24,17 +26,15 @@ const START_MS_MAX = 5_000;
  * passes on what comes of it. If the caller goes away the request goes on; a call repeated with the
  * same intake key joins it.
  *
- * @param emit takes each event in order; see `IntakeEvent`.
- * @param signal aborted when the caller has gone.
+ * @param output takes each event in order; see `IntakeEvent`.
  * @throws CodedError before anything was emitted, when the request isn't accepted.
  */
 export async function serveIntakeCall(
   dependencies: IntakeDependencies,
   call: IntakeCall,
-  emit: (event: IntakeEvent) => void,
-  signal: AbortSignal,
+  output: EventOutput,
 ): Promise<void> {
-  const { database, keys, client, relay, log } = dependencies;
+  const { database, keys, client, log } = dependencies;
   const { accepted, isJoined, rateLimits } = await receive(database, keys, call);
   const { requestId, acceptedAtMs } = accepted;
   const acceptance = {
@@ -51,68 +51,92 @@ export async function serveIntakeCall(
   const known = isJoined ? await readRequest(database, requestId) : undefined;
   // Also one that was ended without a run: none must be started for it any more.
   if (known && isAnswerable(known)) {
-    emit(acceptance);
-    emit(outcomeOf(known));
-    await followToEnd(dependencies, call, requestId, emit, signal);
-    return;
+    output.emit(acceptance);
+    output.emit(outcomeOf(known));
+  } else {
+    const start = () => startInference(client, accepted);
+    await passOn(dependencies, acceptance, output, { start, isNew: !isJoined });
   }
-  // Subscribed before the start, so that no frame and no outcome can come too early.
-  const early: IntakeEvent[] = [];
-  let pass: typeof emit = (event) => void early.push(event);
-  const unsubscribe = relay.subscribe(requestId, (frame) => {
-    if (!signal.aborted) pass({ type: 'frame', ...frame });
-    return !signal.aborted;
-  });
+  if (call.untilEnd) await followToEnd(dependencies, requestId, output);
+}
+
+/**
+ * Passes on what comes of a request that was accepted, by this coordinator or another one, as the
+ * intake call does that it was made by: the frames that come by this one, from the first on.
+ *
+ * @throws CodedError `gateway.request_not_found`
+ */
+export async function serveFollower(
+  dependencies: IntakeDependencies,
+  requestId: RequestId,
+  untilEnd: boolean,
+  output: EventOutput,
+): Promise<void> {
+  const known = await readRequest(dependencies.database, requestId);
+  if (!known) throw new CodedError('gateway.request_not_found');
+  const acceptedAtMs = known.acceptedAt.getTime();
+  const acceptance = { type: 'accepted', requestId, acceptedAtMs } as const;
+  if (isAnswerable(known)) {
+    output.emit(acceptance);
+    output.emit(outcomeOf(known));
+  } else await passOn(dependencies, acceptance, output);
+  if (untilEnd) await followToEnd(dependencies, requestId, output);
+}
+
+interface Beginning {
+  readonly start: () => Promise<void>;
+  /** Whether it can't have an outcome yet. */
+  readonly isNew: boolean;
+}
+
+type Acceptance = Extract<IntakeEvent, { type: 'accepted' }> & { readonly requestId: RequestId };
+
+async function passOn(
+  dependencies: IntakeDependencies,
+  acceptance: Acceptance,
+  { emit, onReady, signal }: EventOutput,
+  { start, isNew }: Beginning = { start: async () => {}, isNew: false },
+): Promise<void> {
+  const { relay } = dependencies;
+  const { requestId } = acceptance;
+  // Held before the start, so that no frame can come too early.
+  const release = relay.hold(requestId);
   const over = new AbortController();
+  // One has to stay until there is an outcome, also when all have gone: who reads a stream, leaves,
+  // and cancels, has read it.
+  const leave = () => {
+    if (relay.holders(requestId) > 1) over.abort();
+  };
   try {
-    // Also when the caller has gone: who reads a stream, leaves, and cancels, has read it.
-    const answerable = whenRecord(dependencies, requestId, isAnswerable, over.signal, isJoined);
-    const started = startInference(client, accepted);
+    const answerable = whenRecord(dependencies, requestId, isAnswerable, over.signal, !isNew);
+    const started = start();
     // Said once the run is there: then nothing that is killed can lose the request. While Temporal
     // is away the caller isn't kept in the dark for long.
     const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
     await Promise.race([started, patience]).catch(() => {});
     emit(acceptance);
-    for (const event of early.splice(0)) emit(event);
-    pass = emit;
+    const frames = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
+    onReady(frames.resume);
+    signal.addEventListener('abort', frames.end);
+    if (signal.aborted) frames.end();
     await started;
+    signal.addEventListener('abort', leave);
+    if (signal.aborted) leave();
     const record = await answerable;
+    // The result has what wasn't taken of them.
+    frames.end();
     if (record && !signal.aborted) emit(outcomeOf(record));
   } finally {
     over.abort();
-    unsubscribe();
+    signal.removeEventListener('abort', leave);
+    release();
   }
-  await followToEnd(dependencies, call, requestId, emit, signal);
 }
 
 async function followToEnd(
   dependencies: IntakeDependencies,
-  { untilEnd }: IntakeCall,
   requestId: RequestId,
-  emit: (event: IntakeEvent) => void,
-  signal: AbortSignal,
+  { emit, signal }: EventOutput,
 ): Promise<void> {
-  if (untilEnd && (await whenEnded(dependencies, requestId, signal))) emit({ type: 'ended' });
-}
-
-/**
- * What the requester is told of a request that has a result, or ended without one. A result that
- * nobody was given before it lost its vote isn't given any more.
- */
-function outcomeOf(record: RequestRecord): IntakeOutcome {
-  const { sealedResult, proof, failureCode, failureDetail } = record;
-  if (sealedResult && proof && failureCode === null)
-    return {
-      type: 'outcome',
-      state: 'validated',
-      sealedResult,
-      node: proof.node,
-      dispatch: proof.dispatch,
-    };
-  return {
-    type: 'outcome',
-    state: 'failed',
-    code: failureCode ?? 'coordinator.internal',
-    ...(failureDetail ? { failureDetail } : {}),
-  };
+  if (await whenEnded(dependencies, requestId, signal)) emit({ type: 'ended' });
 }

@@ -9,6 +9,7 @@ import { RUNNING_MAX } from '../protocol/presence.ts';
 import { MAX_TOKENS_MAX } from '../protocol/receive.ts';
 import { emptyStreamDigest, extendStreamDigest, RESULT_BYTES_MAX } from '../protocol/result.ts';
 import type { Relayed } from '../protocol/validate.ts';
+import { KeptFrames, KeptRoom } from './kept-frames.ts';
 
 /** A node sends at most a frame a token, the key, and the end; twice that is a flood. */
 const FRAMES_MAX = 2 * MAX_TOKENS_MAX;
@@ -22,8 +23,15 @@ export interface RelayedFrame {
   readonly frame: string;
 }
 
-/** @returns whether somebody still takes it: what nobody takes isn't charged. */
+/** Takes a frame. @returns whether it wants another at once; if not, it says so when it does. */
 export type FrameSink = (frame: RelayedFrame) => boolean;
+
+/** One of those who get the frames of a unit. */
+export interface Subscription {
+  /** It takes frames again. */
+  readonly resume: () => void;
+  readonly end: () => void;
+}
 
 /** The stream of one attempt, while it comes in. */
 export interface IncomingStream {
@@ -43,16 +51,40 @@ interface Stream {
   text: string;
   digest: string;
   ended: boolean;
+  readonly kept: KeptFrames<RelayedFrame & { readonly isText: boolean }>;
+  /** Frames of text that somebody took: what nobody takes isn't charged. */
   deltaFrames: number;
+  /** How many frames somebody took. */
+  taken: number;
   /** Whether Validate has looked at it. */
   compared: boolean;
 }
 
+interface Subscriber {
+  readonly sink: FrameSink;
+  isReady: boolean;
+  /** Whose frames it gets, and which one is next. */
+  stream: Stream | null;
+  next: number;
+}
+
+/** What is known of a unit for as long as somebody holds it. */
+interface Unit {
+  holders: number;
+  stream: Stream | null;
+  /** The latest attempt that was stopped. */
+  stopped: number;
+  readonly subscribers: Set<Subscriber>;
+}
+
 /**
- * The way of stream frames through this coordinator: node → here → the intake call. Frames stay
- * sealed for the requester; the relay opens a copy so that Validate can compare what was streamed
- * with what was committed to. Nothing of it touches workflow history or the database, and what a
- * restart loses is only the stream: the result itself is durable.
+ * The way of stream frames through this coordinator: node → here → the calls that follow the
+ * request. Frames stay sealed for the requester; the relay opens a copy so that Validate can compare
+ * what was streamed with what was committed to. Nothing of it touches workflow history or the
+ * database, and what a restart loses is only the stream: the result itself is durable.
+ *
+ * The frames of the latest attempt are kept, within bounds, for whoever comes later, and each
+ * subscriber goes through them at its own pace: a slow one costs no memory, and keeps up nobody.
  *
  * Frames that nobody is to get are taken and answered all the same, by the same rules, and
  * forgotten: those of checks, of attempts that were replaced, of requests that have ended. From the
@@ -61,31 +93,66 @@ interface Stream {
 export class Relay {
   readonly #channelSecret: KeyObject;
   readonly #returnRing: Ring<X25519Key>;
-  readonly #streams = new Map<UnitId, Stream>();
-  readonly #sinks = new Map<string, FrameSink>();
-  /** The latest attempt at a unit that was stopped. */
-  readonly #stopped = new Map<UnitId, number>();
+  readonly #room: KeptRoom;
+  readonly #units = new Map<UnitId, Unit>();
   /** How many streams of a node come in. */
   readonly #incoming = new Map<NodeId, number>();
 
-  constructor(channelSecret: KeyObject, returnRing: Ring<X25519Key>) {
+  /** @param keptCharactersMax of the frames of all live streams together. */
+  constructor(channelSecret: KeyObject, returnRing: Ring<X25519Key>, keptCharactersMax?: number) {
     this.#channelSecret = channelSecret;
     this.#returnRing = returnRing;
+    this.#room = new KeptRoom(keptCharactersMax);
   }
 
   /**
-   * Sends the frames of a unit to `sink` from now on.
+   * From now on what is streamed of a unit is compared, and its frames are kept for subscribers.
    *
-   * @returns ends it, and forgets what was relayed: not before the request has ended, or a
-   * cancellation would find nothing to charge.
+   * @returns ends it. Once nobody holds a unit its stream is forgotten: not before the request has
+   *   ended, or a cancellation would find nothing to charge.
    */
-  subscribe(unitId: UnitId, sink: FrameSink): () => void {
-    this.#sinks.set(unitId, sink);
+  hold(unitId: UnitId): () => void {
+    const unit = this.#units.get(unitId) ?? {
+      holders: 0,
+      stream: null,
+      stopped: 0,
+      subscribers: new Set(),
+    };
+    this.#units.set(unitId, unit);
+    unit.holders += 1;
+    let isHeld = true;
     return () => {
-      if (this.#sinks.get(unitId) !== sink) return;
-      this.#sinks.delete(unitId);
-      this.#streams.delete(unitId);
-      this.#stopped.delete(unitId);
+      if (isHeld) unit.holders -= 1;
+      isHeld = false;
+      if (unit.holders > 0 || this.#units.get(unitId) !== unit) return;
+      unit.stream?.kept.clear();
+      this.#units.delete(unitId);
+    };
+  }
+
+  /** How many hold a unit. */
+  holders(unitId: UnitId): number {
+    return this.#units.get(unitId)?.holders ?? 0;
+  }
+
+  /**
+   * Sends the frames of a unit that somebody holds to `sink`, each attempt's from its first one. Of
+   * those that are no longer kept there is a gap, which the requester notices.
+   */
+  subscribe(unitId: UnitId, sink: FrameSink): Subscription {
+    const unit = this.#units.get(unitId);
+    const subscriber: Subscriber = { sink, isReady: true, stream: null, next: 0 };
+    const pass = () => {
+      if (unit?.subscribers.has(subscriber)) passOn(unit, subscriber);
+    };
+    unit?.subscribers.add(subscriber);
+    pass();
+    return {
+      resume: () => {
+        subscriber.isReady = true;
+        pass();
+      },
+      end: () => void unit?.subscribers.delete(subscriber),
     };
   }
 
@@ -94,8 +161,12 @@ export class Relay {
    * told to stop, and can't earn more by saying more.
    */
   stop(unitId: UnitId, dispatch: number): void {
-    if (!this.#sinks.has(unitId)) return;
-    this.#stopped.set(unitId, Math.max(dispatch, this.#stopped.get(unitId) ?? 0));
+    const unit = this.#units.get(unitId);
+    if (!unit) return;
+    unit.stopped = Math.max(dispatch, unit.stopped);
+    const { stream } = unit;
+    // Those who are behind still get what others have: that is charged already.
+    if (stream && stream.dispatch <= unit.stopped) stream.kept.cut(stream.taken);
   }
 
   /**
@@ -126,12 +197,17 @@ export class Relay {
       text: '',
       digest: emptyStreamDigest,
       ended: false,
+      kept: new KeptFrames(this.#room),
       deltaFrames: 0,
+      taken: 0,
       compared: false,
     };
     // Tokens don't expire, so memory is only spent on units that somebody waits for here.
-    const isNewest = dispatch > (this.#streams.get(unitId)?.dispatch ?? 0);
-    if (isWork && isNewest && this.#sinks.has(unitId)) this.#streams.set(unitId, stream);
+    const unit = this.#units.get(unitId);
+    if (unit && isWork && dispatch > (unit.stream?.dispatch ?? 0)) {
+      unit.stream?.kept.clear();
+      unit.stream = stream;
+    }
     return { accept: (frame) => this.#accept(stream, frame), close: () => this.#close(nodeId) };
   }
 
@@ -152,24 +228,8 @@ export class Relay {
       throw new CodedError('relay.bad_frame', 'The stream is longer than any result may be.');
     const opened = stream.opener.open(frame);
     if (opened.kind === 'delta') stream.characters += opened.delta.length;
-    const { unitId } = stream.context;
-    if (this.#streams.get(unitId) === stream && !stream.compared)
-      this.#relay(stream, frame, opened);
-  }
-
-  #relay(stream: Stream, frame: string, opened: OpenedFrame): void {
-    const { dispatch, context } = stream;
-    const { unitId, nodeId, dispatch: attemptNumber } = context;
-    if (opened.kind === 'delta') {
-      stream.text += opened.delta;
-      stream.digest = extendStreamDigest(stream.digest, opened.delta);
-    }
-    stream.ended = opened.kind === 'end';
-    if (dispatch <= (this.#stopped.get(unitId) ?? 0)) return;
-    const sink = this.#sinks.get(unitId);
-    const isTaken = sink?.({ dispatch, attemptNumber, node: nodeId, frame }) ?? false;
-    // An empty text is nothing that anybody got.
-    if (isTaken && opened.kind === 'delta' && opened.delta !== '') stream.deltaFrames += 1;
+    const unit = this.#units.get(stream.context.unitId);
+    if (unit?.stream === stream && !stream.compared) relay(unit, stream, frame, opened);
   }
 
   /**
@@ -177,10 +237,44 @@ export class Relay {
    * compares, so nothing more is delivered of the stream: it would not have been compared.
    */
   relayed(unitId: UnitId, dispatch: number): Relayed | null {
-    const stream = this.#streams.get(unitId);
+    const stream = this.#units.get(unitId)?.stream;
     if (!stream || stream.dispatch !== dispatch) return null;
     stream.compared = true;
     const { text, digest: streamDigest, ended, deltaFrames } = stream;
     return { text, streamDigest, ended, deltaFrames };
+  }
+}
+
+function relay(unit: Unit, stream: Stream, frame: string, opened: OpenedFrame): void {
+  const { dispatch, context } = stream;
+  if (opened.kind === 'delta') {
+    stream.text += opened.delta;
+    stream.digest = extendStreamDigest(stream.digest, opened.delta);
+  }
+  stream.ended = opened.kind === 'end';
+  if (dispatch <= unit.stopped) return;
+  // An empty text is nothing that anybody got.
+  const isText = opened.kind === 'delta' && opened.delta !== '';
+  const { dispatch: attemptNumber, nodeId: node } = context;
+  stream.kept.push({ dispatch, attemptNumber, node, frame, isText });
+  for (const subscriber of unit.subscribers) passOn(unit, subscriber);
+}
+
+/** Gives a subscriber what there is for it, for as long as it takes it. */
+function passOn(unit: Unit, subscriber: Subscriber): void {
+  const { stream } = unit;
+  if (!stream) return;
+  if (subscriber.stream !== stream) Object.assign(subscriber, { stream, next: 0 });
+  while (subscriber.isReady && unit.subscribers.has(subscriber)) {
+    const index = Math.max(subscriber.next, stream.kept.begin);
+    const kept = stream.kept.at(index);
+    if (!kept) return;
+    subscriber.next = index + 1;
+    const { isText, ...frame } = kept;
+    if (subscriber.next > stream.taken) {
+      stream.taken = subscriber.next;
+      if (isText) stream.deltaFrames += 1;
+    }
+    subscriber.isReady = subscriber.sink(frame);
   }
 }

@@ -1,4 +1,3 @@
-import { PassThrough } from 'node:stream';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { sameSecret } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
@@ -9,14 +8,13 @@ import type { IntakeEvent } from '../protocol/intake.ts';
 import { firstIssue } from '../protocol/issues.ts';
 import { intakeCallSchema } from '../protocol/receive-schema.ts';
 import { bearerToken } from './bearer.ts';
-import { serveIntakeCall, type IntakeDependencies } from './call.ts';
+import { serveFollower, serveIntakeCall, type IntakeDependencies } from './call.ts';
+import { eventLines, type EventOutput } from './event-lines.ts';
 import { nodeRoutes, type NodeDependencies } from './node-routes.ts';
 import { cancelRun, liveSteps } from './run.ts';
 
 /** JSON around a payload of the largest size, with base64's third. */
 const BODY_BYTES_MAX = 1024 * 1024;
-/** Between two lines on a quiet intake call, so that a dead connection is noticed. */
-const PING_MS = 10_000;
 
 export interface ServerDependencies extends IntakeDependencies, NodeDependencies {
   /** What a gateway must present; in production mutual TLS stands in front of it. */
@@ -46,20 +44,19 @@ function gatewayRoutes(app: FastifyInstance, dependencies: ServerDependencies): 
     assertGateway(request, intakeToken);
     const call = intakeCallSchema.safeParse(request.body);
     if (!call.success) throw new CodedError('receive.malformed_request', firstIssue(call.error));
-    const lines = new PassThrough();
-    const gone = new AbortController();
-    reply.raw.on('close', () => gone.abort());
-    const emit = (event: IntakeEvent) => void lines.write(`${JSON.stringify(event)}\n`);
-    const ping = setInterval(() => emit({ type: 'ping' }), PING_MS);
-    gone.signal.addEventListener('abort', () => clearInterval(ping));
-    serveIntakeCall(dependencies, call.data, emit, gone.signal)
-      .catch((error: unknown) => emit(refusal(dependencies, error)))
-      .finally(() => {
-        clearInterval(ping);
-        lines.end();
-      });
-    return reply.type('application/x-ndjson').send(lines);
+    return sendEvents(reply, async (output) => {
+      await serveIntakeCall(dependencies, call.data, output).catch((error: unknown) =>
+        output.emit(refusal(dependencies, error)),
+      );
+    });
   });
+}
+
+/** Answers with events as they come, for as long as the gateway is there. */
+function sendEvents(reply: FastifyReply, serve: (output: EventOutput) => Promise<void>) {
+  const gone = new AbortController();
+  reply.raw.on('close', () => gone.abort());
+  return reply.type('application/x-ndjson').send(eventLines(gone.signal, serve));
 }
 
 /** What gateways ask about a request that was accepted; they check whose it is. */
@@ -69,11 +66,26 @@ function runRoutes(app: FastifyInstance, dependencies: ServerDependencies): void
     assertGateway(request, intakeToken);
     return { steps: await liveSteps(dependencies, requestIdOf(request.params.id)) };
   });
+  app.get<FollowParams>('/v1/intake/requests/:id/events', async (request, reply) => {
+    assertGateway(request, intakeToken);
+    const requestId = requestIdOf(request.params.id);
+    const untilEnd = request.query.until_end === 'true';
+    return sendEvents(reply, async (output) => {
+      await serveFollower(dependencies, requestId, untilEnd, output).catch((error: unknown) =>
+        output.emit(refusal(dependencies, error)),
+      );
+    });
+  });
   app.post<{ Params: { id: string } }>('/v1/intake/requests/:id/cancel', async (request, reply) => {
     assertGateway(request, intakeToken);
     await cancelRun(dependencies, requestIdOf(request.params.id));
     return reply.code(204).send();
   });
+}
+
+interface FollowParams {
+  Params: { id: string };
+  Querystring: { until_end?: string };
 }
 
 function assertGateway(request: FastifyRequest, intakeToken: string): void {
@@ -102,7 +114,7 @@ function coded({ log }: ServerDependencies, error: unknown): CodedError {
 
 function refusal(dependencies: ServerDependencies, error: unknown): IntakeEvent {
   const { code, detail, metadata } = coded(dependencies, error);
-  dependencies.log.warn({ code, ...metadata }, 'coordinator // receive: refused');
+  dependencies.log.warn({ code, ...metadata }, 'coordinator // refused');
   return {
     type: 'refused',
     code,

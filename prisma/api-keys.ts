@@ -41,12 +41,15 @@ export async function storeNonce(
 ): Promise<void> {
   await database.$executeRaw`
     WITH gone AS (
-      DELETE FROM sign_in_nonce WHERE nonce IN (
-        (SELECT nonce FROM sign_in_nonce WHERE expires_at <= now()
-         ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED)
-        UNION ALL
-        (SELECT nonce FROM sign_in_nonce
-         ORDER BY expires_at DESC OFFSET ${NONCES_MAX - 1} LIMIT ${NONCES_DELETED_MAX})))
+      DELETE FROM sign_in_nonce
+      WHERE nonce IN (
+          SELECT nonce FROM sign_in_nonce WHERE expires_at <= now()
+          ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED)
+        OR nonce IN (
+          SELECT nonce FROM sign_in_nonce
+          WHERE expires_at <= (SELECT expires_at FROM sign_in_nonce
+                               ORDER BY expires_at DESC OFFSET ${NONCES_MAX - 1} LIMIT 1)
+          ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED))
     INSERT INTO sign_in_nonce (nonce, expires_at)
     VALUES (${nonce}, now() + make_interval(secs => ${lifeSeconds}::float8))`;
 }
@@ -199,8 +202,10 @@ export async function updateKey(
 
 /** From now on it is as unknown; a key that was revoked before stays so. */
 export async function revokeKey(transaction: Transaction, id: string): Promise<void> {
+  // Rounded down: the column has milliseconds, and would take it for a moment to come.
   await transaction.$executeRaw`
-    UPDATE api_key SET revoked_at = LEAST(revoked_at, now()) WHERE id = ${id}`;
+    UPDATE api_key SET revoked_at = LEAST(revoked_at, date_trunc('milliseconds', now()))
+    WHERE id = ${id}`;
   await transaction.$executeRaw`DELETE FROM former_secret WHERE key_id = ${id}`;
 }
 
@@ -227,6 +232,7 @@ export async function findKeyHolder(
     WHERE id = COALESCE(
         (SELECT id FROM api_key WHERE key_hash = ${keyHash}),
         (SELECT key_id FROM former_secret WHERE key_hash = ${keyHash} AND ends_at > now()))
-      AND (revoked_at IS NULL OR revoked_at > now()) AND (expires_at IS NULL OR expires_at > now())`;
+      AND (revoked_at IS NULL OR revoked_at > now())
+      AND (expires_at IS NULL OR expires_at > now())`;
   return found;
 }

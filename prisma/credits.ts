@@ -49,13 +49,13 @@ export async function creditAccount(
   reference: string,
 ): Promise<Credited> {
   const [account] = await transaction.$queryRaw<object[]>`
-    SELECT FROM account WHERE id = ${accountId}`;
+    SELECT id FROM account WHERE id = ${accountId}`;
   if (!account) return 'unknown_account';
   await openLedgerAccounts(transaction, accountId);
   const key = `reference:${reference}`;
   if (await deposit(transaction, key, accountId, amountWei)) return 'credited';
   const [same] = await transaction.$queryRaw<object[]>`
-    SELECT FROM ledger_transfer
+    SELECT key FROM ledger_transfer
     WHERE key = ${`${key}:deposit`} AND credit_id = ${`${accountId}:available`}
       AND amount_wei = ${amountWei.toString()}::numeric`;
   return same ? 'known' : 'reference_taken';

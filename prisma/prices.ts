@@ -27,6 +27,9 @@ const IN_FORCE = Prisma.sql`begins_at <= now() AND NOT EXISTS (
     AND (later.model_id, later.hardware_tier, later.priority)
         = (price.model_id, price.hardware_tier, price.priority))`;
 
+const LEAST_FIRST = Prisma.sql`
+  array_position('{standard,expedited,urgent}'::text[], priority)`;
+
 /** Prices in force and those to come, of one model or (null) of all. */
 export function listPrices(
   database: Pick<Transaction, '$queryRaw'>,
@@ -36,7 +39,7 @@ export function listPrices(
     ${PRICE_ROWS}
     WHERE (${modelId}::text IS NULL OR model_id = ${modelId})
       AND (begins_at > now() OR ${IN_FORCE})
-    ORDER BY model_id, version, hardware_tier, prompt_price_wei, completion_price_wei`;
+    ORDER BY model_id, version, hardware_tier, ${LEAST_FIRST}`;
 }
 
 /** All prices of one version, in force or not. */
@@ -47,7 +50,7 @@ export function readPrices(
 ): Promise<PriceRow[]> {
   return database.$queryRaw<PriceRow[]>`
     ${PRICE_ROWS} WHERE model_id = ${modelId} AND version = ${version}
-    ORDER BY hardware_tier, prompt_price_wei, completion_price_wei`;
+    ORDER BY hardware_tier, ${LEAST_FIRST}`;
 }
 
 /** Keeps what `model` shows equal to the price in force of tier 1 and priority `standard`. */
@@ -88,7 +91,7 @@ export async function publishPrices(
 ): Promise<Published> {
   // Locked, so that versions come one after the other.
   const [model] = await transaction.$queryRaw<object[]>`
-    SELECT FROM model WHERE id = ${modelId} FOR NO KEY UPDATE`;
+    SELECT id FROM model WHERE id = ${modelId} FOR NO KEY UPDATE`;
   if (!model) return { kind: 'unknown_model' };
   const [last] = await transaction.$queryRaw<{ version: number }[]>`
     SELECT version FROM price WHERE model_id = ${modelId} ORDER BY version DESC LIMIT 1`;
@@ -100,13 +103,14 @@ export async function publishPrices(
   if (version !== newest + 1)
     return { kind: 'refused', nextVersion: newest + 1, isTaken: version <= newest };
   const [late] = await transaction.$queryRaw<object[]>`
-    SELECT WHERE ${beginsAt}::timestamptz < now()`;
+    SELECT 1 AS late WHERE ${beginsAt}::timestamptz < now()`;
   if (late) return { kind: 'too_late' };
+  // Rounded down, or it might begin a little later than now.
   await transaction.$executeRaw`
     INSERT INTO price (model_id, version, hardware_tier, priority, prompt_price_wei,
                        completion_price_wei, begins_at)
     SELECT ${modelId}, ${version}::int, tier, priority, prompt, completion,
-           coalesce(${beginsAt}::timestamptz, now())
+           coalesce(${beginsAt}::timestamptz, date_trunc('milliseconds', now()))
     FROM unnest(${matrix.map(({ hardwareTier }) => hardwareTier)}::int[],
                 ${matrix.map(({ priority }) => priority)}::text[],
                 ${matrix.map(({ promptWei }) => promptWei.toString())}::numeric[],

@@ -1,6 +1,7 @@
 import type { CapacityDetail } from '../protocol/capacity.ts';
 import type { ReturnEnvelope } from '../protocol/envelope.ts';
 import type { ErrorCode } from '../protocol/errors.ts';
+import type { IntakeOutcome } from '../protocol/intake.ts';
 import type { FinalState, StepRecord } from '../protocol/lifecycle.ts';
 import type { Delivery, RequestParameters } from '../protocol/receive.ts';
 import type { Transaction } from './client.ts';
@@ -108,4 +109,47 @@ export function listRequests(
 /** Whether the requester can be answered: there is a validated result, or there will be none. */
 export function isAnswerable(record: RequestRecord): boolean {
   return record.sealedResult !== null || record.finishedAt !== null;
+}
+
+/**
+ * What the requester is told of a request that has a result, or ended without one. A result that
+ * nobody was given before it lost its vote isn't given any more.
+ */
+export function outcomeOf(record: RequestRecord): IntakeOutcome {
+  const { sealedResult, proof, failureCode, failureDetail } = record;
+  if (sealedResult && proof && failureCode === null)
+    return {
+      type: 'outcome',
+      state: 'validated',
+      sealedResult,
+      node: proof.node,
+      dispatch: proof.dispatch,
+    };
+  return {
+    type: 'outcome',
+    state: 'failed',
+    code: failureCode ?? 'coordinator.internal',
+    ...(failureDetail ? { failureDetail } : {}),
+  };
+}
+
+/** Where the frames of a request's latest attempt arrive; null when there was none yet. */
+export async function latestCoordinator(
+  database: Pick<Transaction, '$queryRaw'>,
+  id: string,
+): Promise<string | null> {
+  const [row] = await database.$queryRaw<{ coordinator: string }[]>`
+    SELECT coordinator FROM dispatch WHERE unit_id = ${id} AND NOT is_check
+    ORDER BY dispatch DESC LIMIT 1`;
+  return row?.coordinator ?? null;
+}
+
+/** How many attempts a request took, without those that only check another. */
+export async function countAttempts(
+  database: Pick<Transaction, '$queryRaw'>,
+  id: string,
+): Promise<number> {
+  const [row] = await database.$queryRaw<{ attempts: number }[]>`
+    SELECT count(*)::int AS attempts FROM dispatch WHERE unit_id = ${id} AND NOT is_check`;
+  return row?.attempts ?? 0;
 }

@@ -2,7 +2,7 @@
 export const SCOPES = ['inference', 'read', 'keys'] as const;
 export type Scope = (typeof SCOPES)[number];
 
-/** After how long a budget is there anew, by UTC; that of `total` never is. Longer ones are last. */
+/** After how long a budget is there anew, by UTC; one of `total` never is. Longest last. */
 export const BUDGET_PERIODS = ['day', 'month', 'total'] as const;
 export type BudgetPeriod = (typeof BUDGET_PERIODS)[number];
 

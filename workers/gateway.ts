@@ -44,8 +44,9 @@ function termsOf(publicUrl: string, chainId: number): SignInTerms {
   try {
     return signInTerms(publicUrl, chainId);
   } catch (error) {
+    const { message } = error as Error;
     throw new ConfigError(
-      `The gateway can't start with this environment:\n  PLX_PUBLIC_URL: ${(error as Error).message}`,
+      `The gateway can't start with this environment:\n  PLX_PUBLIC_URL: ${message}`,
     );
   }
 }

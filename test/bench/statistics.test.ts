@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { percentile, ratios, spread } from '../../bench/statistics.ts';
+import { differences, percentile, ratios, spread } from '../../bench/statistics.ts';
 
 const values = fc.array(fc.double({ noNaN: true, min: 0, max: 1e6 }), { minLength: 1 });
 
@@ -30,8 +30,9 @@ describe('bench/statistics', () => {
       assert.throws(() => percentile([1, 2], percent), RangeError);
   });
 
-  it('spreads, and divides repetition by repetition', () => {
+  it('spreads, divides and subtracts repetition by repetition', () => {
     assert.deepEqual(spread([3, 1, 2]), { min: 1, median: 2, max: 3 });
     assert.deepEqual(ratios([1, 4], [2, 2]), [0.5, 2]);
+    assert.deepEqual(differences([1, 4], [2, 2]), [-1, 2]);
   });
 });

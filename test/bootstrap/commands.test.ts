@@ -88,7 +88,8 @@ describe('bootstrap: npm test', () => {
     entry: 'test' | 'test-deep' = 'test',
   ): Promise<Outcome> {
     await rm(project.path('test'), { recursive: true, force: true });
-    for (const [name, text] of Object.entries(files)) await project.write(`test/${name}`, text);
+    const all = { ...files, 'sdk/requirements.txt': '' };
+    for (const [name, text] of Object.entries(all)) await project.write(`test/${name}`, text);
     const node = process.execPath.slice(0, process.execPath.lastIndexOf('/'));
     return project.run([`bootstrap/${entry}.mjs`, ...args], {
       LINKED: LINKED.LINKED,
@@ -96,6 +97,7 @@ describe('bootstrap: npm test', () => {
       MODEL_PATH: project.path('mine', 'model.gguf'),
       TEMPORAL_CLI_PATH: project.path('mine', 'temporal'),
       PLX_NODE_PYTHON: project.path('mine', 'python'),
+      PLX_SDK_PYTHON: project.path('mine', 'python'),
     });
   }
   const lastLine = ({ output }: Outcome) => output.trimEnd().split('\n').at(-1);
@@ -106,6 +108,7 @@ describe('bootstrap: npm test', () => {
       it('passes', () => {
         assert.match(process.env.TEMPORAL_CLI_PATH, /mine.temporal$/);
         assert.match(process.env.PLX_NODE_PYTHON, /mine.python$/);
+        assert.match(process.env.PLX_SDK_PYTHON, /mine.python$/);
       });
       it('fails', () => assert.equal(1, 2));
       it.skip('is skipped', () => undefined);`;
@@ -136,6 +139,19 @@ describe('bootstrap: npm test', () => {
     assert.doesNotMatch(deep.output, /a usual test/);
     const named = await runTests(files, ['test/deep/one.test.ts'], 'test-deep');
     assert.equal(lastLine(named), '1 passed, 0 failed, 0 skipped', named.output);
+  });
+
+  it('runs two halves side by side, each in a process of its own, and counts both', async () => {
+    const told = `console.log('process', process.pid);`;
+    const files = {
+      'workflows/one.test.ts': `${told} it('one test', () => {})`,
+      'protocol/two.test.ts': `${told} it('two test', () => { throw new Error('no') })`,
+    };
+    const result = await runTests(files, ['--grep', 'test']);
+    assert.equal(lastLine(result), '1 passed, 1 failed, 0 skipped', result.output);
+    assert.notEqual(result.code, 0);
+    const pids = [...result.output.matchAll(/^process (\d+)$/gm)].map(([, pid]) => pid);
+    assert.equal(new Set(pids).size, 2, result.output);
   });
 
   it('fails when no test ran, or a file cannot be loaded', async () => {

@@ -49,7 +49,7 @@ export class Project {
          const options = {
            tools: what === 'tools',
            build: what === 'build',
-           pythonNode: what === 'python',
+           pythons: what === 'pythons',
          };
          console.log(JSON.stringify(await ensure(options)));
          return 0;
@@ -116,9 +116,9 @@ export class Project {
     return this.run(['ensure.mjs', 'build'], { LINKED: 'typescript' });
   }
 
-  /** Runs `ensure({ pythonNode: true })`. */
-  ensurePython(extra: Readonly<Record<string, string>> = {}): Promise<Outcome> {
-    return this.run(['ensure.mjs', 'python'], extra);
+  /** Runs `ensure({ pythons: true })`. */
+  ensurePythons(extra: Readonly<Record<string, string>> = {}): Promise<Outcome> {
+    return this.run(['ensure.mjs', 'pythons'], extra);
   }
 
   /** How often the stand-ins ran, such as `['npm install …', 'prisma generate']`. */

@@ -57,7 +57,8 @@ describe('edge/frames', () => {
   it('reach the coordinator of the attempt while they come', async () => {
     const attempt = await given();
     const got: string[] = [];
-    const end = scene.relay.subscribe(attempt.unitId, ({ frame }) => got.push(frame) > 0);
+    const release = scene.relay.hold(attempt.unitId);
+    scene.relay.subscribe(attempt.unitId, ({ frame }) => got.push(frame) > 0);
     const channel = await scene.edge.channel(node.keys);
     const stream = channel.openStream(attempt, attempt.token, assert.fail);
     const { sealer } = attempt;
@@ -71,7 +72,7 @@ describe('edge/frames', () => {
     const relayed = scene.relay.relayed(attempt.unitId, 1);
     assert.deepEqual([relayed?.text, relayed?.ended], ['one two', true]);
     assert.deepEqual(scene.edge.refusals, []);
-    end();
+    release();
   });
 
   it('are refused when they come twice, late, or from another stream, by a code', async () => {
@@ -91,12 +92,13 @@ describe('edge/frames', () => {
     for (const [what, frames] of hostile) {
       const [one, other] = [await given(), await given()];
       const got: string[] = [];
-      const end = scene.relay.subscribe(one.unitId, ({ frame }) => got.push(frame) > 0);
+      const release = scene.relay.hold(one.unitId);
+      scene.relay.subscribe(one.unitId, ({ frame }) => got.push(frame) > 0);
       const sent = frames(one, other);
       const { status, code } = await send(node, one, one.token, sent);
       assert.deepEqual([status, code], [400, 'relay.bad_frame'], what);
       assert.ok(got.length < sent.length, what);
-      end();
+      release();
     }
     assert.equal(scene.refused('relay.bad_frame'), hostile.length);
     assert.equal(scene.edge.refusals[0]?.nodeId, node.keys.nodeId);

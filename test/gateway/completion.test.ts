@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chunk, completion, usageChunk } from '../../gateway/completion.ts';
+import { completion } from '../../gateway/completion.ts';
 import { emptyStreamDigest, type InferenceResult } from '../../protocol/result.ts';
 
 const head = { id: 'req_1', created: 1_764_000_000, model: 'oss-chat-v1' };
@@ -30,20 +30,5 @@ describe('gateway/completion', () => {
       ],
       usage,
     });
-  });
-
-  it('makes chunks: text with an open end, and an end without text', () => {
-    const shape = (delta: object, finishReason: string | null) => ({
-      ...head,
-      object: 'chat.completion.chunk',
-      choices: [{ index: 0, delta, logprobs: null, finish_reason: finishReason }],
-    });
-    assert.deepEqual(chunk(head, { content: 'Hel' }), shape({ content: 'Hel' }, null));
-    assert.deepEqual(chunk(head, {}, 'stop'), shape({}, 'stop'));
-  });
-
-  it('makes a last chunk with usage and no choice', () => {
-    const expected = { ...head, object: 'chat.completion.chunk', choices: [], usage };
-    assert.deepEqual(usageChunk(head, result), expected);
   });
 });

@@ -3,7 +3,7 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import { attemptNumber, makeChannelToken } from '../../crypto/channel.ts';
 import { generateX25519Key, type X25519Key } from '../../crypto/keys.ts';
 import { createStreamSealer, type StreamSealer } from '../../crypto/stream.ts';
-import { Relay, type RelayedFrame } from '../../intake/relay.ts';
+import { Relay, type RelayedFrame, type Subscription } from '../../intake/relay.ts';
 import { CodedError } from '../../protocol/errors.ts';
 import { formatNodeId, formatRequestId } from '../../protocol/ids.ts';
 import { RUNNING_MAX } from '../../protocol/presence.ts';
@@ -33,14 +33,16 @@ describe('intake/relay', () => {
   let relay: Relay;
   let returnKey: X25519Key;
   let seen: RelayedFrame[];
-  let unsubscribe: () => void;
+  let release: () => void;
+  let subscription: Subscription;
   before(async () => {
     returnKey = await generateX25519Key();
   });
   beforeEach(() => {
     relay = new Relay(secret, [returnKey]);
     seen = [];
-    unsubscribe = relay.subscribe(unitId, (frame) => seen.push(frame) > 0);
+    release = relay.hold(unitId);
+    subscription = relay.subscribe(unitId, (frame) => seen.push(frame) > 0);
   });
 
   /** As its node knows it. */
@@ -81,17 +83,15 @@ describe('intake/relay', () => {
       deltaFrames: 2,
     });
     assert.equal(relay.relayed(unitId, 2), null);
-    unsubscribe();
+    release();
     assert.equal(relay.relayed(unitId, 1), null);
   });
 
   it('counts the frames of text that somebody took', async () => {
-    let isThere = true;
-    relay.subscribe(unitId, () => isThere);
     const accept = open(1);
     const frames = await sealer(1);
     for (const frame of [frames.keyFrame, frames.delta('one '), frames.delta('')]) accept(frame);
-    isThere = false;
+    subscription.end();
     for (const frame of [frames.delta('two'), frames.end()]) accept(frame);
     const relayed = relay.relayed(unitId, 1);
     // What nobody took is compared all the same.
@@ -120,8 +120,9 @@ describe('intake/relay', () => {
   });
 
   it('takes and forgets what is for a unit that nobody waits for', async () => {
-    unsubscribe();
+    release();
     const [accept, frames] = [open(1), await sealer(1)];
+    relay.hold(unitId);
     relay.subscribe(unitId, (frame) => seen.push(frame) > 0);
     for (const frame of [frames.keyFrame, frames.delta('one'), frames.end()]) accept(frame);
     assert.deepEqual(seen, []);

@@ -207,7 +207,8 @@ describe('nodes: what a node sees of an attempt', () => {
   it('is the same for the first, another one, and a check, whenever that comes', async () => {
     const request = await accepted();
     const frames: RelayedFrame[] = [];
-    const end = relay.subscribe(request.requestId, (frame) => frames.push(frame) > 0);
+    const release = relay.hold(request.requestId);
+    relay.subscribe(request.requestId, (frame) => frames.push(frame) > 0);
     const first = await sight(request, 1);
     assert.deepEqual(
       first.answers.map(({ call, status }) => [call.replace(/^(\w+) .*\//, '$1 '), status]),
@@ -226,7 +227,7 @@ describe('nodes: what a node sees of an attempt', () => {
     const delivered = frames.length;
     const another = await sight(request, 3);
     assert.equal(frames.length, 10);
-    end();
+    release();
     const checkAfterwards = await sight(request, 4, true);
     const tooLate = await sight(request, 5);
     assert.deepEqual([delivered, frames.length], [5, 10], 'no frame of a check gets through');

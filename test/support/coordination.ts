@@ -16,6 +16,8 @@ export interface Coordination {
   readonly database: Database;
   readonly databaseUrl: string;
   readonly gatewayUrl: string;
+  /** Of all gateways: one for each coordinator. */
+  readonly gatewayUrls: readonly string[];
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
   /** Where nodes connect. */
@@ -33,6 +35,9 @@ export interface Coordination {
   /** Kills the coordinator without warning. */
   killCoordinator(): Promise<void>;
   startCoordinator(): Promise<void>;
+  /** Kills the first gateway without warning. */
+  killGateway(): Promise<void>;
+  startGateway(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -130,6 +135,7 @@ export async function startCoordination(
     database: db.database,
     databaseUrl: db.url,
     gatewayUrl,
+    gatewayUrls: places.map((at) => at.gatewayUrl),
     coordinatorUrl,
     temporalAddress,
     edge,
@@ -163,12 +169,13 @@ export async function startCoordination(
       return lines.map((line) => JSON.parse(line) as LogLine);
     },
     coordinatorPid: () => coordinator?.pid ?? 0,
-    async killCoordinator() {
-      if (coordinator) process.kill(coordinator.pid, 'SIGKILL');
-      await coordinator?.stop();
-    },
+    killCoordinator: () => kill(coordinator),
     async startCoordinator() {
       coordinator = await spawnCoordinator(first);
+    },
+    killGateway: () => kill(gateway),
+    async startGateway() {
+      gateway = await spawnGateway(first);
     },
     async stop() {
       await edge.stop();
@@ -177,6 +184,11 @@ export async function startCoordination(
       await db.close();
     },
   };
+}
+
+async function kill(role: Role | undefined): Promise<void> {
+  if (role) process.kill(role.pid, 'SIGKILL');
+  await role?.stop();
 }
 
 /** Where a coordinator and its gateway listen. */

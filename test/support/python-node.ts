@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
+import { pythonEnvironment, pythonOf } from './python.ts';
 import { until } from './until.ts';
 
 const project = fileURLToPath(new URL('../../nodes/python/', import.meta.url));
@@ -26,30 +27,23 @@ export interface PythonNode {
   stop(): Promise<number | null>;
 }
 
-/** The Python that `npm test` has put what such a node needs into. */
-function nodePython(): string {
-  const python = process.env['PLX_NODE_PYTHON'];
-  if (python === undefined) throw new Error('run it by npm test: PLX_NODE_PYTHON is not set');
-  return python;
-}
-
 /** Runs Python within its project. @returns what it printed, on both streams. */
 export async function runPython(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ): Promise<string> {
-  const { stdout, stderr } = await promisify(execFile)(nodePython(), [...args], {
+  const { stdout, stderr } = await promisify(execFile)(pythonOf('PLX_NODE_PYTHON'), [...args], {
     cwd: project,
-    env: environment(env),
+    env: pythonEnvironment(env),
   });
   return stdout + stderr;
 }
 
 /** Starts one; it is ready when this returns, and registered. */
 export async function startPythonNode(env: Readonly<Record<string, string>>): Promise<PythonNode> {
-  const child = spawn(nodePython(), ['-m', 'parallelix_node'], {
+  const child = spawn(pythonOf('PLX_NODE_PYTHON'), ['-m', 'parallelix_node'], {
     cwd: project,
-    env: environment(env),
+    env: pythonEnvironment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const ended = once(child, 'close') as Promise<[number | null]>;
@@ -67,10 +61,4 @@ export async function startPythonNode(env: Readonly<Record<string, string>>): Pr
       return code;
     },
   };
-}
-
-/** Nothing of it is left in the tree of sources. */
-function environment(env: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
-  const { PATH = '', HOME = '' } = process.env;
-  return { PATH, HOME, PYTHONDONTWRITEBYTECODE: '1', ...env };
 }

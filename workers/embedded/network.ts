@@ -10,7 +10,7 @@ import { explained } from './disk.ts';
 import { edgeCaPath } from './edge-ca.ts';
 import { Keeper } from './keeper.ts';
 import { CONTEXT_TOKENS, EMBEDDED_MODEL_ID } from './model.ts';
-import { embeddedOperator } from './operators.ts';
+import { demoAccount, embeddedOperator } from './operators.ts';
 import { choosePorts, type NetworkPorts } from './port-block.ts';
 import { startPostgres } from './postgres.ts';
 import { spawnRole, type Role } from './process.ts';
@@ -165,6 +165,7 @@ async function startServers(
   keeper: Keeper,
   stops: (() => Promise<void>)[],
 ): Promise<Servers> {
+  const account = await demoAccount(join(dataDir, 'keys'));
   const apiKey = await secretFile(join(dataDir, 'keys', 'demo-api-key'), 'plx-');
   const adminKey = await secretFile(join(dataDir, 'keys', 'demo-admin-key'), 'plx-admin-');
   const operators: Awaited<ReturnType<typeof embeddedOperator>>[] = [];
@@ -185,8 +186,9 @@ async function startServers(
     await migrate(url);
     const client = openDatabase(url, 1);
     const digest = await digestModelFile(modelPath, join(dataDir, 'model-digest.json'));
-    await seed(client, apiKey, { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS });
-    await seedAdminKey(client, adminKey);
+    const model = { id: EMBEDDED_MODEL_ID, digest, contextTokens: CONTEXT_TOKENS };
+    await seed(client, apiKey, model, account);
+    await seedAdminKey(client, adminKey, account);
     await seedOperators(client, operators);
     await client.$disconnect();
     return url;

@@ -24,6 +24,11 @@ export async function embeddedOperator(
   return { id, address: operatorAddress(await keyOf(keysDirectory, id)) };
 }
 
+/** The demo account, whose private key is drawn on first use: its holder can sign in for keys. */
+export async function demoAccount(keysDirectory: string): Promise<Address> {
+  return operatorAddress(await readOrCreateKey(join(keysDirectory, 'demo-account')));
+}
+
 /** Signs for a node with its operator's key. */
 async function operatorBinding(
   keysDirectory: string,
@@ -51,14 +56,17 @@ export async function bindEmbeddedNode(
   return path;
 }
 
-async function keyOf(keysDirectory: string, id: string): Promise<OperatorKey> {
-  const path = join(keysDirectory, 'operators', id);
+function keyOf(keysDirectory: string, id: string): Promise<OperatorKey> {
+  return readOrCreateKey(join(keysDirectory, 'operators', id));
+}
+
+async function readOrCreateKey(path: string): Promise<OperatorKey> {
   const known = await readOperatorKey(path);
   if (known) return known;
   try {
     return await createOperatorKey(path);
   } catch (error) {
-    // Another node's start was first.
+    // Another start was first.
     const drawn = hasCode(error, 'EEXIST') ? await readOperatorKey(path) : undefined;
     if (!drawn) throw error;
     return drawn;

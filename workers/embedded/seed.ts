@@ -1,15 +1,17 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { apiKeyHash, apiKeyHint } from '../../crypto/api-key.ts';
 import { inTransaction, type Database } from '../../prisma/client.ts';
 import { deposit, openLedgerAccounts } from '../../prisma/ledger.ts';
 import { publishPrices } from '../../prisma/prices.ts';
 import type { Address } from '../../protocol/binding.ts';
+import { SCOPES } from '../../protocol/keys.ts';
 import { priceMatrix, type PriceFactors } from '../../protocol/prices.ts';
 import type { TokenPrice } from '../../protocol/settle.ts';
 import { readOrNothing, writeDurably } from './files.ts';
 
-/** The account that a new checkout can spend from at once. */
+/** The demo account of data directories from before accounts were addresses, and of tests. */
 export const DEMO_ACCOUNT = 'acct_demo';
 const WEI_PER_PRLX = 10n ** 18n;
 const DEMO_DEPOSIT_WEI = 100n * WEI_PER_PRLX;
@@ -32,21 +34,29 @@ const PRICE_FACTORS: PriceFactors = {
   priorities: { standard: '1', expedited: '1.5', urgent: '2' },
 };
 
-/** Puts the demo account, its credit, its API key and the model in place; safe to repeat. */
+/**
+ * Puts the demo account, its credit, its API key and the model in place; safe to repeat. A key that
+ * is there already stays with the account that it has.
+ */
 export async function seed(
   database: Database,
   apiKey: string,
   model: EmbeddedModel,
+  accountId: string = DEMO_ACCOUNT,
 ): Promise<void> {
   await inTransaction(database, async (transaction) => {
     await transaction.$executeRaw`
-      INSERT INTO account (id, name) VALUES (${DEMO_ACCOUNT}, 'Demo') ON CONFLICT DO NOTHING`;
+      INSERT INTO account (id, name) VALUES (${accountId}, 'Demo') ON CONFLICT DO NOTHING`;
     await transaction.$executeRaw`
-      INSERT INTO api_key (key_hash, account_id)
-      VALUES (${hashOf(apiKey)}, ${DEMO_ACCOUNT})
-      ON CONFLICT DO NOTHING`;
-    await openLedgerAccounts(transaction, DEMO_ACCOUNT);
-    await deposit(transaction, 'demo', DEMO_ACCOUNT, DEMO_DEPOSIT_WEI);
+      INSERT INTO api_key (key_hash, account_id, name, hint, scopes)
+      VALUES (${apiKeyHash(apiKey)}, ${accountId}, 'Demo', ${apiKeyHint(apiKey)},
+              ${[...SCOPES]}::text[])
+      ON CONFLICT (key_hash) DO UPDATE
+      SET hint = EXCLUDED.hint, scopes = EXCLUDED.scopes`;
+    await openLedgerAccounts(transaction, accountId);
+    // Networks from before have had one to that account by that name.
+    const name = accountId === DEMO_ACCOUNT ? 'demo' : `demo:${accountId}`;
+    await deposit(transaction, name, accountId, DEMO_DEPOSIT_WEI);
     await transaction.$executeRaw`
       INSERT INTO model (id, digest, context_tokens, prompt_price_wei, completion_price_wei)
       VALUES (${model.id}, ${model.digest}, ${model.contextTokens},
@@ -59,16 +69,15 @@ export async function seed(
 }
 
 /** Lets a key of the demo account decide on nodes, too; safe to repeat. */
-export async function seedAdminKey(database: Database, adminKey: string): Promise<void> {
+export async function seedAdminKey(
+  database: Database,
+  adminKey: string,
+  accountId: string = DEMO_ACCOUNT,
+): Promise<void> {
   await database.$executeRaw`
-    INSERT INTO api_key (key_hash, account_id, is_admin)
-    VALUES (${hashOf(adminKey)}, ${DEMO_ACCOUNT}, TRUE)
-    ON CONFLICT DO NOTHING`;
-}
-
-/** Keys themselves aren't stored. */
-function hashOf(key: string): string {
-  return createHash('sha256').update(key).digest('hex');
+    INSERT INTO api_key (key_hash, account_id, is_admin, name, hint)
+    VALUES (${apiKeyHash(adminKey)}, ${accountId}, TRUE, 'Demo, admin', 'plx-admin')
+    ON CONFLICT (key_hash) DO UPDATE SET hint = EXCLUDED.hint`;
 }
 
 /**

@@ -3,9 +3,14 @@ import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadOrCreateNodeKeys } from '../../../crypto/key-files.ts';
+import { operatorAddress, readOperatorKey } from '../../../crypto/operator.ts';
 import { bindingSigner } from '../../../protocol/binding.ts';
 import { readBinding } from '../../../workers/binding-file.ts';
-import { bindEmbeddedNode, embeddedOperator } from '../../../workers/embedded/operators.ts';
+import {
+  bindEmbeddedNode,
+  demoAccount,
+  embeddedOperator,
+} from '../../../workers/embedded/operators.ts';
 
 describe('workers/embedded/operators', function () {
   this.timeout(30_000);
@@ -24,6 +29,15 @@ describe('workers/embedded/operators', function () {
     assert.notEqual((await embeddedOperator(keys, 'operator-b')).address, first.address);
     const { mode } = await stat(join(keys, 'operators', 'operator-a'));
     assert.equal(mode & 0o777, 0o600);
+  });
+
+  it('draws the key of the demo account once, in a file for whoever signs in', async () => {
+    const address = await demoAccount(keys);
+    assert.equal(await demoAccount(keys), address);
+    const file = join(keys, 'demo-account');
+    const key = await readOperatorKey(file);
+    assert.equal(key && operatorAddress(key), address);
+    assert.equal((await stat(file)).mode & 0o777, 0o600);
   });
 
   it('binds a node to its operator, by the keys that the node will find', async () => {

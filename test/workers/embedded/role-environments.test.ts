@@ -11,6 +11,7 @@ const PASSED_ON = {
   PLX_JOIN: 'token',
   PLX_CERTIFICATE_SECONDS: '120',
   PLX_EDGE_METRICS_PORT: '9464',
+  PLX_PUBLIC_URL: 'https://api.example.net',
 };
 
 describe('workers/embedded/role-environments', () => {
@@ -42,7 +43,7 @@ describe('workers/embedded/role-environments', () => {
     Object.assign(process.env, PASSED_ON);
     const names = Object.keys(PASSED_ON);
     assert.deepEqual(await passedTo('coordinator'), names.slice(0, 4));
-    assert.deepEqual(await passedTo('edge'), names.slice(4));
-    assert.deepEqual(await passedTo('gateway'), []);
+    assert.deepEqual(await passedTo('edge'), names.slice(4, 5));
+    assert.deepEqual(await passedTo('gateway'), names.slice(5));
   });
 });
