@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { intakeCall, type Asker } from '../../gateway/intake-call.ts';
 import { MalformedRequestError } from '../../gateway/errors.ts';
-import { deliveryOf, parseChatRequest } from '../../gateway/openai.ts';
+import { deliveryOf } from '../../gateway/inference-request.ts';
+import { parseChatRequest } from '../../gateway/openai.ts';
 import { onDisconnectOf } from '../../gateway/own-fields.ts';
 import { generateX25519Key } from '../../crypto/keys.ts';
 import { CodedError } from '../../protocol/errors.ts';
