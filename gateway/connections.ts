@@ -29,7 +29,7 @@ export function connectionGuard(log: Logger) {
         latest.set(request.socket, { request, response }),
       );
     },
-    onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    onClientError(this: void, error: NodeJS.ErrnoException, socket: Socket): void {
       const coded = clientError(error);
       const trace = randomUUID();
       const mayAnswer = coded !== null && isUnanswered(latest.get(socket)) && socket.writable;

@@ -15,6 +15,11 @@ export const OPERATIONS: readonly Operation[] = [
 
 type Json = Readonly<Record<string, unknown>>;
 
+interface QuerySchema {
+  readonly properties?: Readonly<Record<string, Json>>;
+  readonly required?: readonly string[];
+}
+
 /** The API as OpenAPI 3.1 describes it: bodies and queries by the schemas that check them. */
 export function openApiDocument(): Json {
   const paths: Record<string, Record<string, unknown>> = {};
@@ -72,9 +77,7 @@ function parametersOf({ path, query, isIdempotent }: Operation): readonly Json[]
     required: true,
     schema: { type: 'string' },
   }));
-  const { properties = {}, required = [] } = query
-    ? (schemaOf(query) as { properties?: Record<string, Json>; required?: string[] })
-    : {};
+  const { properties = {}, required = [] }: QuerySchema = query ? schemaOf(query) : {};
   const ofQuery = Object.entries(properties).map(([name, schema]) => ({
     name,
     in: 'query',

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CodedError } from '../protocol/errors.ts';
 
-export const DELIVERIES = ['early', 'validated', 'strict'] as const;
+const DELIVERIES = ['early', 'validated', 'strict'] as const;
 
 /** Fields of this network's own, that every route has which takes a request. */
 export const ownFields = {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { parseBody } from '../../gateway/body.ts';
 import { GATEWAY_LIMITS } from '../../gateway/limits.ts';
 import { CodedError } from '../../protocol/errors.ts';
@@ -46,7 +46,7 @@ describe('gateway/body', () => {
     fc.assert(
       fc.property(fc.string({ minLength: 1, maxLength: 5 }), fc.boolean(), (key, isEscaped) => {
         const plain = JSON.stringify(key);
-        const units = [...key].map((unit) => unit.charCodeAt(0).toString(16).padStart(4, '0'));
+        const units = key.split('').map((unit) => unit.charCodeAt(0).toString(16).padStart(4, '0'));
         const second = isEscaped ? `"${units.map((hex) => `\\u${hex}`).join('')}"` : plain;
         assert.match(refusal(`{"a b":[{${plain} : 1,\n${second}\t: 2}]}`), /twice|no object/);
       }),
