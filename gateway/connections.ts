@@ -84,6 +84,33 @@ export function limitCalls(app: FastifyInstance, { calls }: Pick<GatewayLimits, 
 }
 
 /**
+ * Bounds the memory of bodies that are coming: one more is refused while they are too much, and
+ * one that makes them too much ends with its connection.
+ */
+export function limitBodies(
+  app: FastifyInstance,
+  { heldBytes }: Pick<GatewayLimits, 'heldBytes'>,
+): void {
+  let held = 0;
+  app.addHook('preParsing', ({ raw }, _reply, payload, done) => {
+    if (held >= heldBytes) return done(new CodedError('gateway.overloaded'));
+    let own = 0;
+    payload.on('data', ({ length }: Buffer) => {
+      own += length;
+      held += length;
+      if (held > heldBytes) raw.destroy();
+    });
+    const release = () => {
+      held -= own;
+      own = 0;
+    };
+    payload.once('end', release);
+    raw.once('close', release);
+    return done(null, payload);
+  });
+}
+
+/**
  * The rest of a body that was refused is poured away for a while: a connection that is closed with
  * data unread is reset, and its caller may never see why.
  */

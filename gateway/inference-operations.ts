@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../protocol/errors.ts';
 import { chatRequestSchema } from './openai.ts';
 import type { Operation } from './operations.ts';
+import { resumeQuery } from './resume-routes.ts';
 import { noParameters, requestsQuery } from './request-routes.ts';
 import { textRequestSchema } from './text-completions.ts';
 
@@ -124,6 +125,16 @@ export const INFERENCE_OPERATIONS: readonly Operation[] = [
       202: { description: 'It is still ending.', schema: 'Request' },
     },
     errors: [...unknown, 'gateway.request_ended', 'gateway.coordinator_unreachable'],
+  },
+  {
+    method: 'get',
+    path: '/v1/requests/{id}/stream',
+    tag: 'Requests',
+    summary: 'The stream of a request behind any of its numbers',
+    access: 'read',
+    query: resumeQuery,
+    answers: { 200: { description: 'Server-sent events.', types: ['text/event-stream'] } },
+    errors: [...unknown, ...FAILURES, 'gateway.coordinator_unreachable'],
   },
   {
     method: 'get',

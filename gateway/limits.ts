@@ -10,6 +10,8 @@ export interface GatewayLimits {
   readonly headerBytes: number;
   readonly headerCount: number;
   readonly bodyBytes: number;
+  /** Of all bodies that are just coming: memory that anybody can ask for, key or no key. */
+  readonly heldBytes: number;
   /** Arrays and objects within each other. */
   readonly bodyDepth: number;
   /** Members of all arrays and objects together. */
@@ -31,6 +33,7 @@ export const GATEWAY_LIMITS: GatewayLimits = {
   headerCount: 100,
   // Room for JSON's escapes around the largest payload.
   bodyBytes: 2 * PAYLOAD_BYTES_MAX,
+  heldBytes: 268_435_456,
   bodyDepth: 32,
   bodyValues: 20_000,
   headersMs: 10_000,

@@ -15,7 +15,7 @@ import { streamed } from './stream.ts';
 const NUMBER_MAX = 1_000_000_000;
 const flag = z.enum(['true', 'false']).optional();
 
-const resumeQuery = z.strictObject({
+export const resumeQuery = z.strictObject({
   starting_after: wholeNumber(0, NUMBER_MAX).optional(),
   attempt: wholeNumber(1, NUMBER_MAX).optional(),
   include_usage: flag,

@@ -4,7 +4,7 @@ import { CodedError } from '../protocol/errors.ts';
 import { addAnswerHeaders } from './answer-headers.ts';
 import { parseBody } from './body.ts';
 import { chatRoutes } from './chat-routes.ts';
-import { connectionGuard, discardRest, limitCalls } from './connections.ts';
+import { connectionGuard, discardRest, limitBodies, limitCalls } from './connections.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { docsRoutes } from './docs-routes.ts';
 import { MalformedRequestError, sendError } from './errors.ts';
@@ -61,6 +61,7 @@ export function createGateway(
     reply.header('x-trace-id', request.id);
   });
   limitCalls(app, limits);
+  limitBodies(app, limits);
   addAnswerHeaders(app, dependencies);
   strictBodies(app, limits);
   app.setErrorHandler((error, request, reply) => {
