@@ -12,7 +12,7 @@ const UNAVAILABLE = 503;
 /** The gateway, as the command line talks to it. Failures are CliErrors with the API's code. */
 export class Api {
   readonly url: string;
-  readonly #key: string;
+  readonly #key: string | undefined;
 
   constructor({ url, key }: Connection) {
     this.url = url;
@@ -51,7 +51,7 @@ export class Api {
     return fetch(`${this.url}${path}`, {
       method,
       headers: {
-        authorization: `Bearer ${this.#key}`,
+        ...(this.#key === undefined ? {} : { authorization: `Bearer ${this.#key}` }),
         ...(body ? { 'content-type': 'application/json' } : {}),
       },
       ...(body ? { body: JSON.stringify(body) } : {}),

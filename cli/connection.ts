@@ -6,7 +6,8 @@ import { CliError, EXIT } from './errors.ts';
 export interface Connection {
   /** Without a trailing slash. */
   readonly url: string;
-  readonly key: string;
+  /** None for what is asked without one. */
+  readonly key: string | undefined;
 }
 
 export interface ConnectionOptions {
@@ -14,8 +15,10 @@ export interface ConnectionOptions {
   readonly key?: string;
 }
 
-/** Whose key a command presents: an account's, an admin's, or an admin's where there is one. */
-export type KeyKind = 'account' | 'admin' | 'any';
+/**
+ * Whose key a command presents: an account's, an admin's, an admin's where there is one, or no key.
+ */
+export type KeyKind = 'account' | 'admin' | 'any' | 'none';
 
 interface ClientFile {
   readonly url: string;
@@ -37,6 +40,10 @@ export async function findConnection(
   kind: KeyKind = 'account',
 ): Promise<Connection> {
   const givenUrl = options.url ?? env['PLX_GATEWAY_URL'];
+  if (kind === 'none') {
+    const local = givenUrl ? undefined : await readClientFile(clientFile(env));
+    return { url: withoutSlash(givenUrl ?? local?.url ?? URL_DEFAULT), key: undefined };
+  }
   const givenAdminKey = kind === 'account' ? undefined : env['PLX_ADMIN_KEY'];
   const givenKey =
     options.key ?? givenAdminKey ?? (kind === 'admin' ? undefined : env['PLX_API_KEY']);

@@ -14,6 +14,13 @@ export function prlx(wei: string): string {
   return `${digits.slice(0, -WEI_DIGITS)}${fraction && `.${fraction}`} PRLX`;
 }
 
+/** Wei of $PRLX as people write it: `0.5`; undefined if it is no amount. */
+export function weiOf(prlx: string): bigint | undefined {
+  const [, whole, fraction = ''] = /^(\d{1,30})(?:\.(\d{1,18}))?$/.exec(prlx) ?? [];
+  if (whole === undefined) return undefined;
+  return BigInt(whole + fraction.padEnd(WEI_DIGITS, '0'));
+}
+
 /** A span of time, in the unit that suits it. */
 export function span(milliseconds: number): string {
   const seconds = Math.max(0, milliseconds) / 1_000;

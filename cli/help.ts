@@ -102,6 +102,21 @@ Examples:
 No gateway is asked. A node says its id when it is started without a binding; then it gets
 PLX_OPERATOR_BINDING=binding.json. The key stays with its owner: no node needs it.
 `,
+  keys: `
+Examples:
+  prlx keys                              the keys of this account, the latest first
+  prlx account new wallet.key            an account: its key in that file, its address on stdout
+  prlx keys new --name Phone --sign-with wallet.key
+  prlx keys new --name CI --scope inference --days 30 --budget 0.5 --requests-per-minute 60
+  prlx keys rotate key_a3f10b77 --overlap 3600
+  prlx keys revoke key_a3f10b77
+  PLX_API_KEY=$(prlx keys new --name Here --sign-with .data/keys/demo-account) prlx chat
+
+A new key goes to stdout, and is shown this once. With --sign-with the file's account signs for it
+(EIP-4361) and no key is needed; without, it is made by the key in use, which needs the scope keys
+and can hand out no more than it has. A rotated key keeps its id, its limits and what it has used of
+them; its former secret is good for --overlap seconds.
+`,
   explain: `
 Examples:
   prlx explain req_a3f10b77              its attempts, its place in the queue, and for each node the

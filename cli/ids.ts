@@ -1,6 +1,13 @@
 import type { Api } from './api.ts';
 import { CliError, EXIT, usageError } from './errors.ts';
-import type { JoinTokenView, ListView, NodeView, RequestSummaryView, ReviewView } from './views.ts';
+import type {
+  ApiKeyView,
+  JoinTokenView,
+  ListView,
+  NodeView,
+  RequestSummaryView,
+  ReviewView,
+} from './views.ts';
 
 /** How far back an abbreviated request id is looked for. */
 const RECENT_MAX = 100;
@@ -76,6 +83,21 @@ export async function joinTokenId(api: Api, text: string): Promise<string> {
   const { data } = await api.get<ListView<JoinTokenView>>(`/v1/join-tokens?limit=${RECENT_MAX}`);
   const found = data.map(({ id }) => id).filter((id) => id.startsWith(text));
   return only(found, text, `of ${data.length} join tokens`, '`prlx nodes invites` lists them.');
+}
+
+/**
+ * The whole id of an API key, from itself or its beginning (`key_a3f10b77`).
+ *
+ * @throws CliError when none or several of the account's latest keys begin like that.
+ */
+export async function apiKeyId(api: Api, text: string): Promise<string> {
+  if (/^key_[0-9a-f]{32}$/.test(text)) return text;
+  // Not quoted: it may be the key itself.
+  if (!/^key_[0-9a-f]{1,31}$/.test(text))
+    throw usageError('That is not the id of an API key: it looks like key_a3f10b77.');
+  const { data } = await api.get<ListView<ApiKeyView>>(`/v1/keys?limit=${RECENT_MAX}`);
+  const found = data.map(({ id }) => id).filter((id) => id.startsWith(text));
+  return only(found, text, `of the ${data.length} latest keys`, '`prlx keys` lists them.');
 }
 
 export function isNodeId(text: string): boolean {

@@ -3,6 +3,7 @@ import {
   operatorAddress,
   readOperatorKey,
   signBinding,
+  type OperatorKey,
 } from '../crypto/operator.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
 import { isNodeId } from '../protocol/ids.ts';
@@ -18,7 +19,7 @@ export interface BindOptions {
   readonly chainId?: number;
 }
 
-/** `prlx operator new FILE`: draws an account's key. */
+/** `prlx operator new FILE`, `prlx account new FILE`: draws an account's key. */
 export async function newOperator(
   { json, out, notes }: LocalContext,
   file: string,
@@ -45,11 +46,7 @@ export async function bindNode(
     throw usageError('A node is bound by its whole id, as it says itself: nd_ and 64 hex digits.');
   if (days < 1 || days > DAYS_MAX) throw usageError(`--days goes from 1 to ${DAYS_MAX}.`);
   if (chainId < 1) throw usageError('--chain-id is the number of a chain.');
-  const key = await readOperatorKey(file).catch((error: unknown) => {
-    throw unusable(file, "can't be read", error);
-  });
-  if (key === undefined)
-    throw unusable(file, 'is not there; `prlx operator new` makes one', undefined);
+  const key = await accountKey(file, 'prlx operator new');
   const expiresAt = Math.floor(Date.now() / 1_000) + days * 86_400;
   const binding = await signBinding(key, { chainId, nodeId, expiresAt });
   writeJson(out, binding);
@@ -58,6 +55,20 @@ export async function bindNode(
     notes.write(`${binding.operator} signs for ${nodeId} until ${until}, on chain ${chainId}.\n`);
   }
   return EXIT.ok;
+}
+
+/**
+ * The private key in a file.
+ *
+ * @param maker the command that makes such files.
+ * @throws CliError `cli.key_file_unusable`
+ */
+export async function accountKey(file: string, maker: string): Promise<OperatorKey> {
+  const key = await readOperatorKey(file).catch((error: unknown) => {
+    throw unusable(file, "can't be read", error);
+  });
+  if (key === undefined) throw unusable(file, `is not there; \`${maker}\` makes one`, undefined);
+  return key;
 }
 
 function unusable(file: string, problem: string, cause: unknown): CliError {

@@ -1,17 +1,16 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import type { AuditOptions } from './audit.ts';
 import type { ChatOptions } from './chat-body.ts';
-import type { Context, GlobalOptions, LocalContext } from './context.ts';
+import { number, wholeNumber, type Call, type LocalCall } from './commands.ts';
+import type { GlobalOptions } from './context.ts';
 import type { KeyKind } from './connection.ts';
 import type { ExitCode } from './errors.ts';
 import type { BindOptions } from './operator.ts';
 import type { InviteOptions } from './join.ts';
+import { keyCommands } from './keys-commands.ts';
 import { EXAMPLES, HELP } from './help.ts';
 import type { StatusOptions } from './status.ts';
 import type { SubmitOptions } from './submit.ts';
-
-/** What a command does; its module is loaded when it is called, so that `--help` is quick. */
-type Run<Arguments extends unknown[]> = (context: Context, ...args: Arguments) => Promise<ExitCode>;
 
 /** The commands. @param done told the exit code of the one that ran. */
 export function createProgram(done: (code: ExitCode) => void): Command {
@@ -53,24 +52,15 @@ export function createProgram(done: (code: ExitCode) => void): Command {
   inspectingCommands(program, call);
   nodeCommands(program, call, callAs('admin'));
   auditCommands(program, callAs('any'));
-  operatorCommands(program, async (command, run, ...args) => {
+  keyCommands(program, call, callAs('none'));
+  const callLocally: LocalCall = async (command, run, ...args) => {
     const { localContext } = await import('./context.ts');
     done(await run(localContext(command.optsWithGlobals<GlobalOptions>()), ...args));
-  });
+  };
+  operatorCommands(program, callLocally);
+  accountCommands(program, callLocally);
   return program;
 }
-
-type Call = <Arguments extends unknown[]>(
-  command: Command,
-  run: Run<Arguments>,
-  ...args: Arguments
-) => Promise<void>;
-
-type LocalCall = <Arguments extends unknown[]>(
-  command: Command,
-  run: (context: LocalContext, ...args: Arguments) => Promise<ExitCode>,
-  ...args: Arguments
-) => Promise<void>;
 
 function inspectingCommands(program: Command, call: Call): void {
   program
@@ -169,6 +159,19 @@ function operatorCommands(program: Command, call: LocalCall): void {
     );
 }
 
+/** The same account as an operator's may make keys; who has no nodes looks for it here. */
+function accountCommands(program: Command, call: LocalCall): void {
+  program
+    .command('account')
+    .description('whom API keys belong to')
+    .command('new')
+    .description('make an account: its key goes to a file, its address to stdout')
+    .argument('<file>', 'where nothing is yet')
+    .action(async (file: string, _options: object, command: Command) =>
+      call(command, (await import('./operator.ts')).newOperator, file),
+    );
+}
+
 function auditCommands(program: Command, call: Call): void {
   program
     .command('audit')
@@ -206,14 +209,4 @@ function chatOptions(command: Command): Command {
         'strict',
       ]),
     );
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It is not a whole number.');
-  return Number(text);
-}
-
-function number(text: string): number {
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError('It is not a number.');
-  return Number(text);
 }

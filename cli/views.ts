@@ -176,6 +176,31 @@ export interface NewJoinTokenView extends JoinTokenView {
   readonly token: string;
 }
 
+/** A key of the account. */
+export interface ApiKeyView {
+  readonly id: string;
+  readonly name: string;
+  /** Its first characters. */
+  readonly hint: string;
+  readonly status: string;
+  readonly scopes: readonly string[];
+  readonly is_admin: boolean;
+  readonly created_at: string;
+  readonly expires_at: string | null;
+  readonly limits: {
+    readonly budget_wei: string | null;
+    readonly budget_period: string;
+    readonly requests_per_minute: number | null;
+    readonly tokens_per_minute: number | null;
+    readonly concurrency: number | null;
+  };
+}
+
+export interface NewApiKeyView extends ApiKeyView {
+  readonly account: string;
+  readonly key: string;
+}
+
 /** What an epoch's draws were committed to with. */
 export interface EpochView {
   readonly epoch: number;

@@ -34,6 +34,11 @@ export async function signBinding(
   return { operator, expiresAt, signature: await account.signTypedData(typed) };
 }
 
+/** Signs a text as wallets do (`personal_sign`, EIP-191). */
+export function signText(key: OperatorKey, text: string): Promise<`0x${string}`> {
+  return privateKeyToAccount(key).signMessage({ message: text });
+}
+
 /**
  * Draws a key and puts it into a file of its own, mode 0600.
  *

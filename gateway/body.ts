@@ -11,11 +11,11 @@ const SUSPICIOUS = /\\u(?:d[89a-f]|0000)/i;
 /**
  * Reads JSON as strictly as RFC 8259 allows, because what two readers could understand differently
  * is no basis for a charge: no key twice in an object, no `__proto__`, nothing but valid Unicode,
- * no NUL, bounded depth and size.
+ * no NUL, bounded depth and size, and an object at the top.
  *
  * @throws CodedError `receive.malformed_request`. It never repeats what the caller wrote.
  */
-export function parseBody(bytes: Uint8Array, limits: BodyLimits): unknown {
+export function parseBody(bytes: Uint8Array, limits: BodyLimits): object {
   let text: string;
   try {
     text = UTF_8.decode(bytes);
@@ -23,8 +23,16 @@ export function parseBody(bytes: Uint8Array, limits: BodyLimits): unknown {
     throw malformed('The body is not valid UTF-8.', cause);
   }
   assertStrict(text, limits);
+  const body = parsed(text);
+  // Routes take an absent body for an empty object: `null` is neither.
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw malformed('The body is not an object.');
+  return body;
+}
+
+function parsed(text: string): unknown {
   try {
-    return JSON.parse(text) as unknown;
+    return JSON.parse(text);
   } catch (cause) {
     throw malformed('The body is not valid JSON.', cause);
   }

@@ -15,6 +15,10 @@ export function docsRoutes(app: FastifyInstance): void {
     routePrefix: '/docs',
     staticCSP: true,
     uiConfig: { validatorUrl: null, docExpansion: 'list', persistAuthorization: false },
-    theme: { title: 'ParalleliX API' },
+    theme: {
+      title: 'ParalleliX API',
+      // It shows another product's name, and a field for other documents.
+      css: [{ filename: 'page.css', content: '.swagger-ui .topbar { display: none }' }],
+    },
   });
 }

@@ -44,6 +44,8 @@ export function createGateway(
       headersTimeout: limits.headersMs,
       connectionsCheckingInterval: limits.checkMs,
       maxHeaderSize: limits.headerBytes,
+      // Checked below, where a refusal has the error object.
+      requireHostHeader: false,
       // Callers that vanished without a word, while they were waiting for an answer.
       keepAlive: true,
     },
@@ -107,6 +109,8 @@ export function createGateway(
 function strictBodies(app: FastifyInstance, limits: GatewayLimits): void {
   app.addHook('onRequest', async ({ headers, raw }) => {
     const { 'content-encoding': encoding = 'identity', 'content-type': type = '' } = headers;
+    if (headers.host === undefined && raw.httpVersion === '1.1')
+      throw new MalformedRequestError('host', 'is missing');
     if (raw.rawHeaders.length > 2 * limits.headerCount)
       throw new MalformedRequestError('', `more than ${limits.headerCount} headers`);
     if (encoding !== 'identity')

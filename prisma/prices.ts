@@ -105,11 +105,12 @@ export async function publishPrices(
   const [late] = await transaction.$queryRaw<object[]>`
     SELECT 1 AS late WHERE ${beginsAt}::timestamptz < now()`;
   if (late) return { kind: 'too_late' };
+  // Rounded down, or it might begin a little later than now.
   await transaction.$executeRaw`
     INSERT INTO price (model_id, version, hardware_tier, priority, prompt_price_wei,
                        completion_price_wei, begins_at)
     SELECT ${modelId}, ${version}::int, tier, priority, prompt, completion,
-           coalesce(${beginsAt}::timestamptz, now())
+           coalesce(${beginsAt}::timestamptz, date_trunc('milliseconds', now()))
     FROM unnest(${matrix.map(({ hardwareTier }) => hardwareTier)}::int[],
                 ${matrix.map(({ priority }) => priority)}::text[],
                 ${matrix.map(({ promptWei }) => promptWei.toString())}::numeric[],

@@ -9,8 +9,10 @@ export const SIGN_IN_SECONDS = 300;
 /** By so much a signer's clock may be ahead. */
 const CLOCK_SECONDS_MAX = 60;
 const MESSAGE_CHARACTERS_MAX = 4_096;
+const URL_PARTS = /^(https?):\/\/([^/:?#@[\]]+)(?::(\d{1,5}))?((?:\/[^?#]*)?)$/i;
 /** Such a domain EIP-4361 has, by viem's reading of it. */
-const HOST = /^((\d{1,3}\.){3}\d{1,3}|localhost|([a-z\d-]+\.)+[a-z\d-]*[a-z][a-z\d-]*)$/i;
+const HOST = /^((\d{1,3}\.){3}\d{1,3}|localhost|([a-z\d-]+\.)+[a-z\d-]*[a-z][a-z\d-]*)$/;
+const USUAL_PORTS: Readonly<Record<string, string>> = { http: '80', https: '443' };
 
 /** What a sign-in message has to name, so that it is for this network and no other. */
 export interface SignInTerms {
@@ -25,12 +27,12 @@ export interface SignInTerms {
  * @throws RangeError if its host can't be in a sign-in message (EIP-4361).
  */
 export function signInTerms(publicUrl: string, chainId: number): SignInTerms {
-  const { host, hostname } = new URL(publicUrl);
-  if (!HOST.test(hostname))
-    throw new RangeError(
-      `${hostname} is no DNS name with a dot, no IPv4 address and not localhost`,
-    );
-  return { domain: host, uri: `${publicUrl}/v1/auth/keys`, chainId };
+  const [, givenScheme = '', givenHost = '', port, path = ''] = URL_PARTS.exec(publicUrl) ?? [];
+  const [scheme, host] = [givenScheme.toLowerCase(), givenHost.toLowerCase()];
+  if (!HOST.test(host))
+    throw new RangeError('its host is no DNS name with a dot, no IPv4 address and not localhost');
+  const domain = port === undefined || port === USUAL_PORTS[scheme] ? host : `${host}:${port}`;
+  return { domain, uri: `${scheme}://${domain}${path}/v1/auth/keys`, chainId };
 }
 
 /** The message by which an account asks for a key, as `personal_sign` takes it (EIP-191). */
@@ -74,6 +76,27 @@ function limitsInWords({
     `Tokens a minute: ${tokensPerMinute ?? 'any'}.`,
     `Requests at once: ${concurrency ?? 'any'}.`,
   ];
+}
+
+/**
+ * Whether a message that a gateway gives to be signed is what was asked for, at the place that was
+ * asked: whoever relays another gateway's message gets nothing signed.
+ *
+ * @returns undefined if it is, else what differs.
+ */
+export function signInMismatch(
+  message: string,
+  terms: SignInTerms,
+  spec: KeySpec,
+  address: Address,
+): string | undefined {
+  const { domain, chainId, nonce, issuedAt, statement } = parseSiweMessage(message);
+  if (domain !== terms.domain) return `it is for ${domain ?? 'no domain'}, not ${terms.domain}`;
+  if (chainId !== terms.chainId) return `it is for chain ${chainId ?? '?'}, not ${terms.chainId}`;
+  if (statement !== keyStatement(spec)) return 'it asks for another key';
+  if (!nonce || !issuedAt) return 'it has no nonce, or no time';
+  const expected = safely(() => signInMessage(terms, spec, { address, nonce, issuedAt }));
+  return message === expected ? undefined : 'it is not in the form of EIP-4361 that is used here';
 }
 
 /** A sign-in that somebody sends. */

@@ -44,10 +44,15 @@ export interface OpenStreamsPlan {
 }
 
 /** Streams that are opened at the same time: what that costs isn't told here. */
-const OPENING = 16;
+const OPENING = 8;
 const MAX_TOKENS = 512;
 /** Longer than all of this takes. */
 const DEADLINE_SECONDS = 3_600;
+/**
+ * While more are opened, of all together: an edge ends streams that bring nothing for five minutes,
+ * and a busy machine may take that long.
+ */
+const KEPT_TOKENS_PER_SECOND = 10;
 
 /**
  * Opens more and more streams on one gateway, each a request that a node works on, and keeps them
@@ -71,7 +76,9 @@ export async function measureOpenStreams(
   const none = await use(cluster, streams, secondsPerRun);
   const levels: OpenLevel[] = [];
   for (const level of plan.levels) {
+    await tell(cluster, `drip?tokensPerSecond=${KEPT_TOKENS_PER_SECOND}`);
     await streams.openUntil(level);
+    await tell(cluster, 'drip?tokensPerSecond=0');
     await settled();
     levels.push({ streams: level, memory: await memories(cluster) });
     say(`${level} streams are open`);
@@ -90,22 +97,28 @@ export async function measureOpenStreams(
 class OpenStreams {
   readonly #cluster: StreamingCluster;
   #open: Promise<Streamed>[] = [];
+  readonly #failed: Promise<never>;
+  #fail: (error: unknown) => void = () => undefined;
   /** Events with text, of all streams so far: the backend sends one for each token. */
   texts = 0;
 
   constructor(cluster: StreamingCluster) {
     this.#cluster = cluster;
+    this.#failed = new Promise((_resolve, reject) => (this.#fail = reject));
+    // Whoever waits for something hears of it.
+    this.#failed.catch(() => undefined);
   }
 
   get count(): number {
     return this.#open.length;
   }
 
+  /** @throws Error of the first stream that failed: one lost node would leave this waiting. */
   async openUntil(count: number): Promise<void> {
     const lane = async () => {
       while (this.#open.length < count) await this.#openOne();
     };
-    await Promise.all(Array.from({ length: OPENING }, lane));
+    await Promise.race([this.#failed, Promise.all(Array.from({ length: OPENING }, lane))]);
   }
 
   async endAll(): Promise<void> {
@@ -120,12 +133,12 @@ class OpenStreams {
       maxTokens: MAX_TOKENS,
       changed: { deadline_seconds: DEADLINE_SECONDS },
     };
-    await new Promise<void>((resolve, reject) => {
+    await new Promise<void>((resolve) => {
       const streamed = streamOnce(this.#cluster, 'network', request, () => {
         this.texts += 1;
         resolve();
       });
-      streamed.catch(reject);
+      streamed.catch(this.#fail);
       this.#open.push(streamed);
     });
   }

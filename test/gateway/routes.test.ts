@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { FastifyInstance } from 'fastify';
+import { OPERATIONS } from '../../gateway/openapi.ts';
 import { SCOPES, type Scope } from '../../protocol/keys.ts';
 import { OTHER_ACCOUNT, startLoneGateway, type LoneGateway } from '../support/lone-gateway.ts';
 
@@ -9,11 +10,10 @@ import { OTHER_ACCOUNT, startLoneGateway, type LoneGateway } from '../support/lo
 const PUBLIC: readonly string[] = [
   'GET /healthz',
   'GET /v1/models',
-  'GET /v1/models/:id',
   'GET /v1/models/*',
+  'GET /v1/prices',
   'GET /v1/sampling/epochs',
   'GET /openapi.json',
-  'GET /docs',
   'POST /v1/auth/nonce',
   'POST /v1/auth/keys',
 ];
@@ -40,8 +40,10 @@ describe('gateway/routes', () => {
   });
   after(() => gateway.stop());
 
-  const closed = () => routes.filter((route) => !PUBLIC.includes(route) && !isHeadOfPublic(route));
-  const isHeadOfPublic = (route: string) => PUBLIC.includes(route.replace(/^HEAD /, 'GET '));
+  const isPublic = (route: string) =>
+    // The page to read the description, of files that everybody has.
+    /^(GET|HEAD) \/docs(\/|$)/.test(route) || PUBLIC.includes(route.replace(/^HEAD /, 'GET '));
+  const closed = () => routes.filter((route) => !isPublic(route));
 
   async function ask(route: string, authorization?: string): Promise<Answer> {
     const [method = '', path = ''] = route.split(' ');
@@ -56,7 +58,8 @@ describe('gateway/routes', () => {
     });
     const text = await response.text();
     const { status } = response;
-    if (method === 'HEAD') return { status, error: undefined };
+    const isJson = response.headers.get('content-type')?.startsWith('application/json');
+    if (method === 'HEAD' || !isJson) return { status, error: undefined };
     return { status, error: (JSON.parse(text) as { error?: Record<string, unknown> }).error };
   }
 
@@ -67,6 +70,15 @@ describe('gateway/routes', () => {
       data: { keyHash, accountId: OTHER_ACCOUNT, scopes: [...scopes] },
     });
     return key;
+  }
+
+  /** As `/openapi.json` tells it. */
+  function accessOf(route: string): string | undefined {
+    const [method = '', path = ''] = route.split(' ');
+    return OPERATIONS.find(
+      (each) =>
+        each.method === method.toLowerCase() && each.path === path.replace(/:(\w+)/g, '{$1}'),
+    )?.access;
   }
 
   it('answers nothing without a key but what is public', async () => {
@@ -81,7 +93,7 @@ describe('gateway/routes', () => {
         route,
       );
     }
-    for (const route of routes.filter((each) => !closed().includes(each)))
+    for (const route of routes.filter(isPublic))
       assert.notEqual((await ask(route)).error?.['code'], 'receive.unauthorized', route);
   });
 
@@ -125,10 +137,12 @@ describe('gateway/routes', () => {
         const { error } = await ask(route, `Bearer ${key}`);
         if (error?.['code'] !== 'gateway.scope_missing') through.push(scope);
       }
-      assert.equal(through.length, 1, `${route}: ${through.join(', ')}`);
-      if (route.includes('/v1/keys')) assert.deepEqual(through, ['keys']);
-      if (/^POST .*(completions|requests|cancel)/.test(route))
-        assert.deepEqual(through, ['inference']);
+      assert.deepEqual(through, [accessOf(route)], route);
     }
+    for (const route of admins.filter((each) => !each.startsWith('HEAD')))
+      assert.equal(accessOf(route), 'admin', route);
+    for (const { method, path, access } of OPERATIONS)
+      if (access === 'public')
+        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{.*\}/, '*')}`), path);
   });
 });

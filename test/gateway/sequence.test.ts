@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { piecesOf, SentText, Sequence } from '../../gateway/sequence.ts';
 import { isWellFormed } from '../../protocol/canonical.ts';
 import { CodedError } from '../../protocol/errors.ts';
@@ -9,7 +9,7 @@ const text = fc.string({ unit: 'grapheme', maxLength: 40 });
 
 /** All pieces of a text, cut anywhere but within a character. */
 const cutInto = (whole: string, widths: readonly number[]): string[] => {
-  const characters = [...whole];
+  const characters = Array.from(whole);
   const pieces: string[] = [];
   for (let index = 0; characters.length > 0; index++)
     pieces.push(characters.splice(0, Math.max(1, widths[index % widths.length] ?? 1)).join(''));

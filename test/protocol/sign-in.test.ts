@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { createSiweMessage, type SiweMessage } from 'viem/siwe';
-import type { Address } from '../../protocol/binding.ts';
 import { CodedError } from '../../protocol/errors.ts';
 import type { KeySpec } from '../../protocol/keys.ts';
 import { checkSignIn, keyStatement, signInMessage, signInTerms } from '../../protocol/sign-in.ts';
@@ -178,8 +177,7 @@ Expiration Time: 2026-11-25T12:05:00.000Z`,
     ];
     for (const [signature, reason] of cases)
       assert.match((await refusal(text, { signature })) ?? 'taken', reason, signature.slice(-8));
-    const address = other.address as Address;
-    const foreign = createSiweMessage({ ...fields(), address });
+    const foreign = createSiweMessage({ ...fields(), address: other.address });
     assert.match((await refusal(foreign)) ?? '', /did not sign/);
   });
 
@@ -194,7 +192,20 @@ Expiration Time: 2026-11-25T12:05:00.000Z`,
       const at = { address: account.id, nonce, issuedAt: NOW };
       assert.ok(signInMessage(terms, SPEC, at).startsWith(`${host} wants`));
     }
-    for (const host of ['[::1]:8420', 'gateway', 'gateway:8420', 'a_b.example.net'])
+    for (const [url, uri] of [
+      ['https://API.example.net:443/plx', 'https://api.example.net/plx/v1/auth/keys'],
+      ['http://localhost:80', 'http://localhost/v1/auth/keys'],
+      ['http://localhost:443', 'http://localhost:443/v1/auth/keys'],
+    ] as const)
+      assert.equal(signInTerms(url, 1).uri, uri);
+    for (const host of [
+      '[::1]:8420',
+      'gateway',
+      'gateway:8420',
+      'a_b.example.net',
+      'me@example.net',
+      '',
+    ])
       assert.throws(() => signInTerms(`http://${host}`, 1), RangeError, host);
   });
 });

@@ -47,18 +47,20 @@ export class CancelScene {
     return node;
   }
 
-  ask(stream: boolean, signal?: AbortSignal): Promise<Response> {
-    return fetch(`${this.network.gatewayUrl}/v1/chat/completions`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify({
-        model: INSTANT_MODEL.id,
-        messages: [{ role: 'user', content: ENDLESS }],
-        max_tokens: 200,
-        stream,
-      }),
-      ...(signal ? { signal } : {}),
-    });
+  ask(
+    stream: boolean,
+    signal?: AbortSignal,
+    changed: object = {},
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Response> {
+    const body = {
+      model: INSTANT_MODEL.id,
+      messages: [{ role: 'user', content: ENDLESS }],
+      max_tokens: 200,
+      stream,
+      ...changed,
+    };
+    return this.network.chat(body, API_KEY, 0, { headers, ...(signal ? { signal } : {}) });
   }
 
   /** The id of the request that is under way. */
@@ -140,16 +142,22 @@ export function read(response: Response) {
   return { seen, whole };
 }
 
-/** A backend, and when it was told to stop (0: not yet). */
-export function observed(backend: Backend): { backend: Backend; abortedAtMs: () => number } {
+/** A backend, how often it was started, and when it was told to stop (0: not yet). */
+export function observed(backend: Backend) {
   let abortedAtMs = 0;
+  let started = 0;
   const generate = (
     request: GenerateRequest,
     onText: (delta: string) => void,
     signal: AbortSignal,
   ) => {
+    started += 1;
     signal.addEventListener('abort', () => (abortedAtMs = performance.now()));
     return backend.generate(request, onText, signal);
   };
-  return { backend: { ...backend, generate }, abortedAtMs: () => abortedAtMs };
+  return {
+    backend: { ...backend, generate } satisfies Backend,
+    started: () => started,
+    abortedAtMs: () => abortedAtMs,
+  };
 }

@@ -50,6 +50,9 @@ interface Coded {
 
 /** Fields of the objects that tests look at; each object has some of them. */
 interface Item {
+  readonly object: string;
+  readonly key: string;
+  readonly percent: number;
   readonly id: string;
   readonly name: string;
   readonly status: string;

@@ -28,8 +28,11 @@ export interface SignInAnswer {
   readonly expires_at: string;
 }
 
+/** What comes back has some of these. */
+type Answer = KeyAnswer & SignInAnswer;
+
 /** Sends a body to a route that takes no key. */
-export async function post<Answer>(
+export async function post(
   url: string,
   path: string,
   body: object,
@@ -49,10 +52,10 @@ export async function signIn(
   spec: object = { name: 'a key' },
 ): Promise<KeyAnswer> {
   const asked = { address: account.address, ...spec };
-  const { body } = await post<SignInAnswer>(url, '/v1/auth/nonce', asked);
+  const { body } = await post(url, '/v1/auth/nonce', asked);
   const { message } = body;
   const signature = await account.signMessage({ message });
-  const made = await post<KeyAnswer>(url, '/v1/auth/keys', { message, signature, ...spec });
+  const made = await post(url, '/v1/auth/keys', { message, signature, ...spec });
   if (made.status !== 201) throw new Error(JSON.stringify(made.body));
   return made.body;
 }

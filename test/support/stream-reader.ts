@@ -36,7 +36,7 @@ export interface ReadStream {
 }
 
 /** What of a stream came so far; the last event may not be whole. */
-export function readEvents(sse: string): ReadStream {
+function readEvents(sse: string): ReadStream {
   const events = sse.split('\n\n').slice(0, -1);
   const chunks: StreamChunk[] = [];
   let [pings, isDone, error] = [0, false, null as ReadStream['error']];
@@ -67,8 +67,12 @@ export function textOf(chunks: readonly StreamChunk[], index = 0): string {
     .join('');
 }
 
+interface StreamCall extends RequestInit {
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** Reads on in the background; `stop` hangs up. */
-export function openStream(url: string, key: string, init: RequestInit = {}) {
+export function openStream(url: string, key: string, init: StreamCall = {}) {
   const gone = new AbortController();
   const headers = { authorization: `Bearer ${key}`, ...init.headers };
   let sse = '';
