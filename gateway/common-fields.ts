@@ -117,7 +117,8 @@ export function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknow
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  const path = issue?.path.join('.') ?? '';
-  const what = issue?.code === 'unrecognized_keys' ? `unsupported: ${issue.keys.join(', ')}` : '';
-  throw new MalformedRequestError(path, what || (issue?.message ?? 'invalid'));
+  const path = issue?.path ?? [];
+  if (issue?.code === 'unrecognized_keys')
+    throw new MalformedRequestError([...path, issue.keys[0]].join('.'), 'unsupported');
+  throw new MalformedRequestError(path.join('.'), issue?.message ?? 'invalid');
 }
