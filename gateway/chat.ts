@@ -18,8 +18,8 @@ export interface ChatDependencies extends RequestSource, Requester {
 
 /**
  * What becomes of a request, in order: accepted, text of its first answer as it comes, the
- * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the number
- * of the dispatch that text or result are of.
+ * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the
+ * number of the dispatch that text or result are of.
  */
 export type ChatEvent =
   | {
@@ -55,10 +55,10 @@ export async function* serveChat(
 }
 
 /**
- * Opens what comes of a request. Text is provisional until the result came: it is what one node says
- * before Validate. If that node is replaced, the next one's text goes on where it left off; with the
- * same seed and engine it is the same text. Only `early` delivery has provisional text; otherwise it
- * comes whole, once it may be delivered.
+ * Opens what comes of a request. Text is provisional until the result came: it is what one node
+ * says before Validate. If that node is replaced, the next one's text goes on where it left off;
+ * with the same seed and engine it is the same text. Only `early` delivery has provisional text;
+ * otherwise it comes whole, once it may be delivered.
  *
  * @param isStreamed whether the caller wants text before the result.
  * @throws CodedError when the request ends without a result, or `gateway.stream_superseded` when
