@@ -148,7 +148,7 @@ describe('gateway: credits and usage', () => {
       ['amount_wei', { amount_wei: 7 }],
       ['amount_wei', { amount_wei: '9'.repeat(41) }],
       ['reference', { amount_wei: '1', reference: '' }],
-      ['reference', { amount_wei: '1', reference: 'a\u0000b' }],
+      ['reference', { amount_wei: '1', reference: 'a b' }],
       ['more', { amount_wei: '1', reference: 'r', more: 1 }],
     ] as const) {
       const { status, body: answer } = await gateway.call('POST', path, {
