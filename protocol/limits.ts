@@ -118,9 +118,11 @@ export function refusalOf(
     reset_seconds: seconds = 0,
   } = (isTokens ? limits?.tokens : limits?.requests) ?? {};
   const fits = !isTokens || tokens <= limit;
-  const asked = isTokens ? `; this request may take ${tokens} tokens` : '';
+  const [what, asked] = isTokens
+    ? ['tokens', `; this request may take ${tokens} tokens`]
+    : ['requests', ''];
   return told({
-    detail: `${remaining} of ${limit} ${isTokens ? 'tokens' : 'requests'} a minute are left${asked}.`,
+    detail: `${remaining} of ${limit} ${what} a minute are left${asked}.`,
     maximum: String(limit),
     remaining: String(remaining),
     resetSeconds: seconds,
