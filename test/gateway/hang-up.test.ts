@@ -131,7 +131,7 @@ describe('gateway: a caller who hangs up', function () {
     await scene.network.killCoordinator();
     hangUp();
     await scene.network.startCoordinator();
-    await until(() => abortedAtMs() > 0, 'the backend was stopped');
+    await until(() => abortedAtMs() > 0, 'the backend was stopped', 90);
     await isCancelled(id);
   });
 
