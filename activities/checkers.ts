@@ -32,6 +32,7 @@ export async function couldCheck(
       SELECT FROM node
       WHERE status IN ('active', 'probing') AND is_ready AND is_online
         AND model_digest = ${modelDigest}
+        AND features @> ${[...(parameters.features ?? [])]}::text[]
         AND tier >= ${parameters.hardwareTier}
         AND ${parameters.workloadClass} = ANY (workload_classes)
         AND NOT (id = ANY (${[...usedNodes]}::text[])) ${independent(check)}

@@ -133,7 +133,7 @@ export async function receive(
     payloadBytes,
     modelDigest: model.digest,
     seed: parameters.seed ?? randomInt(SEED_END),
-    complexity: complexityTokens(payloadBytes, completionTokens),
+    complexity: complexityTokens(payloadBytes, completionTokens, parameters.choices),
     price: { promptWei, completionWei },
     reservedWei: row.reserved_wei,
     acceptedAtMs: row.accepted_at.getTime(),

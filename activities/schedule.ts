@@ -51,6 +51,7 @@ interface CandidateRow extends AssignmentRow {
   tier: number;
   workload_classes: string[];
   model_digest: string;
+  features: string[];
   tokens_per_second: number;
   is_reserved: boolean;
 }
@@ -105,13 +106,15 @@ async function hold(
     held AS (
       INSERT INTO waiting (unit_id, priority, complexity, workload_class, model_digest, tier,
                            deadline_seconds, used_nodes, used_operators, engine, place_ms,
-                           turn_ms, turn_ends_ms, account_id, deadline_at, input, coordinator)
+                           turn_ms, turn_ends_ms, account_id, features, deadline_at, input,
+                           coordinator)
       SELECT ${unitId}, ${PRIORITY_KEYS[parameters.priority]}, ${complexity},
              ${parameters.workloadClass}, ${modelDigest}, ${parameters.hardwareTier},
              ${parameters.deadlineSeconds}, ${[...usedNodes]}::text[],
              ${[...(check?.usedOperators ?? [])]}::text[], ${check?.engine ?? null},
              turn_ms + ${behindTurnMs(request)}::float8, turn_ms,
              turn_ms + ${turnEndsMs({ complexity, turnMs: 0 })}::float8, ${accountOf(input)},
+             ${[...(parameters.features ?? [])]}::text[],
              ${new Date(deadlineAtMs)}, ${JSON.stringify(input)}::jsonb, ${coordinatorUrl}
       FROM found, ${turn(input)} AS turn (turn_ms) WHERE NOT "isReserved" AND NOT "isOver"
       ON CONFLICT (unit_id) DO UPDATE SET used_nodes = EXCLUDED.used_nodes,
@@ -172,6 +175,7 @@ export async function reserve(
     modelDigest,
     hardwareTier: parameters.hardwareTier,
     complexity,
+    features: parameters.features,
   };
   let rows = await qualifying(database, input);
   const reserved = rows.find(({ is_reserved }) => is_reserved);
@@ -201,21 +205,22 @@ function qualifying(database: Database, input: ScheduleInput): Promise<Candidate
     ? sql`sha256(decode(${check.order}, 'hex') || convert_to(${dispatch}::int || id, 'UTF8'))`
     : sql`model_digest, tier, tokens_per_second, id`;
   return database.$queryRaw<CandidateRow[]>`
-    SELECT node.id, operator_id, engine, tier, workload_classes, model_digest, tokens_per_second,
-           encryption_key, signing_key, TRUE AS is_reserved
+    SELECT node.id, operator_id, engine, tier, workload_classes, model_digest, features,
+           tokens_per_second, encryption_key, signing_key, TRUE AS is_reserved
     FROM dispatch JOIN node ON node.id = dispatch.node_id
       JOIN slot ON slot.unit_id = dispatch.unit_id AND slot.dispatch = dispatch.dispatch
     WHERE dispatch.unit_id = ${unitId} AND dispatch.dispatch = ${dispatch}
       AND dispatch.outcome IS NULL
     UNION ALL
-    (SELECT id, operator_id, engine, tier, workload_classes, model_digest, tokens_per_second,
-            encryption_key, signing_key, FALSE
+    (SELECT id, operator_id, engine, tier, workload_classes, model_digest, features,
+            tokens_per_second, encryption_key, signing_key, FALSE
     FROM node
     WHERE status = 'active' AND is_ready AND is_online AND NOT is_full
       AND last_seen_at > now() - make_interval(secs => ${ONLINE_SECONDS}::float8)
       AND tier >= ${parameters.hardwareTier}
       AND ${parameters.workloadClass} = ANY (workload_classes)
       AND model_digest = ${modelDigest}
+      AND features @> ${[...(parameters.features ?? [])]}::text[]
       AND NOT (id = ANY (${[...usedNodes]}::text[])) ${independent(check)}
       AND tokens_per_second * ${parameters.deadlineSeconds}::float8 >= ${complexity}::float8
       AND EXISTS (SELECT FROM slot
@@ -232,6 +237,7 @@ function qualifying(database: Database, input: ScheduleInput): Promise<Candidate
           AND NOT (node.id = ANY (waiting.used_nodes))
           AND NOT (node.operator_id = ANY (waiting.used_operators))
           AND (waiting.engine IS NULL OR waiting.engine = node.engine)
+          AND waiting.features <@ node.features
           AND node.tokens_per_second * waiting.deadline_seconds >= waiting.complexity)
     ORDER BY ${order}
     LIMIT ${CANDIDATES_MAX})`;
@@ -262,6 +268,7 @@ function candidate(row: CandidateRow): Candidate {
     tier: row.tier,
     workloadClasses: row.workload_classes,
     modelDigest: row.model_digest,
+    features: row.features,
     online: true,
     ready: true,
     freeSlots: 1,

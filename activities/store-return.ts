@@ -166,7 +166,11 @@ function attemptOver({ unitId, dispatch }: ValidateInput, { returned }: CheckedR
 
 /** Frees the node's slot and measures it by what it did, in the time that \`decided\` tells. */
 function over({ unitId, dispatch, node, request }: ValidateInput, { result }: CheckedReturn) {
-  const tokens = complexityTokens(request.payloadBytes, result.usage.completionTokens);
+  const tokens = complexityTokens(
+    request.payloadBytes,
+    result.usage.completionTokens,
+    result.choices.length,
+  );
   return sql`ARRAY[release_slot(${unitId}, ${dispatch}::int),
     measure_node(${node.nodeId}, ${tokens}::float8, (SELECT seconds FROM decided))]::text`;
 }

@@ -168,7 +168,7 @@ export async function checkReturn(
   const parsed = nodeReturnSchema.safeParse(returned);
   if (!parsed.success) throw new CodedError('poe.malformed');
   const { scheme, poe, signature, sealedResult } = parsed.data;
-  if (sealedResult.ciphertext.length > returnBytesMax(request.parameters.maxTokens))
+  if (sealedResult.ciphertext.length > returnBytesMax(request.parameters))
     throw new CodedError('poe.oversize');
   const opened = await open(sealedResult, returnRing);
   // The ids are those that were dispatched; what the envelope claims must be the same.

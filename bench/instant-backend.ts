@@ -26,6 +26,7 @@ export function instantBackend({
     engine: 'instant/1',
     model: INSTANT_MODEL,
     slots,
+    features: ['completion', 'logprobs'],
     async generate(request, onText, signal): Promise<Generation> {
       const pieces: string[] = [];
       for (const piece of answer(request).slice(0, request.maxTokens)) {
@@ -38,13 +39,14 @@ export function instantBackend({
       return {
         text: pieces.join(''),
         tokenIds: pieces.map((_piece, index) => index),
-        promptTokens: request.messages.length,
+        promptTokens: Math.max(1, request.messages.length),
         completionTokens: pieces.length,
         finishReason: signal.aborted
           ? 'cancelled'
           : pieces.length === request.maxTokens
             ? 'length'
             : 'stop',
+        ...(request.logprobs === undefined ? {} : { logprobs: pieces.map(told(request.logprobs)) }),
       };
     },
     health: async () => {},
@@ -52,6 +54,16 @@ export function instantBackend({
   };
 }
 
-function echo({ messages }: GenerateRequest): readonly string[] {
-  return (messages.at(-1)?.content ?? '').split(/(?<= )/);
+function echo({ messages, prompt }: GenerateRequest): readonly string[] {
+  return (prompt ?? messages.at(-1)?.content ?? '').split(/(?<= )/);
+}
+
+/** What it says of a piece: it was sure of the first half. */
+function told(top: number) {
+  const logprob = -0.5;
+  return (token: string) => ({
+    token,
+    logprob,
+    top: [token, `${token}?`].slice(0, top).map((other) => ({ token: other, logprob })),
+  });
 }

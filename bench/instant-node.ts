@@ -81,6 +81,7 @@ export async function startInstantNode(options: InstantNodeOptions): Promise<Ins
       modelId: backend.model.id,
       modelDigest: backend.model.digest,
       engine: backend.engine,
+      features: ['choices' as const, ...backend.features],
       tokensPerSecond: 1_000,
       slots: backend.slots,
     }),

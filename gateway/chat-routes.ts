@@ -1,24 +1,42 @@
 import type { FastifyInstance } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
-import { completion, type CompletionHead } from './completion.ts';
+import type { CompletionHead } from './completion.ts';
 import type { GatewayDependencies } from './context.ts';
+import type { InferenceRequest } from './inference-request.ts';
 import { hungUp, openCall } from './open-call.ts';
 import { parseChatRequest } from './openai.ts';
-import { chatFormat } from './stream-format.ts';
+import { chatFormat, textFormat, type StreamFormat } from './stream-format.ts';
 import { streamed } from './stream.ts';
+import { parseTextRequest } from './text-completions.ts';
 
-const PATH = '/v1/chat/completions';
-
-/** `POST /v1/chat/completions`, whole or as a stream of server-sent events. */
+/** `POST /v1/chat/completions` and `POST /v1/completions`, whole or as server-sent events. */
 export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
-  app.post(PATH, async (request, reply) => {
-    const { chat, requestId, acceptedAtMs, events } = await openCall(dependencies, {
-      route: PATH,
-      request,
-      reply,
-      parse: parseChatRequest,
-      gone: hungUp(reply),
-    });
+  inferenceRoute(app, dependencies, {
+    route: '/v1/chat/completions',
+    parse: parseChatRequest,
+    format: chatFormat,
+  });
+  inferenceRoute(app, dependencies, {
+    route: '/v1/completions',
+    parse: parseTextRequest,
+    format: textFormat,
+  });
+}
+
+interface InferenceRoute {
+  readonly route: string;
+  readonly parse: (body: unknown) => InferenceRequest;
+  readonly format: StreamFormat;
+}
+
+function inferenceRoute(
+  app: FastifyInstance,
+  dependencies: GatewayDependencies,
+  { route, parse, format }: InferenceRoute,
+): void {
+  app.post(route, async (request, reply) => {
+    const call = { route, request, reply, parse, gone: hungUp(reply) };
+    const { chat, requestId, acceptedAtMs, events } = await openCall(dependencies, call);
     const head: CompletionHead = {
       id: requestId,
       created: Math.floor(acceptedAtMs / 1_000),
@@ -28,7 +46,7 @@ export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependenci
       const options = chat.stream_options;
       const reading = {
         head,
-        format: chatFormat,
+        format,
         after: -1,
         includeUsage: options?.include_usage === true,
         untilEnd: options?.include_verification === true,
@@ -36,7 +54,7 @@ export function chatRoutes(app: FastifyInstance, dependencies: GatewayDependenci
       return streamed(reply, reading, events, dependencies);
     }
     for await (const event of events)
-      if (event.kind === 'result') return completion(head, event.result);
+      if (event.kind === 'result') return format.whole(head, event.result);
     throw new CodedError('coordinator.internal');
   });
 }

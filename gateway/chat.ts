@@ -7,7 +7,7 @@ import { parseResult, type InferenceResult } from '../protocol/result.ts';
 import { eventsForCaller, type Readers } from './disconnect.ts';
 import { requestFailure } from './errors.ts';
 import { intakeCall, type Asker, type Requester } from './intake-call.ts';
-import type { ChatRequest } from './openai.ts';
+import type { InferenceRequest } from './inference-request.ts';
 import { onDisconnectOf } from './own-fields.ts';
 import type { RequestEvent, RequestSource } from './request-events.ts';
 import { TextStream } from './text-stream.ts';
@@ -17,9 +17,9 @@ export interface ChatDependencies extends RequestSource, Requester {
 }
 
 /**
- * What becomes of a chat request, in order: accepted, text of its first answer as it comes, the
- * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the number
- * of the dispatch that text or result are of.
+ * What becomes of a request, in order: accepted, text of its first answer as it comes, the
+ * whole result, and its end, if the caller wants to know how it was checked. `attempt` is the
+ * number of the dispatch that text or result are of.
  */
 export type ChatEvent =
   | {
@@ -36,7 +36,7 @@ export type ChatEvent =
   | { readonly kind: 'ended' };
 
 /**
- * Seals a chat request, submits it, and yields what comes back, opened: see `openedEvents`.
+ * Seals a request, submits it, and yields what comes back, opened: see `openedEvents`.
  *
  * @param gone aborted when the caller has hung up; what becomes of the request then is its
  *   `on_disconnect`.
@@ -45,7 +45,7 @@ export type ChatEvent =
 export async function* serveChat(
   dependencies: ChatDependencies,
   asker: Asker,
-  request: ChatRequest,
+  request: InferenceRequest,
   gone: AbortSignal,
 ): AsyncGenerator<ChatEvent> {
   const call = await intakeCall(dependencies, asker, request);
@@ -55,10 +55,10 @@ export async function* serveChat(
 }
 
 /**
- * Opens what comes of a request. Text is provisional until the result came: it is what one node says
- * before Validate. If that node is replaced, the next one's text goes on where it left off; with the
- * same seed and engine it is the same text. Only `early` delivery has provisional text; otherwise it
- * comes whole, once it may be delivered.
+ * Opens what comes of a request. Text is provisional until the result came: it is what one node
+ * says before Validate. If that node is replaced, the next one's text goes on where it left off;
+ * with the same seed and engine it is the same text. Only `early` delivery has provisional text;
+ * otherwise it comes whole, once it may be delivered.
  *
  * @param isStreamed whether the caller wants text before the result.
  * @throws CodedError when the request ends without a result, or `gateway.stream_superseded` when

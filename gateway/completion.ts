@@ -1,6 +1,7 @@
 import type { InferenceResult } from '../protocol/result.ts';
+import { chatLogprobs, textLogprobs } from './logprobs-view.ts';
 
-/** What all answers to one chat request share. */
+/** What all answers to one request share. */
 export interface CompletionHead {
   readonly id: string;
   /** Seconds since the epoch, as OpenAI has it. */
@@ -14,10 +15,26 @@ export function completion(head: CompletionHead, result: InferenceResult) {
     ...head,
     object: 'chat.completion' as const,
     system_fingerprint: result.engine,
-    choices: result.choices.map(({ text, finishReason }, index) => ({
+    choices: result.choices.map(({ text, finishReason, logprobs }, index) => ({
       index,
       message: { role: 'assistant' as const, content: text, refusal: null },
-      logprobs: null,
+      logprobs: chatLogprobs(logprobs),
+      finish_reason: finishReason,
+    })),
+    usage: usageOf(result),
+  };
+}
+
+/** OpenAI's `text_completion` object for a validated result. */
+export function textCompletion(head: CompletionHead, result: InferenceResult) {
+  return {
+    ...head,
+    object: 'text_completion' as const,
+    system_fingerprint: result.engine,
+    choices: result.choices.map(({ text, finishReason, logprobs }, index) => ({
+      index,
+      text,
+      logprobs: textLogprobs(logprobs),
       finish_reason: finishReason,
     })),
     usage: usageOf(result),

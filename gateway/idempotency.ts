@@ -58,7 +58,9 @@ export function joinedBy(
 function questionIn({ delivery, verification, ...body }: Readonly<Record<string, unknown>>) {
   const fields = Object.entries({ ...body, delivery: verification ?? delivery });
   return Object.fromEntries(
-    fields.filter(([name, value]) => value != null && !WAYS_OF_LISTENING.includes(name)),
+    fields.filter(
+      ([name, value]) => value !== null && value !== undefined && !WAYS_OF_LISTENING.includes(name),
+    ),
   );
 }
 

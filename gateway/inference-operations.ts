@@ -3,6 +3,7 @@ import { chatRequestSchema } from './openai.ts';
 import type { Operation } from './operations.ts';
 import { resumeQuery } from './resume-routes.ts';
 import { noParameters, requestsQuery } from './request-routes.ts';
+import { textRequestSchema } from './text-completions.ts';
 
 /** Why a request isn't accepted. */
 const REFUSALS: readonly ErrorCode[] = [
@@ -48,6 +49,23 @@ export const INFERENCE_OPERATIONS: readonly Operation[] = [
         description: 'The answer; with `stream`, chunks of it and then `[DONE]`.',
         types: ['application/json', 'text/event-stream'],
         schema: 'ChatCompletion',
+      },
+    },
+    errors: [...REFUSALS, ...FAILURES],
+  },
+  {
+    method: 'post',
+    path: '/v1/completions',
+    tag: 'Inference',
+    summary: 'Goes on with a text, whole or as a stream of server-sent events',
+    access: 'inference',
+    body: textRequestSchema,
+    isIdempotent: true,
+    answers: {
+      200: {
+        description: 'The text; with `stream`, chunks of it and then `[DONE]`.',
+        types: ['application/json', 'text/event-stream'],
+        schema: 'TextCompletion',
       },
     },
     errors: [...REFUSALS, ...FAILURES],
@@ -134,5 +152,14 @@ export const INFERENCE_OPERATIONS: readonly Operation[] = [
     summary: 'What is served, and at what price',
     access: 'public',
     answers: { 200: { description: 'All models.', schema: 'List' } },
+  },
+  {
+    method: 'get',
+    path: '/v1/models/{id}',
+    tag: 'Inference',
+    summary: 'One model, its standard price, and what its nodes can do now besides chat',
+    access: 'public',
+    answers: { 200: { description: 'The model.', schema: 'Model' } },
+    errors: ['receive.unknown_model'],
   },
 ];

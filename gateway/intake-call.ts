@@ -10,7 +10,13 @@ import {
 } from '../protocol/receive.ts';
 import type { WorkloadClassName } from '../protocol/workload.ts';
 import { joinedBy, type Repetition } from './idempotency.ts';
-import { chatPayload, deliveryOf, maxTokensOf, type ChatRequest } from './openai.ts';
+import {
+  deliveryOf,
+  extrasOf,
+  maxTokensOf,
+  payloadOf,
+  type InferenceRequest,
+} from './inference-request.ts';
 import { assertOwnCredit } from './own-fields.ts';
 
 export interface Requester {
@@ -34,7 +40,7 @@ export interface Asker extends Repetition {
 export async function intakeCall(
   { requesterRing, intakeKey }: Requester,
   asker: Asker,
-  request: ChatRequest,
+  request: InferenceRequest,
 ): Promise<IntakeCall> {
   const { accountId, keyId } = asker;
   assertOwnCredit(request, accountId);
@@ -49,6 +55,7 @@ export async function intakeCall(
     maxTokens: maxTokensOf(request),
     stream: delivery === 'early',
     seed: request.seed ?? null,
+    ...extrasOf(request),
   };
   const plaintext = payloadBytes(request);
   const requesterKey = requesterRing[0].publicJwk;
@@ -70,13 +77,13 @@ export async function intakeCall(
   };
 }
 
-function payloadBytes(request: ChatRequest): Uint8Array {
+function payloadBytes(request: InferenceRequest): Uint8Array {
   let bytes: Uint8Array;
   try {
-    bytes = canonicalBytes(chatPayload(request));
+    bytes = canonicalBytes(payloadOf(request));
   } catch (cause) {
     // Only text without a UTF-8 form gets here.
-    throw new CodedError('receive.malformed_request', 'messages: not valid Unicode', { cause });
+    throw new CodedError('receive.malformed_request', 'the text is not valid Unicode', { cause });
   }
   if (bytes.length > PAYLOAD_BYTES_MAX)
     throw new CodedError('receive.payload_too_large', `At most ${PAYLOAD_BYTES_MAX} bytes.`);

@@ -2,7 +2,7 @@ import type { KeyRow } from '../prisma/api-keys.ts';
 
 /** A key as the API shows it: never its secret, of which nobody knows more than the hash. */
 export function describeKey(row: KeyRow) {
-  const { limits, revokedAt, expiresAt } = row;
+  const { limits, used, revokedAt, expiresAt } = row;
   return {
     id: row.id,
     object: 'api_key' as const,
@@ -20,6 +20,11 @@ export function describeKey(row: KeyRow) {
       requests_per_minute: limits.requestsPerMinute,
       tokens_per_minute: limits.tokensPerMinute,
       concurrency: limits.concurrency,
+    },
+    used: {
+      spent_wei: used.spentWei,
+      reserved_wei: used.reservedWei,
+      in_flight: used.inFlight,
     },
   };
 }

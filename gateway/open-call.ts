@@ -5,10 +5,10 @@ import { serveChat, type ChatEvent } from './chat.ts';
 import { authenticate, codedError, type GatewayDependencies } from './context.ts';
 import { answersRepeat } from './errors.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
-import type { ChatRequest } from './openai.ts';
+import type { InferenceRequest } from './inference-request.ts';
 
 /** An HTTP call that asks for a request. */
-export interface Asking<Chat extends ChatRequest> {
+export interface Asking<Chat extends InferenceRequest> {
   /** Its path. */
   readonly route: string;
   readonly request: FastifyRequest;
@@ -20,7 +20,7 @@ export interface Asking<Chat extends ChatRequest> {
 }
 
 /** A request that was accepted, or joined, and what comes of it. */
-export interface OpenedCall<Chat extends ChatRequest> {
+export interface OpenedCall<Chat extends InferenceRequest> {
   readonly chat: Chat;
   readonly requestId: string;
   /** Milliseconds since the epoch; the same for all who join. */
@@ -43,7 +43,7 @@ export function hungUp({ raw }: FastifyReply): AbortSignal {
  *
  * @throws CodedError when the request isn't accepted.
  */
-export async function openCall<Chat extends ChatRequest>(
+export async function openCall<Chat extends InferenceRequest>(
   dependencies: GatewayDependencies,
   { route, request, reply, parse, gone }: Asking<Chat>,
 ): Promise<OpenedCall<Chat>> {

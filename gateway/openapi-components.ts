@@ -26,6 +26,22 @@ function orNull(schema: Json): Json {
   return { anyOf: [schema, { type: 'null' }] };
 }
 
+/** An answer of either of OpenAI's APIs. */
+function completionOf(name: string): Json {
+  return object(`OpenAI's \`${name}\`.`, {
+    id: text,
+    object: { const: name },
+    created: count,
+    model: text,
+    choices: { type: 'array', items: { type: 'object' } },
+    usage: object('In tokens.', {
+      prompt_tokens: count,
+      completion_tokens: count,
+      total_tokens: count,
+    }),
+  });
+}
+
 const SCHEMAS: Readonly<Record<SchemaName | 'Error', Json>> = {
   Error: object('A failure, as OpenAI tells it.', {
     error: {
@@ -43,18 +59,8 @@ const SCHEMAS: Readonly<Record<SchemaName | 'Error', Json>> = {
   }),
   Object: object('An object.'),
   List: object('A page of a list.', { object: { const: 'list' }, data: { type: 'array' } }),
-  ChatCompletion: object("OpenAI's `chat.completion`.", {
-    id: text,
-    object: { const: 'chat.completion' },
-    created: count,
-    model: text,
-    choices: { type: 'array', items: { type: 'object' } },
-    usage: object('In tokens.', {
-      prompt_tokens: count,
-      completion_tokens: count,
-      total_tokens: count,
-    }),
-  }),
+  ChatCompletion: completionOf('chat.completion'),
+  TextCompletion: completionOf('text_completion'),
   Request: object('A request.', {
     id: text,
     object: { const: 'request' },
@@ -66,7 +72,12 @@ const SCHEMAS: Readonly<Record<SchemaName | 'Error', Json>> = {
     charged_wei: wei,
     error: orNull(object('Why it has no result.', { code: text, message: text })),
     steps: orNull({ type: 'array', items: { type: 'object' } }),
-    result: orNull({ $ref: '#/components/schemas/ChatCompletion' }),
+    result: orNull({
+      oneOf: [
+        { $ref: '#/components/schemas/ChatCompletion' },
+        { $ref: '#/components/schemas/TextCompletion' },
+      ],
+    }),
   }),
   Credits: object('What an account has.', {
     object: { const: 'credits' },

@@ -13,7 +13,15 @@ export interface OperationAnswer {
 
 /** The objects of the API that have a description of their own. */
 export type SchemaName =
-  'ChatCompletion' | 'Credits' | 'Key' | 'List' | 'Model' | 'Node' | 'Object' | 'Request';
+  | 'ChatCompletion'
+  | 'Credits'
+  | 'Key'
+  | 'List'
+  | 'Model'
+  | 'Node'
+  | 'Object'
+  | 'Request'
+  | 'TextCompletion';
 
 /** One route as `/openapi.json` describes it. */
 export interface Operation {

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { CodedError } from '../protocol/errors.ts';
 
-export const DELIVERIES = ['early', 'validated', 'strict'] as const;
+const DELIVERIES = ['early', 'validated', 'strict'] as const;
 
 /** Fields of this network's own, that every route has which takes a request. */
 export const ownFields = {
@@ -25,7 +25,7 @@ export type OnDisconnect = 'cancel' | 'continue';
 
 /** Whether `verification` and its older name aren't both there. */
 export function isVerificationOnce({ verification, delivery }: OwnFields): boolean {
-  return verification == null || delivery == null;
+  return (verification ?? null) === null || (delivery ?? null) === null;
 }
 
 /** What was asked for by either name. */
@@ -47,6 +47,6 @@ export function onDisconnectOf(
 /** @throws CodedError `receive.credit_account_forbidden` */
 export function assertOwnCredit({ credit_account: asked }: OwnFields, accountId: string): void {
   // Addresses are told apart by their digits; upper case in them is a checksum.
-  if (asked != null && asked.toLowerCase() !== accountId.toLowerCase())
+  if ((asked ?? accountId).toLowerCase() !== accountId.toLowerCase())
     throw new CodedError('receive.credit_account_forbidden');
 }

@@ -34,7 +34,7 @@ export interface IdParams {
   Params: { id: string };
 }
 
-/** What became of an account's requests, cancelling them, and `GET /v1/models`. */
+/** What became of an account's requests, and cancelling them. */
 export function requestRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database } = dependencies;
   app.get('/v1/requests', async (request) => {
@@ -69,22 +69,6 @@ export function requestRoutes(app: FastifyInstance, dependencies: GatewayDepende
   app.delete<IdParams>('/v1/requests/:id', cancel);
   // Its callers don't hang up when it stops.
   app.addHook('preClose', () => dependencies.readers.close());
-  app.get('/v1/models', async () => {
-    const models = await database.model.findMany({ orderBy: { id: 'asc' } });
-    return {
-      object: 'list',
-      data: models.map((model) => ({
-        id: model.id,
-        object: 'model',
-        created: Math.floor(model.createdAt.getTime() / 1_000),
-        owned_by: 'parallelix',
-        digest: model.digest,
-        context_tokens: model.contextTokens,
-        prompt_price_wei: model.promptPriceWei.toFixed(),
-        completion_price_wei: model.completionPriceWei.toFixed(),
-      })),
-    };
-  });
 }
 
 /**

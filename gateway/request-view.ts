@@ -8,10 +8,10 @@ import { stepNamed, stepsWithoutRun, type StepRecord } from '../protocol/lifecyc
 import { parseResult } from '../protocol/result.ts';
 import { WORKLOAD_CLASSES } from '../protocol/workload.ts';
 import { attemptViews, costView } from './attempt-view.ts';
-import { completion } from './completion.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { requestFailure } from './errors.ts';
 import { fetchSteps } from './run-client.ts';
+import { formatOf } from './stream-format.ts';
 import { verificationView } from './verification-view.ts';
 
 /** What the API says of a request in a list of them. */
@@ -76,7 +76,9 @@ export async function describeRequest(record: RequestRecord, dependencies: Gatew
     steps_error: error,
     attempts: attemptViews(attempts, record),
     cost: costView(record, cost),
-    result: sealedResult && completion(head, await openedResult(sealedResult, dependencies)),
+    result:
+      sealedResult &&
+      formatOf(parameters).whole(head, await openedResult(sealedResult, dependencies)),
     temporal_url: temporalUrl(id, dependencies),
   };
 }

@@ -10,9 +10,9 @@ export interface NumberedText {
 }
 
 /**
- * Numbers what a stream says, and leaves out what its reader has. Numbers count UTF-16 code units of
- * text, and one for each chunk without text (0 is the first of them): so they don't depend on how
- * the text was cut, and a stream can be taken up anywhere (docs/decisions/0026-resuming.md).
+ * Numbers what a stream says, and leaves out what its reader has. Numbers count UTF-16 code units
+ * of text, and one for each chunk without text (0 is the first of them): so they don't depend on
+ * how the text was cut, and a stream can be taken up anywhere (docs/decisions/0026-resuming.md).
  */
 export class Sequence {
   readonly #after: number;

@@ -13,6 +13,7 @@ import { explainRoutes } from './explain-routes.ts';
 import { joinRoutes } from './join-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
+import { modelRoutes } from './model-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { pricesRoutes } from './prices-routes.ts';
 import { requestRoutes } from './request-routes.ts';
@@ -24,7 +25,7 @@ import { submitRoutes } from './submit-routes.ts';
 import { usageRoutes } from './usage-routes.ts';
 
 /**
- * The API that apps call: OpenAI's chat completions, and what became of a request.
+ * The API that apps call: OpenAI's chats and completions, and what became of a request.
  *
  * @param limits how much it takes of its callers.
  */
@@ -89,6 +90,7 @@ export function createGateway(
   submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);
   resumeRoutes(app, dependencies);
+  modelRoutes(app, dependencies);
   nodeRoutes(app, dependencies);
   explainRoutes(app, dependencies);
   reviewRoutes(app, dependencies);

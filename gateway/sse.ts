@@ -39,7 +39,8 @@ export class EventStream {
     this.#readerMsMax = readerMsMax;
     this.#onTooSlow = onTooSlow;
     this.#ping = setInterval(() => {
-      if (!raw.writableNeedDrain && !raw.destroyed) raw.write(': ping\n\n');
+      // No empty line after it: with one, OpenAI's SDK in Python takes it for an empty event.
+      if (!raw.writableNeedDrain && !raw.destroyed) raw.write(': ping\n');
     }, pingMs);
     raw.on('close', () => clearInterval(this.#ping));
   }

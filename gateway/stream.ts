@@ -87,9 +87,10 @@ class Telling {
   /** Answers after the first one come whole, with the result. */
   async #result(result: InferenceResult, attempt: number): Promise<void> {
     const { head, format, includeUsage, untilEnd } = this.#reading;
-    for (const [index, { text, finishReason }] of result.choices.entries()) {
+    for (const [index, choice] of result.choices.entries()) {
+      const { text } = choice;
       if (index > 0) await this.#text(index, text, attempt);
-      await this.#mark([format.end(index, finishReason, index > 0 && text === '')]);
+      await this.#mark([format.end(index, choice, index > 0 && text === '')]);
     }
     // It has a number also when nobody asked for it, so that the numbers are those of all readers.
     const number = this.#sequence.mark();

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import { receive, type ReceiveKeys } from '../activities/receive.ts';
-import { isAnswerable, outcomeOf, readRequest } from '../prisma/requests.ts';
-import { CodedError } from '../protocol/errors.ts';
+import { isAnswerable, outcomeOf, readRequest, type RequestRecord } from '../prisma/requests.ts';
 import { shortId, type RequestId } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
@@ -64,16 +63,15 @@ export async function serveIntakeCall(
  * Passes on what comes of a request that was accepted, by this coordinator or another one, as the
  * intake call does that it was made by: the frames that come by this one, from the first on.
  *
- * @throws CodedError `gateway.request_not_found`
+ * @param known its record, as it was just now.
  */
 export async function serveFollower(
   dependencies: IntakeDependencies,
   requestId: RequestId,
+  known: RequestRecord,
   untilEnd: boolean,
   output: EventOutput,
 ): Promise<void> {
-  const known = await readRequest(dependencies.database, requestId);
-  if (!known) throw new CodedError('gateway.request_not_found');
   const acceptedAtMs = known.acceptedAt.getTime();
   const acceptance = { type: 'accepted', requestId, acceptedAtMs } as const;
   if (isAnswerable(known)) {

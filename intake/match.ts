@@ -86,14 +86,17 @@ const FREE = sql`
 function matchable(transaction: Transaction): Promise<WaitingRow[]> {
   return transaction.$queryRaw<WaitingRow[]>`
     WITH wanted AS (
-      SELECT DISTINCT model_digest, workload_class FROM waiting WHERE assigned_at IS NULL),
+      SELECT DISTINCT model_digest, workload_class, features FROM waiting
+      WHERE assigned_at IS NULL),
     free AS MATERIALIZED (
-      SELECT wanted.model_digest, workload_class, each.tier, fastest.id, tokens_per_second
+      SELECT wanted.model_digest, workload_class, wanted.features, each.tier, fastest.id,
+             tokens_per_second
       FROM wanted CROSS JOIN generate_series(1, ${HARDWARE_TIER_MAX}::int) AS each (tier)
         CROSS JOIN LATERAL (
           SELECT id, tokens_per_second FROM node
           WHERE ${FREE} AND node.model_digest = wanted.model_digest AND node.tier = each.tier
             AND wanted.workload_class = ANY (workload_classes)
+            AND wanted.features <@ node.features
           ORDER BY tokens_per_second DESC LIMIT ${DISPATCH_BUDGET.dispatchesMax}) AS fastest)
     SELECT unit_id, input, coordinator FROM waiting
     WHERE assigned_at IS NULL
@@ -107,10 +110,12 @@ function matchable(transaction: Transaction): Promise<WaitingRow[]> {
                    AND NOT (node.id = ANY (used_nodes))
                    AND NOT (node.operator_id = ANY (used_operators))
                    AND (waiting.engine IS NULL OR waiting.engine = node.engine)
+                   AND waiting.features <@ node.features
                    AND node.tokens_per_second * deadline_seconds >= complexity))
            OR (cardinality(used_operators) = 0 AND EXISTS (SELECT FROM free
                  WHERE free.model_digest = waiting.model_digest AND free.tier >= waiting.tier
                    AND free.workload_class = waiting.workload_class
+                   AND free.features = waiting.features
                    AND free.tokens_per_second * deadline_seconds >= complexity
                    AND NOT (free.id = ANY (used_nodes)))))
     ORDER BY place_ms, unit_id LIMIT ${ROUND_MAX}`;

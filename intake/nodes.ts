@@ -15,7 +15,7 @@ import {
   type MeasuredClaims,
   type Remeasure,
 } from '../protocol/measure.ts';
-import { HARDWARE_TIER_MAX } from '../protocol/receive.ts';
+import { FEATURES, HARDWARE_TIER_MAX } from '../protocol/receive.ts';
 import { isWorkloadClass } from '../protocol/workload.ts';
 import type { JoinPolicy } from './admission.ts';
 import { boundOperator, operatorAt } from './operators.ts';
@@ -40,6 +40,8 @@ const registrationSchema = z.strictObject({
   modelId: label,
   modelDigest: z.string().regex(/^sha256:[0-9a-f]{64}$/),
   engine: z.string().min(1).max(200),
+  /** What its backend can do besides chat; nodes of earlier versions don't say it. */
+  features: z.array(z.enum(FEATURES)).max(FEATURES.length).optional(),
   tokensPerSecond: z.number().positive().max(1e6),
   slots: z.int().min(1).max(SLOTS_MAX),
   /** Nodes of one operator that name the same machine share its slots. */
@@ -123,18 +125,20 @@ async function store(transaction: Transaction, node: BoundRegistration): Promise
   // Its first heartbeat takes it online.
   const stored = await transaction.$executeRaw`
     INSERT INTO node (id, name, operator_id, machine_id, slots, status, tier, claimed_tier,
-                      workload_classes, model_id, model_digest, engine, tokens_per_second,
-                      claimed_tokens_per_second, signing_key, encryption_key, probe_after,
-                      is_online, binding)
+                      workload_classes, model_id, model_digest, engine, features,
+                      tokens_per_second, claimed_tokens_per_second, signing_key, encryption_key,
+                      probe_after, is_online, binding)
     VALUES (${node.nodeId}, ${node.name}, ${node.operatorId}, ${machineId}, ${node.slots},
             'probing', 1, ${node.tier}, ${[...node.workloadClasses]}::text[], ${node.modelId},
-            ${node.modelDigest}, ${node.engine}, 0, ${node.tokensPerSecond},
-            decode(${node.signingKey}, 'base64'), decode(${node.encryptionKey}, 'base64'), now(),
-            FALSE, ${JSON.stringify(node.binding)}::jsonb)
+            ${node.modelDigest}, ${node.engine}, ${[...(node.features ?? [])]}::text[], 0,
+            ${node.tokensPerSecond}, decode(${node.signingKey}, 'base64'),
+            decode(${node.encryptionKey}, 'base64'), now(), FALSE,
+            ${JSON.stringify(node.binding)}::jsonb)
     ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, machine_id = EXCLUDED.machine_id,
       slots = EXCLUDED.slots, claimed_tier = EXCLUDED.claimed_tier,
       workload_classes = EXCLUDED.workload_classes, model_id = EXCLUDED.model_id,
       model_digest = EXCLUDED.model_digest, engine = EXCLUDED.engine,
+      features = EXCLUDED.features,
       claimed_tokens_per_second = EXCLUDED.claimed_tokens_per_second,
       encryption_key = EXCLUDED.encryption_key, binding = EXCLUDED.binding,
       is_full = FALSE, last_seen_at = now(),

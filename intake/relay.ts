@@ -79,9 +79,9 @@ interface Unit {
 
 /**
  * The way of stream frames through this coordinator: node → here → the calls that follow the
- * request. Frames stay sealed for the requester; the relay opens a copy so that Validate can compare
- * what was streamed with what was committed to. Nothing of it touches workflow history or the
- * database, and what a restart loses is only the stream: the result itself is durable.
+ * request. Frames stay sealed for the requester; the relay opens a copy so that Validate can
+ * compare what was streamed with what was committed to. Nothing of it touches workflow history or
+ * the database, and what a restart loses is only the stream: the result itself is durable.
  *
  * The frames of the latest attempt are kept, within bounds, for whoever comes later, and each
  * subscriber goes through them at its own pace: a slow one costs no memory, and keeps up nobody.

@@ -1,6 +1,7 @@
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { sameSecret } from '../crypto/channel.ts';
 import { EnvelopeError } from '../crypto/errors.ts';
+import { readRequest } from '../prisma/requests.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import { CodedError, errorDefinition } from '../protocol/errors.ts';
 import { isRequestId, type RequestId } from '../protocol/ids.ts';
@@ -70,9 +71,11 @@ function runRoutes(app: FastifyInstance, dependencies: ServerDependencies): void
     assertGateway(request, intakeToken);
     const requestId = requestIdOf(request.params.id);
     const untilEnd = request.query.until_end === 'true';
+    const known = await readRequest(dependencies.database, requestId);
+    if (!known) throw new CodedError('gateway.request_not_found');
     return sendEvents(reply, async (output) => {
-      await serveFollower(dependencies, requestId, untilEnd, output).catch((error: unknown) =>
-        output.emit(refusal(dependencies, error)),
+      await serveFollower(dependencies, requestId, known, untilEnd, output).catch(
+        (error: unknown) => output.emit(refusal(dependencies, error)),
       );
     });
   });

@@ -15,7 +15,7 @@ import {
 } from '../protocol/commands.ts';
 import { LineSplitter } from '../protocol/lines.ts';
 import type { Challenge, Heartbeat, RunningAttempt } from '../protocol/presence.ts';
-import type { RequesterKey } from '../protocol/receive.ts';
+import type { Feature, RequesterKey } from '../protocol/receive.ts';
 import { EdgeRefusal } from './edge-trouble.ts';
 
 /** What a node claims of itself when it registers. */
@@ -29,6 +29,8 @@ export interface NodeClaims {
   readonly modelId: string;
   readonly modelDigest: string;
   readonly engine: string;
+  /** What its backend can do besides chat. */
+  readonly features?: readonly Feature[];
   readonly tokensPerSecond: number;
   readonly slots: number;
   /** Nodes of one operator that name the same machine share its slots; by default its own. */

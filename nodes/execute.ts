@@ -8,7 +8,7 @@ import { openTicket } from '../crypto/ticket.ts';
 import type { Ticket } from '../protocol/envelope-schema.ts';
 import type { ExecuteInput, NODE_REPORTED_CODES, NodeReturn } from '../protocol/execute.ts';
 import { POE_SCHEME, proofOfExecution } from '../protocol/prove.ts';
-import type { RequesterKey } from '../protocol/receive.ts';
+import { outputTokensMax, type RequesterKey } from '../protocol/receive.ts';
 import {
   emptyStreamDigest,
   extendStreamDigest,
@@ -25,6 +25,7 @@ import {
   type Generation,
 } from './backends/backend.ts';
 import type { FrameStream } from './channel.ts';
+import { generateChoices, outcomeOf } from './generate.ts';
 import { parsePayload, type InferencePayload } from './payload.ts';
 
 export interface ExecuteDependencies {
@@ -92,7 +93,7 @@ export async function execute(
     const deadline = AbortSignal.timeout(opened.ticket.deadlineSeconds * 1_000);
     const outgoing = await startStream(dependencies, input, opened.ticket);
     stream = outgoing;
-    const generation = await generate(
+    const generations = await generate(
       dependencies,
       input,
       opened,
@@ -107,7 +108,7 @@ export async function execute(
     const isCancelled = begun.signal.aborted || context.isCancelRequested();
     if (!isCancelled) context.cancelled.throwIfAborted();
     await outgoing.end();
-    const outcome = { generation, streamDigest: outgoing.digest(), isCancelled };
+    const outcome = { generations, streamDigest: outgoing.digest(), isCancelled };
     const bytes = commit(dependencies, input, opened, outcome);
     return await prove(dependencies, input, opened.ticket, bytes, times);
   } finally {
@@ -138,10 +139,10 @@ async function generate(
   { ticket, payload }: Opened,
   onText: (delta: string) => void,
   signal: AbortSignal,
-): Promise<Generation> {
-  const request = { ...payload, maxTokens: parameters.maxTokens, seed: ticket.seed };
+): Promise<readonly Generation[]> {
+  const work = { payload, parameters, seed: ticket.seed };
   try {
-    return await backend.generate(request, onText, signal);
+    return await generateChoices(backend, work, onText, signal);
   } catch (error) {
     if (error instanceof ContextExceededError) throw failure('execute.context_exceeded', error);
     if (error instanceof InvalidRequestError) throw failure('execute.invalid_request', error);
@@ -152,7 +153,7 @@ async function generate(
 
 /** What came of a generation, and of its stream. */
 interface Outcome {
-  readonly generation: Generation;
+  readonly generations: readonly Generation[];
   readonly streamDigest: string;
   /** Whether it may have been cut short. */
   readonly isCancelled: boolean;
@@ -166,9 +167,8 @@ function commit(
   { backend, onBackendFailed }: ExecuteDependencies,
   { parameters }: ExecuteInput,
   { ticket, payloadBytes }: Opened,
-  { generation, streamDigest, isCancelled }: Outcome,
+  { generations, streamDigest, isCancelled }: Outcome,
 ): Uint8Array {
-  const { text, tokenIds, promptTokens, completionTokens, finishReason } = generation;
   const { seed } = ticket;
   const modelDigest = backend.model.digest;
   const result: InferenceResult = {
@@ -176,18 +176,19 @@ function commit(
     modelDigest,
     engine: backend.engine,
     seed,
-    choices: [{ text, ...(tokenIds ? { tokenIds: [...tokenIds] } : {}), finishReason }],
-    usage: { promptTokens, completionTokens },
+    ...outcomeOf(generations),
     streamDigest,
   };
   const bytes = resultBytes(result);
-  const fits = (bytes.length * 4) / 3 <= returnBytesMax(parameters.maxTokens);
+  const fits = (bytes.length * 4) / 3 <= returnBytesMax(parameters);
   const expected = { parameters, modelDigest, seed, payloadBytes };
   if (fits && checkResult(result, expected, isCancelled) === null) return bytes;
+  const { promptTokens, completionTokens } = result.usage;
+  const ends = generations.map(({ finishReason }) => finishReason).join(', ');
   const error = new BackendFailedError(
     `The backend counted ${promptTokens} prompt tokens of ${payloadBytes} bytes and ` +
-      `${completionTokens} of at most ${parameters.maxTokens} completion tokens, for a result of ` +
-      `${bytes.length} bytes that ended with ${finishReason}. Nobody would take that.`,
+      `${completionTokens} of at most ${outputTokensMax(parameters)} completion tokens, for a ` +
+      `result of ${bytes.length} bytes that ended with ${ends}. Nobody would take that.`,
   );
   onBackendFailed?.(error);
   throw failure('execute.backend_failed', error);

@@ -10,6 +10,8 @@ export interface KeyRow extends KeyRights {
   readonly revokedAt: Date | null;
   /** Whether it may be used now, by the database's clock. */
   readonly isActive: boolean;
+  /** In its present budget period, and of requests that are under way. */
+  readonly used: { readonly spentWei: string; readonly reservedWei: string; inFlight: number };
 }
 
 /** A key to be stored. */
@@ -94,7 +96,10 @@ export async function storeKey(
   return made && readKey(transaction, accountId, made.id);
 }
 
-interface StoredKey extends Omit<KeyRow, 'limits'> {
+interface StoredKey extends Omit<KeyRow, 'limits' | 'used'> {
+  readonly spentWei: string;
+  readonly reservedWei: string;
+  readonly inFlight: number;
   readonly budgetWei: string | null;
   readonly budgetPeriod: BudgetPeriod;
   readonly requestsPerMinute: number | null;
@@ -108,14 +113,17 @@ const COLUMNS = sql`
   (revoked_at IS NULL OR revoked_at > now()) AND (expires_at IS NULL OR expires_at > now())
     AS "isActive",
   budget_wei::text AS "budgetWei", budget_period AS "budgetPeriod",
-  requests_per_minute AS "requestsPerMinute", tokens_per_minute AS "tokensPerMinute", concurrency`;
+  requests_per_minute AS "requestsPerMinute", tokens_per_minute AS "tokensPerMinute", concurrency,
+  (key_now(api_key)).spent_wei::text AS "spentWei", reserved_wei::text AS "reservedWei",
+  in_flight AS "inFlight"`;
 
 function keyRow(stored: StoredKey): KeyRow {
-  const { budgetWei, budgetPeriod, requestsPerMinute, tokensPerMinute, concurrency, ...key } =
+  const { budgetWei, budgetPeriod, requestsPerMinute, tokensPerMinute, concurrency, ...rest } =
     stored;
+  const { spentWei, reservedWei, inFlight, ...key } = rest;
   const rates = { requestsPerMinute, tokensPerMinute, concurrency };
   const budget = { budgetWei: budgetWei === null ? null : BigInt(budgetWei), budgetPeriod };
-  return { ...key, limits: { ...budget, ...rates } };
+  return { ...key, limits: { ...budget, ...rates }, used: { spentWei, reservedWei, inFlight } };
 }
 
 /** A key of an account, also one that has ended. */

@@ -35,6 +35,7 @@ export async function keepCapacityDetail(
       SELECT CASE
           WHEN NOT ${parameters.workloadClass} = ANY (workload_classes) THEN 'workload_class'
           WHEN model_digest <> ${modelDigest} THEN 'model'
+          WHEN NOT features @> ${[...(parameters.features ?? [])]}::text[] THEN 'features'
           WHEN status = 'probing' THEN 'probing'
           WHEN tier < ${parameters.hardwareTier} THEN 'tier'
           WHEN tokens_per_second * ${parameters.deadlineSeconds}::float8 < ${complexity}::float8

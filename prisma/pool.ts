@@ -9,7 +9,7 @@ type Reader = Pick<Transaction, '$queryRaw'>;
 const POOL_NODE = Prisma.sql`
   SELECT node.id, name, operator_id AS "operatorId", status, tier,
          workload_classes AS "workloadClasses", model_id AS "modelId",
-         model_digest AS "modelDigest", engine, tokens_per_second AS "tokensPerSecond",
+         model_digest AS "modelDigest", engine, features, tokens_per_second AS "tokensPerSecond",
          claimed_tier AS "claimedTier", claimed_tokens_per_second AS "claimedTokensPerSecond",
          probe_code AS "probeCode",
          CASE WHEN probe_until > now() THEN 0
@@ -155,14 +155,15 @@ export async function readQueuePlace(
   return row;
 }
 
-/** How many units wait, and how many of them ask for no more than a node's model and tier. */
+/** How many units wait, and how many of them ask for no more than a node has. */
 export async function countWaiting(
   database: Reader,
-  { modelDigest, tier }: Pick<PoolNode, 'modelDigest' | 'tier'>,
+  { modelDigest, tier, features }: Pick<PoolNode, 'modelDigest' | 'tier' | 'features'>,
 ): Promise<{ readonly total: number; readonly suited: number }> {
   const [row] = await database.$queryRaw<{ total: number; suited: number }[]>`
     SELECT count(*)::int AS total,
-           count(*) FILTER (WHERE model_digest = ${modelDigest} AND tier <= ${tier})::int AS suited
+           count(*) FILTER (WHERE model_digest = ${modelDigest} AND tier <= ${tier}
+                            AND features <@ ${[...features]}::text[])::int AS suited
     FROM waiting WHERE assigned_at IS NULL`;
   return row ?? { total: 0, suited: 0 };
 }

@@ -25,6 +25,7 @@ export interface CapacityDetail {
 export const NEARNESS = [
   'workload_class',
   'model',
+  'features',
   'probing',
   'tier',
   'too_slow_for_deadline',
@@ -40,6 +41,7 @@ const MESSAGES: Readonly<Record<CapacityPredicate, string>> = {
   no_nodes: 'The pool has no nodes.',
   workload_class: 'No node serves the workload class.',
   model: 'No node serves the model.',
+  features: 'No node of the model can do what was asked for besides a plain chat.',
   probing: 'The nodes of this model are still being measured.',
   tier: 'All nodes of this model are of a lower tier than was asked for.',
   too_slow_for_deadline: 'All nodes that fit would need longer than the deadline allows.',

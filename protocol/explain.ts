@@ -3,6 +3,7 @@ import type { NodeId } from './ids.ts';
 import {
   estimateSeconds,
   failedFilter,
+  missingFeatures,
   ONLINE_SECONDS,
   type Candidate,
   type FailedFilter,
@@ -69,6 +70,8 @@ function filterMessage(
       return `It doesn't serve the workload class ${unit.workloadClass}.`;
     case 'model':
       return 'It serves other weights than those that were asked for.';
+    case 'features':
+      return `Its backend can't do what was asked for: ${missingFeatures(node, unit).join(', ')}.`;
     case 'tier':
       return `Its tier is ${node.tier}; tier ${unit.hardwareTier} or up was asked for.`;
     case 'already_used': {

@@ -16,6 +16,8 @@ export interface PoolNode {
   readonly modelId: string;
   readonly modelDigest: string;
   readonly engine: string;
+  /** What its backend can do besides chat, by its own word. */
+  readonly features: readonly string[];
   /** Measured; 0 before. */
   readonly tokensPerSecond: number;
   readonly claimedTier: number;
@@ -107,7 +109,8 @@ export function explainRequest({ record, pool, attempts, place, modelDigest }: R
     workloadClass: parameters.workloadClass,
     modelDigest: place?.modelDigest ?? modelDigest,
     hardwareTier: parameters.hardwareTier,
-    complexity: place?.complexity ?? parameters.maxTokens,
+    complexity: place?.complexity ?? parameters.maxTokens * (parameters.choices ?? 1),
+    features: parameters.features,
   };
   return {
     id,
@@ -124,6 +127,7 @@ export function explainRequest({ record, pool, attempts, place, modelDigest }: R
       workload_class: parameters.workloadClass,
       model: parameters.model,
       hardware_tier: parameters.hardwareTier,
+      features: parameters.features ?? [],
       deadline_seconds: parameters.deadlineSeconds,
       complexity_tokens: requirements.complexity,
       // Only a waiting unit's complexity is kept: otherwise the prompt's share isn't known.
@@ -200,6 +204,7 @@ export function describeNode(node: PoolNode) {
     claimed_tier: node.claimedTier,
     model: node.modelId,
     engine: node.engine,
+    features: node.features,
     status: node.status,
     online: isOnline(node),
     ready: node.ready,

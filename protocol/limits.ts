@@ -1,8 +1,5 @@
 import type { ErrorCode, ErrorMetadata } from './errors.ts';
-
-/** Of an API key's budget: days and months are UTC's; `total` never begins again. */
-export const BUDGET_PERIODS = ['day', 'month', 'total'] as const;
-export type BudgetPeriod = (typeof BUDGET_PERIODS)[number];
+import type { BudgetPeriod } from './keys.ts';
 
 /** What an API key may be limited to. */
 export type KeyLimit = 'budget' | 'requests_per_minute' | 'tokens_per_minute' | 'concurrency';

@@ -30,7 +30,7 @@ export interface RequestParameters {
   readonly priority: Priority;
   /** Bounds the wait from acceptance, and each execution from decrypt. 1–86,400. */
   readonly deadlineSeconds: number;
-  /** Upper bound of generated tokens. */
+  /** Upper bound of generated tokens, for each choice; of all together `MAX_TOKENS_MAX`. */
   readonly maxTokens: number;
   /** Whether the node sends the text while it generates. */
   readonly stream: boolean;
@@ -123,8 +123,29 @@ export function promptTokensMax(payloadBytes: number): number {
 
 /**
  * The size of an inference request in tokens: prompt and maximum output. The prompt's share is an
- * estimate (4 bytes a token is usual for prose), since it orders the queue and charges nobody.
+ * estimate (4 bytes a token is usual for prose), since it orders the queue and charges nobody. It
+ * counts for each choice, as each is computed by itself.
+ *
+ * @param outputTokens of all choices together.
  */
-export function complexityTokens(payloadBytes: number, maxTokens: number): number {
-  return Math.ceil(payloadBytes / 4) + maxTokens;
+export function complexityTokens(payloadBytes: number, outputTokens: number, choices = 1): number {
+  return choices * Math.ceil(payloadBytes / 4) + outputTokens;
+}
+
+/** Upper bound of what all choices generate together. */
+export function outputTokensMax({
+  maxTokens,
+  choices = 1,
+}: Pick<RequestParameters, 'maxTokens' | 'choices'>): number {
+  return choices * maxTokens;
+}
+
+/**
+ * The seed of each choice: the unit's for the first one, and the next ones for the others, so that
+ * the choices differ and any node can draw them again.
+ *
+ * @param index from 0.
+ */
+export function choiceSeed(seed: number, index: number): number {
+  return (seed + index) % SEED_END;
 }

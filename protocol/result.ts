@@ -2,12 +2,41 @@ import { bytesToHex, concat, hexToBytes, sha256, stringToBytes } from 'viem/util
 import { z } from 'zod';
 import { CanonicalError, canonicalBytes, isWellFormed, parseCanonical } from './canonical.ts';
 import { CodedError } from './errors.ts';
-import { MAX_TOKENS_MAX } from './receive.ts';
+import { CHOICES_MAX, MAX_TOKENS_MAX } from './receive.ts';
 
 /** Of canonical result bytes; Temporal refuses payloads above 2 MB and base64 adds a third. */
 export const RESULT_BYTES_MAX = 1024 * 1024;
 
+/** Alternatives to one token. */
+export const TOP_LOGPROBS_MAX = 20;
+/**
+ * Log probabilities of one result: choices × tokens × (1 + alternatives). Of usual tokens so many
+ * fit into a result; a request for more is refused before anybody runs it.
+ */
+export const LOGPROBS_MAX = 16_384;
+/** UTF-16 code units, or bytes, of one token. */
+export const TOKEN_LENGTH_MAX = 512;
+/** Stands for all that is as unlikely, down to what is impossible: JSON has no infinity. */
+export const LOGPROB_MIN = -9_999;
+
 const uint32 = z.int().min(0).max(0xffff_ffff);
+
+const tokenText = z.string().max(TOKEN_LENGTH_MAX);
+/** Natural logarithm. */
+const logprob = z.number().min(LOGPROB_MIN).max(0);
+
+/** Of one token of the text, by the node's word: nothing checks these numbers. */
+const tokenLogprobSchema = z.strictObject({
+  token: tokenText,
+  /** Where they aren't the token's UTF-8, since it is a part of a character. */
+  bytes: z.array(z.int().min(0).max(255)).max(TOKEN_LENGTH_MAX).optional(),
+  logprob,
+  /** The likeliest tokens in its place, likeliest first. */
+  top: z.array(z.strictObject({ token: tokenText, logprob })).max(TOP_LOGPROBS_MAX),
+});
+
+/** How likely one token of an answer was. */
+export type TokenLogprob = z.infer<typeof tokenLogprobSchema>;
 
 /** The result of class `ai.inference`, version 1. Unknown members are refused. */
 const inferenceResultSchema = z.strictObject({
@@ -24,10 +53,13 @@ const inferenceResultSchema = z.strictObject({
         /** As sampled, in order; a check by token ids needs them. */
         tokenIds: z.array(uint32).max(MAX_TOKENS_MAX).optional(),
         finishReason: z.enum(['stop', 'length', 'cancelled']),
+        /** Of the tokens that are part of the text. There if they were asked for. */
+        logprobs: z.array(tokenLogprobSchema).max(MAX_TOKENS_MAX).optional(),
       }),
     )
     .min(1)
-    .max(16),
+    .max(CHOICES_MAX),
+  /** The prompt once, however many choices there are, and the tokens of all of them. */
   usage: z.strictObject({ promptTokens: uint32, completionTokens: uint32 }),
   /** Of the plaintext frames sent, by `extendStreamDigest`; `emptyStreamDigest` without any. */
   streamDigest: z.string().regex(/^[0-9a-f]{64}$/),

@@ -1,5 +1,5 @@
 import type { NodeId } from './ids.ts';
-import type { Priority } from './receive.ts';
+import type { Feature, Priority } from './receive.ts';
 import type { WorkloadClassName } from './workload.ts';
 
 /** A node counts as online for this long after its last heartbeat (it sends one every 2 s). */
@@ -15,6 +15,8 @@ export interface Requirements {
   readonly hardwareTier: number;
   /** In the measure of the workload class; tokens for inference. */
   readonly complexity: number;
+  /** What the node's backend has to be able to do besides chat. Absent means nothing. */
+  readonly features?: readonly Feature[] | undefined;
 }
 
 /** Whether a node is in the pool. Only an active one gets work. */
@@ -28,6 +30,8 @@ export interface Candidate {
   readonly tier: number;
   readonly workloadClasses: readonly string[];
   readonly modelDigest: string;
+  /** What its backend can do besides chat, by its own word. */
+  readonly features: readonly string[];
   /** Whether it sends heartbeats. */
   readonly online: boolean;
   /** Whether its backend can serve, by its own word. */
@@ -45,6 +49,7 @@ export type FailedFilter =
   | 'backend_gone'
   | 'workload_class'
   | 'model'
+  | 'features'
   | 'tier'
   | 'already_used'
   | 'no_free_slot'
@@ -72,11 +77,20 @@ export function failedFilter(
   if (!node.ready) return 'backend_gone';
   if (!node.workloadClasses.includes(unit.workloadClass)) return 'workload_class';
   if (node.modelDigest !== unit.modelDigest) return 'model';
+  if (missingFeatures(node, unit).length > 0) return 'features';
   if (node.tier < unit.hardwareTier) return 'tier';
   if (usedNodes.includes(node.nodeId)) return 'already_used';
   if (node.freeSlots < 1) return 'no_free_slot';
   // Written so that a throughput that isn't a number doesn't pass.
   return estimateSeconds(node, unit) <= remainingSeconds ? null : 'too_slow_for_deadline';
+}
+
+/** What a unit asks for and a node's backend can't do. */
+export function missingFeatures(
+  { features }: Pick<Candidate, 'features'>,
+  unit: Pick<Requirements, 'features'>,
+): readonly Feature[] {
+  return (unit.features ?? []).filter((feature) => !features.includes(feature));
 }
 
 /**

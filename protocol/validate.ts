@@ -1,7 +1,7 @@
 import type { ErrorCode } from './errors.ts';
 import type { NodeReturn } from './execute.ts';
 import { promptTokensMax, type RequestParameters } from './receive.ts';
-import { RESULT_BYTES_MAX, type InferenceResult } from './result.ts';
+import { RESULT_BYTES_MAX, TOP_LOGPROBS_MAX, type InferenceResult } from './result.ts';
 
 /** What a result has to fit, from the accepted request. */
 export interface Expectation {
@@ -26,12 +26,20 @@ export interface Relayed {
 
 /** UTF-8 bytes that one token may stand for, generously. */
 const BYTES_PER_TOKEN_MAX = 256;
+/** The log probabilities of one token and its alternatives, generously. */
+const LOGPROBS_BYTES_MAX = (1 + TOP_LOGPROBS_MAX) * 128;
 /** Room for the result's fixed fields and for base64 of the envelope. */
 const RETURN_OVERHEAD_BYTES = 16 * 1024;
 
 /** Upper bound of an honest return's size; a larger one is `poe.oversize`. */
-export function returnBytesMax(maxTokens: number): number {
-  const bytes = RETURN_OVERHEAD_BYTES + 2 * maxTokens * BYTES_PER_TOKEN_MAX;
+export function returnBytesMax({
+  maxTokens,
+  choices = 1,
+  features = [],
+}: Pick<RequestParameters, 'maxTokens' | 'choices' | 'features'>): number {
+  const logprobsBytes = features.includes('logprobs') ? LOGPROBS_BYTES_MAX : 0;
+  const perToken = BYTES_PER_TOKEN_MAX + logprobsBytes;
+  const bytes = RETURN_OVERHEAD_BYTES + 2 * choices * maxTokens * perToken;
   return Math.min(bytes, Math.ceil((RESULT_BYTES_MAX * 4) / 3));
 }
 
@@ -49,24 +57,45 @@ export function checkResult(
   isCancelled = false,
 ): Extract<ErrorCode, 'poe.result_invalid'> | null {
   const { parameters } = expected;
-  const [choice, ...others] = result.choices;
+  const { choices, usage } = result;
   const fits =
-    choice !== undefined &&
-    others.length === 0 &&
+    choices.length === (parameters.choices ?? 1) &&
     result.modelDigest === expected.modelDigest &&
     result.seed === expected.seed &&
-    result.usage.completionTokens <= parameters.maxTokens &&
-    result.usage.promptTokens <= promptTokensMax(expected.payloadBytes) &&
-    (choice.tokenIds === undefined || choice.tokenIds.length === result.usage.completionTokens) &&
-    (isHonestEnd(choice.finishReason, result.usage.completionTokens, parameters.maxTokens) ||
-      (isCancelled && choice.finishReason === 'cancelled'));
+    usage.promptTokens <= promptTokensMax(expected.payloadBytes) &&
+    choices.every((choice) => fitsAlone(choice, parameters, isCancelled)) &&
+    addsUp(result, parameters.maxTokens);
   return fits ? null : 'poe.result_invalid';
 }
 
-/** `length` is only true at the bound, and nobody but the requester may cut an answer short. */
-function isHonestEnd(finishReason: string, completionTokens: number, maxTokens: number): boolean {
-  if (finishReason === 'length') return completionTokens === maxTokens;
-  return finishReason === 'stop';
+type Choice = InferenceResult['choices'][number];
+
+function fitsAlone(
+  { tokenIds, finishReason, logprobs }: Choice,
+  { maxTokens, features = [] }: RequestParameters,
+  isCancelled: boolean,
+): boolean {
+  return (
+    (tokenIds === undefined || tokenIds.length <= maxTokens) &&
+    // `length` is only true at the bound, and nobody but the requester may cut an answer short.
+    (finishReason !== 'length' || tokenIds === undefined || tokenIds.length === maxTokens) &&
+    (finishReason !== 'cancelled' || isCancelled) &&
+    (logprobs !== undefined) === features.includes('logprobs') &&
+    (logprobs === undefined || logprobs.length <= (tokenIds?.length ?? maxTokens))
+  );
+}
+
+/** Token ids are told of all choices or of none; without them the sum has to be a possible one. */
+function addsUp({ choices, usage: { completionTokens } }: InferenceResult, maxTokens: number) {
+  const ids = choices.flatMap(({ tokenIds }) => tokenIds ?? []);
+  if (choices.every(({ tokenIds }) => tokenIds !== undefined))
+    return ids.length === completionTokens;
+  const full = choices.filter(({ finishReason }) => finishReason === 'length').length;
+  return (
+    choices.every(({ tokenIds }) => tokenIds === undefined) &&
+    completionTokens >= full * maxTokens &&
+    completionTokens <= choices.length * maxTokens
+  );
 }
 
 /**

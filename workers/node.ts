@@ -148,6 +148,7 @@ function claims(
     modelId: backend.model.id,
     modelDigest: backend.model.digest,
     engine: backend.engine,
+    features: ['choices', ...backend.features],
     tokensPerSecond,
     slots: backend.slots,
     ...(config.PLX_MACHINE === undefined ? {} : { machine: config.PLX_MACHINE }),

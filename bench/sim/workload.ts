@@ -73,6 +73,7 @@ export function makeNodes({ nodes: count, seed }: WorkloadOptions): SimNode[] {
       nodeId: formatNodeId(Uint8Array.from({ length: 32 }, () => random.between(0, 256))),
       status: 'active',
       tier,
+      features: [],
       workloadClasses: ['ai.inference'],
       modelDigest: random.pick(MODELS),
       online: true,

@@ -37,7 +37,7 @@ export async function reportOpenStreams(
 ): Promise<string> {
   const { nodes } = plan;
   const on = measuredOn();
-  say(`Starting a network with ${nodes} nodes of ${SLOTS} slots …`);
+  say(`Starting a network that has ${nodes} × ${SLOTS} slots …`);
   const cluster = await startStreamingCluster({ nodes, slots: SLOTS, ...pace, profileDir });
   try {
     return renderOpenStreams(await measureOpenStreams(cluster, plan, say), on);

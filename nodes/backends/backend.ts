@@ -1,4 +1,6 @@
 import { isWellFormed } from '../../protocol/canonical.ts';
+import type { Feature } from '../../protocol/receive.ts';
+import { TOP_LOGPROBS_MAX, type TokenLogprob } from '../../protocol/result.ts';
 
 /** One turn of a conversation, as in OpenAI's Chat Completions. */
 export interface ChatMessage {
@@ -12,8 +14,15 @@ export interface ChatMessage {
  * server behind `openai.ts` does with a seed is up to that server.
  */
 export interface GenerateRequest {
-  /** At least one. The model always answers with a new assistant turn. */
+  /** At least one, unless there is a prompt. The model answers with a new assistant turn. */
   readonly messages: readonly ChatMessage[];
+  /** Instead of messages: a text to go on with, as it is. Needs the feature `completion`. */
+  readonly prompt?: string | undefined;
+  /**
+   * Number of alternatives, 0 to 20, whose log probabilities are told beside those of the sampled
+   * tokens. Absent: none are told. Needs the feature `logprobs`.
+   */
+  readonly logprobs?: number | undefined;
   /** Upper bound of sampled tokens, at least 1. */
   readonly maxTokens: number;
   /** 0 (greedy: the seed has no effect) to 2. */
@@ -53,6 +62,11 @@ export interface Generation {
    */
   readonly completionTokens: number;
   readonly finishReason: 'stop' | 'length' | 'cancelled';
+  /**
+   * Of the tokens that are part of the text, no more than `completionTokens`; there if they were
+   * asked for. Of which distribution they are is up to the engine.
+   */
+  readonly logprobs?: readonly TokenLogprob[];
 }
 
 /** The weights that a backend serves. */
@@ -77,6 +91,8 @@ export interface Backend {
   readonly model: ModelDescription;
   /** Concurrent generations; further ones wait in order. */
   readonly slots: number;
+  /** What it can do besides chat; `choices` are made of several generations by whoever asks. */
+  readonly features: readonly Exclude<Feature, 'choices'>[];
   /**
    * Answers a conversation. `onText` gets the text piece by piece, never an empty piece nor half a
    * character; an exception of it ends the generation and is passed on. An abort isn't an
@@ -141,8 +157,11 @@ export class BackendFailedError extends Error {
  * before the node. Throws `InvalidRequestError`, which names the field but never its text.
  */
 export function assertGenerateRequest(request: GenerateRequest): void {
-  const { maxTokens, messages, seed, stop, temperature, topP } = request;
-  assert(messages.length > 0, 'messages must hold at least one message');
+  const { logprobs, maxTokens, messages, prompt, seed, stop, temperature, topP } = request;
+  if (prompt === undefined) assert(messages.length > 0, 'messages must hold at least one message');
+  else assert(messages.length === 0 && prompt !== '', 'prompt must be some text, without messages');
+  const isCount = logprobs === undefined || (Number.isInteger(logprobs) && logprobs >= 0);
+  assert(isCount && (logprobs ?? 0) <= TOP_LOGPROBS_MAX, 'logprobs must be from 0 to 20');
   assert(Number.isInteger(maxTokens) && maxTokens >= 1, 'maxTokens must be a whole number from 1');
   assert(temperature >= 0 && temperature <= 2, 'temperature must be from 0 to 2');
   assert(topP > 0 && topP <= 1, 'topP must be above 0 and at most 1');

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { Llama, LlamaContext, LlamaContextSequence, LlamaModel } from 'node-llama-cpp';
 import { assertGenerateRequest, BackendFailedError } from './backend.ts';
 import type { Backend, GenerateRequest, Generation, ModelDescription } from './backend.ts';
-import type { PromptEncoder } from './llama-prompt.ts';
+import type { PromptEncoder, TextEncoder } from './llama-prompt.ts';
 import { LlamaRun } from './llama-run.ts';
 import { SlotPool } from './slot-pool.ts';
 
@@ -12,6 +12,7 @@ export interface LlamaParts {
   readonly model: LlamaModel;
   readonly context: LlamaContext;
   readonly encode: PromptEncoder;
+  readonly encodeText: TextEncoder;
   readonly engine: string;
   /** Prompt tokens evaluated at a time. */
   readonly chunkTokens: number;
@@ -23,6 +24,7 @@ export class LlamaBackend implements Backend {
   readonly engine: string;
   readonly model: ModelDescription;
   readonly slots: number;
+  readonly features = ['completion', 'logprobs'] as const;
   readonly #parts: LlamaParts;
   readonly #pool: SlotPool<LlamaContextSequence>;
   /** Slots in use, each until its sequence is empty again. They never reject. */
@@ -50,9 +52,13 @@ export class LlamaBackend implements Backend {
     this.#assertOpen();
     const { maxTokens, messages } = request;
     const { contextTokens } = this.model;
-    const prompt = this.#parts.encode(messages, { maxTokens, contextTokens });
+    const limits = { maxTokens, contextTokens };
+    const prompt =
+      request.prompt === undefined
+        ? this.#parts.encode(messages, limits)
+        : this.#parts.encodeText(request.prompt, limits);
     const sequence = await this.#pool.take(signal);
-    if (sequence === undefined) return cancelledInQueue(prompt.length);
+    if (sequence === undefined) return cancelledInQueue(prompt.length, request);
     this.#assertOpen();
     const { chunkTokens, model } = this.#parts;
     const signals = [signal, this.#stopping.signal];
@@ -100,9 +106,10 @@ export class LlamaBackend implements Backend {
   }
 }
 
-function cancelledInQueue(promptTokens: number): Generation {
+function cancelledInQueue(promptTokens: number, { logprobs }: GenerateRequest): Generation {
   const usage = { promptTokens, completionTokens: 0 };
-  return { text: '', tokenIds: [], ...usage, finishReason: 'cancelled' };
+  const none = logprobs === undefined ? {} : { logprobs: [] };
+  return { text: '', tokenIds: [], ...usage, finishReason: 'cancelled', ...none };
 }
 
 function closedError(): BackendFailedError {

@@ -12,6 +12,9 @@ interface PromptLimits {
 /** Tokens of a conversation; throws `InvalidRequestError` and `ContextExceededError`. */
 export type PromptEncoder = (messages: readonly ChatMessage[], limits: PromptLimits) => Token[];
 
+/** Tokens of a text that the model goes on with; throws as `PromptEncoder` does. */
+export type TextEncoder = (text: string, limits: PromptLimits) => Token[];
+
 /**
  * An encoder by the chat template in the model's own file, so that a prompt has the same tokens as
  * on other engines that follow it. (The library's ready-made ChatML wrapper prepends the BOS token
@@ -23,18 +26,46 @@ export type PromptEncoder = (messages: readonly ChatMessage[], limits: PromptLim
 export function createPromptEncoder(model: LlamaModel): PromptEncoder {
   const wrapper = createWrapper(model);
   const longestTokenBytes = measureLongestToken(model);
-  return (messages, { maxTokens, contextTokens }) => {
-    const refuse = (promptTokens: number): never => {
-      throw new ContextExceededError({ promptTokens, maxTokens, contextTokens });
-    };
-    // Tokenising blocks the event loop, which also sends heartbeats: don't start on what can't fit.
+  return (messages, limits) => {
     const bytes = messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0);
-    const fewestTokens = Math.ceil(bytes / longestTokenBytes);
-    if (fewestTokens > contextTokens) refuse(fewestTokens);
-    const prompt = render(wrapper, messages).tokenize(model.tokenizer);
-    if (prompt.length + maxTokens > contextTokens) refuse(prompt.length);
+    return fitting(bytes / longestTokenBytes, limits, () =>
+      render(wrapper, messages).tokenize(model.tokenizer),
+    );
+  };
+}
+
+/**
+ * An encoder of text as it is: without the template, and none of it becomes a control token. Where
+ * the model was trained with a BOS token before each text, it has one here too.
+ */
+export function createTextEncoder(model: LlamaModel): TextEncoder {
+  const longestTokenBytes = measureLongestToken(model);
+  const { bos, shouldPrependBosToken } = model.tokens;
+  const head = shouldPrependBosToken && bos !== null ? [bos] : [];
+  return (text, limits) => {
+    const fewestTokens = Buffer.byteLength(text) / longestTokenBytes;
+    const prompt = fitting(fewestTokens, limits, () => [...head, ...model.tokenize(text)]);
+    if (prompt.length === 0) throw new InvalidRequestError('The prompt has no token.');
     return prompt;
   };
+}
+
+/**
+ * What `tokenize` gives, if it fits. Tokenising blocks the event loop, which also sends heartbeats:
+ * it isn't begun for what can't fit.
+ */
+function fitting(
+  fewestTokens: number,
+  { maxTokens, contextTokens }: PromptLimits,
+  tokenize: () => Token[],
+): Token[] {
+  const refuse = (promptTokens: number): never => {
+    throw new ContextExceededError({ promptTokens, maxTokens, contextTokens });
+  };
+  if (Math.ceil(fewestTokens) > contextTokens) refuse(Math.ceil(fewestTokens));
+  const prompt = tokenize();
+  if (prompt.length + maxTokens > contextTokens) refuse(prompt.length);
+  return prompt;
 }
 
 function createWrapper(model: LlamaModel): JinjaTemplateChatWrapper {

@@ -1,7 +1,8 @@
 import type { LlamaContextSequence, LlamaModel, Token } from 'node-llama-cpp';
 import { BackendFailedError } from './backend.ts';
 import type { GenerateRequest, Generation } from './backend.ts';
-import { TokenDecoder } from './llama-text.ts';
+import { LogprobCollector, type Sampled } from './llama-logprobs.ts';
+import { CONTEXT_TOKENS, TokenDecoder } from './llama-text.ts';
 import { StopScanner } from './stop-scanner.ts';
 
 /** One generation, ready to run. */
@@ -33,8 +34,11 @@ export class LlamaRun {
   readonly #decoder: TokenDecoder<Token>;
   readonly #stops: StopScanner;
   readonly #tokenIds: Token[] = [];
+  readonly #logprobs: LogprobCollector<Token> | undefined;
+  /** Of the text that tokens stand for, also of what isn't shown yet. */
+  #decodedLength = 0;
   #text = '';
-  #tokens: AsyncGenerator<Token, void, void> | undefined;
+  #tokens: AsyncGenerator<Sampled<Token>, void, void> | undefined;
   /** What the engine is computing, which outlives a cancelled generation. */
   #inFlight: Promise<unknown> = Promise.resolve();
 
@@ -45,6 +49,11 @@ export class LlamaRun {
     this.#decoder = new TokenDecoder((tokens, previous) =>
       input.model.detokenize(tokens, false, previous),
     );
+    const { logprobs } = input.request;
+    if (logprobs !== undefined)
+      this.#logprobs = new LogprobCollector(logprobs, (token) =>
+        input.model.detokenize([token], true, this.#tokenIds.slice(-CONTEXT_TOKENS)),
+      );
   }
 
   /** Call it once. Throws `BackendFailedError`, and what `onText` throws. */
@@ -74,7 +83,9 @@ export class LlamaRun {
     const { request, sequence } = this.#input;
     const lastChunk = await this.#evaluateAllButLastChunk();
     if (lastChunk === CANCELLED) return 'cancelled';
-    this.#tokens = sequence.evaluate(lastChunk, samplingOptions(request));
+    // The sampler is the same, whatever is asked for beside the token.
+    const wanted = this.#logprobs?.wanted ?? {};
+    this.#tokens = sequence.evaluateWithMetadata(lastChunk, wanted, samplingOptions(request));
     for (;;) {
       const step = await this.#wait(this.#tokens.next());
       if (step === CANCELLED) return 'cancelled';
@@ -96,10 +107,15 @@ export class LlamaRun {
   }
 
   /** Takes one token; whether it ended the answer. */
-  #accept(token: Token): boolean {
+  #accept(sampled: Sampled<Token>): boolean {
+    const { token } = sampled;
+    const isEnd = this.#input.model.isEogToken(token);
+    if (!isEnd) this.#logprobs?.push(sampled, this.#decodedLength);
     this.#tokenIds.push(token);
-    if (this.#input.model.isEogToken(token)) return true;
-    this.#show(this.#stops.push(this.#decoder.push(token)));
+    if (isEnd) return true;
+    const text = this.#decoder.push(token);
+    this.#decodedLength += text.length;
+    this.#show(this.#stops.push(text));
     return this.#stops.stopped;
   }
 
@@ -117,6 +133,7 @@ export class LlamaRun {
       promptTokens: this.#input.prompt.length,
       completionTokens: this.#tokenIds.length,
       finishReason,
+      ...(this.#logprobs ? { logprobs: this.#logprobs.end(this.#text.length) } : {}),
     };
   }
 

@@ -4,7 +4,7 @@ export type Detokenize<T> = (tokens: readonly T[], previous: readonly T[]) => st
 /** What decoders put in the place of bytes that aren't a whole character. */
 const REPLACEMENT = '\uFFFD';
 /** Tokens of left context that tokenizers with spaces in their heads look at. */
-const CONTEXT_TOKENS = 4;
+export const CONTEXT_TOKENS = 4;
 
 /**
  * Token ids to text, in whole characters: one character's bytes may be spread over several tokens,

@@ -3,7 +3,7 @@ import { BackendFailedError } from './backend.ts';
 import type { Backend } from './backend.ts';
 import { LlamaBackend } from './llama-backend.ts';
 import * as engine from './llama-engine.ts';
-import { createPromptEncoder } from './llama-prompt.ts';
+import { createPromptEncoder, createTextEncoder } from './llama-prompt.ts';
 import { digestModelFile } from './model-file.ts';
 
 /** What `createLlamaBackend` needs. */
@@ -67,6 +67,7 @@ export async function createLlamaBackend(options: LlamaBackendOptions): Promise<
       model,
       context: await createContext(model, { ...options, contextTokens, threads, chunkTokens }),
       encode: createPromptEncoder(model),
+      encodeText: createTextEncoder(model),
       engine: await engine.describeEngine(llama, model),
       chunkTokens,
       description: {

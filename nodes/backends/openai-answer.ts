@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import { BackendFailedError, ContextExceededError } from './backend.ts';
 import type { GenerateRequest, Generation } from './backend.ts';
+import type { TokenLogprob } from '../../protocol/result.ts';
+import { readLogprobs } from './openai-logprobs.ts';
 import { ServerRefusal } from './openai-refusal.ts';
 import { StopScanner } from './stop-scanner.ts';
 
 const count = z.int().min(0).max(0xffff_ffff);
 
-/** What matters of a `chat.completion.chunk`; servers add much of their own. */
+/** What matters of a chunk of a chat or a completion; servers add much of their own. */
 const chunkSchema = z.object({
   choices: z
     .array(
@@ -18,6 +20,9 @@ const chunkSchema = z.object({
             tool_calls: z.array(z.unknown()).max(0).nullish(),
           })
           .nullish(),
+        /** Of a completion, in the place of a delta. */
+        text: z.string().nullish(),
+        logprobs: z.unknown(),
         finish_reason: z.string().nullish(),
       }),
     )
@@ -41,6 +46,7 @@ export class OpenAiAnswer {
   /** Half a character that waits for its other half, in UTF-16. */
   #half = '';
   #pieces = 0;
+  readonly #logprobs: TokenLogprob[] = [];
   #finishReason: string | undefined;
   #usage: { prompt_tokens: number; completion_tokens: number } | undefined;
 
@@ -56,8 +62,10 @@ export class OpenAiAnswer {
     if (usage) this.#usage = usage;
     const choice = choices?.[0];
     if (!choice) return;
-    const text = choice.delta?.content ?? '';
+    const { logprobs: top, prompt } = this.#request;
+    const text = (prompt === undefined ? choice.delta?.content : choice.text) ?? '';
     if (text !== '') this.#take(text);
+    if (top !== undefined) this.#logprobs.push(...readLogprobs(choice.logprobs, top));
     if (choice.finish_reason) this.#finishReason = choice.finish_reason;
   }
 
@@ -85,6 +93,8 @@ export class OpenAiAnswer {
       );
     this.#assertCounts(reason, usage, contextTokens);
     this.#show(this.#stops.end());
+    if (this.#request.logprobs !== undefined && this.#text && this.#logprobs.length === 0)
+      throw new BackendFailedError('The server told no log probabilities, which were asked for.');
     return this.#generation(this.#stops.stopped ? 'stop' : reason);
   }
 
@@ -137,12 +147,16 @@ export class OpenAiAnswer {
   }
 
   #generation(finishReason: Generation['finishReason']): Generation {
+    const completionTokens = this.#usage?.completion_tokens ?? this.#pieces;
+    // Some also tell of the tokens of a stop string, or of those that end the answer.
+    const logprobs = this.#logprobs.slice(0, completionTokens);
     return {
       text: this.#text,
       tokenIds: null,
       promptTokens: this.#usage?.prompt_tokens ?? 0,
-      completionTokens: this.#usage?.completion_tokens ?? this.#pieces,
+      completionTokens,
       finishReason,
+      ...(this.#request.logprobs === undefined ? {} : { logprobs }),
     };
   }
 }
@@ -161,7 +175,7 @@ function parseChunk(event: string): z.infer<typeof chunkSchema> {
   if (chunk.success) return chunk.data;
   const places = chunk.error.issues.map((issue) => issue.path.join('.') || '(top level)');
   throw new BackendFailedError(
-    `The server sent an event that is no chunk of a chat completion with one choice and no tool ` +
+    `The server sent an event that is no chunk of a completion with one choice and no tool ` +
       `calls; wrong at: ${places.slice(0, 3).join(', ')}.`,
   );
 }

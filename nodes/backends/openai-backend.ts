@@ -2,6 +2,7 @@ import { assertGenerateRequest, BackendFailedError, ContextExceededError } from 
 import { UNDECLARED_HARDWARE } from '../../protocol/compare/equivalence.ts';
 import type { Backend, GenerateRequest, Generation, ModelDescription } from './backend.ts';
 import { OpenAiAnswer } from './openai-answer.ts';
+import { probeFeatures } from './openai-features.ts';
 import type { OpenAiHttp } from './openai-http.ts';
 import { ServerRefusal } from './openai-refusal.ts';
 import { assertHealthRoute, describeServer, findModel } from './openai-server.ts';
@@ -37,6 +38,7 @@ export class OpenAiBackend implements Backend {
   #contextTokens: number;
   /** The server was away: what comes back may be another version, with other limits. */
   #wasAway = false;
+  #features: Backend['features'] = [];
 
   /** Throws `BackendFailedError` when nobody says how long the context is. */
   constructor(http: OpenAiHttp, declared: DeclaredModel, served: ServedModel, slots: number) {
@@ -51,6 +53,11 @@ export class OpenAiBackend implements Backend {
   get engine(): string {
     const { equivalence = UNDECLARED_HARDWARE } = this.#declared;
     return `${this.#served.engine} ${equivalence}`;
+  }
+
+  /** None before `probe`. */
+  get features(): Backend['features'] {
+    return this.#features;
   }
 
   get model(): ModelDescription {
@@ -79,16 +86,24 @@ export class OpenAiBackend implements Backend {
     return answer;
   }
 
+  /** Finds out what the server can do besides chat. It takes some generations of a token or two. */
+  async probe(): Promise<void> {
+    const { signal } = new AbortController();
+    this.#features = await probeFeatures((request) => this.generate(request, () => {}, signal));
+  }
+
   async health(): Promise<void> {
     this.#pool.assertOpen();
     const { serverId, equivalence } = this.#declared;
     // Who vouches for every token must not miss that the server was replaced between two looks.
     const mayDiffer = this.#wasAway || equivalence !== undefined;
+    const isBack = this.#wasAway;
     this.#wasAway = false;
     try {
       if (mayDiffer) this.#accept(await describeServer(this.#http, serverId));
       else await findModel(this.#http, serverId);
       await assertHealthRoute(this.#http);
+      if (isBack) await this.probe();
     } catch (error) {
       this.#wasAway = true;
       this.#pool.assertOpen();
@@ -120,7 +135,8 @@ export class OpenAiBackend implements Backend {
       ends.throwIfAborted();
       const bytesMax = OVERHEAD_BYTES_MAX + request.maxTokens * BYTES_PER_TOKEN_MAX;
       const body = this.#body(request);
-      const events = this.#http.postForEvents('/chat/completions', body, bytesMax, ends);
+      const path = request.prompt === undefined ? '/chat/completions' : '/completions';
+      const events = this.#http.postForEvents(path, body, bytesMax, ends);
       for await (const event of events) answer.push(event);
       return answer.end(this.#contextTokens);
     } catch (error) {
@@ -133,11 +149,13 @@ export class OpenAiBackend implements Backend {
     }
   }
 
-  #body({ maxTokens, messages, seed, stop, temperature, topP }: GenerateRequest): object {
+  #body(request: GenerateRequest): object {
+    const { maxTokens, messages, prompt, seed, stop, temperature, topP } = request;
     return {
       ...this.#served.samplingOff,
       model: this.#served.id,
-      messages,
+      ...(prompt === undefined ? { messages } : { prompt }),
+      ...logprobsFields(request),
       // Not `max_completion_tokens`: Ollama doesn't know it, and would go on without a limit.
       max_tokens: maxTokens,
       temperature,
@@ -157,6 +175,13 @@ export class OpenAiBackend implements Backend {
     if (promptTokens + maxTokens > contextTokens)
       throw new ContextExceededError({ promptTokens, maxTokens, contextTokens });
   }
+}
+
+/** llama.cpp tells nothing when it is asked for no alternative, so one is asked for at least. */
+function logprobsFields({ logprobs, prompt }: GenerateRequest): object {
+  if (logprobs === undefined) return {};
+  const top = Math.max(1, logprobs);
+  return prompt === undefined ? { logprobs: true, top_logprobs: top } : { logprobs: top };
 }
 
 /** Tells an exception of the caller's listener from one of the server. */

@@ -31,5 +31,7 @@ export async function createOpenAiBackend(options: OpenAiBackendOptions): Promis
     throw new BackendFailedError(`The backend option slots is ${slots}; it must be at least 1.`);
   const http = new OpenAiHttp({ url: options.url.replace(/\/+$/, ''), apiKey, stallMs });
   const served = await describeServer(http, model.serverId);
-  return new OpenAiBackend(http, model, served, slots);
+  const backend = new OpenAiBackend(http, model, served, slots);
+  await backend.probe();
+  return backend;
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { ago, prlx, short, span, table } from '../../cli/format.ts';
+import { ago, prlx, short, span, table, weiOf } from '../../cli/format.ts';
 import { safeJson, safeText, terminalOn } from '../../cli/terminal.ts';
 
 describe('cli/format', () => {
@@ -9,6 +9,19 @@ describe('cli/format', () => {
     assert.equal(prlx('54800000000000'), '0.0000548 PRLX');
     assert.equal(prlx('1000000000000000000'), '1 PRLX');
     assert.equal(prlx('123450000000000000000000'), '123450 PRLX');
+  });
+
+  it('reads PRLX as wei, exactly', () => {
+    for (const wei of [
+      '0',
+      '1',
+      '54800000000000',
+      '1000000000000000000',
+      '123450000000000000000000',
+    ])
+      assert.equal(weiOf(prlx(wei).replace(' PRLX', '')), BigInt(wei));
+    for (const text of ['', '.5', '5.', '1e5', '-1', '0.0000000000000000001', '1,5'])
+      assert.equal(weiOf(text), undefined, text);
   });
 
   it('shows times in the unit that suits them', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { idempotencyKeyOf, joinedBy, type Repetition } from '../../gateway/idempotency.ts';
 import { parseChatRequest } from '../../gateway/openai.ts';
 import { CodedError } from '../../protocol/errors.ts';

@@ -43,7 +43,7 @@ describe('gateway/idempotency: two gateways, each with its coordinator', functio
   const answerOf = async (response: Response) => (await response.json()) as Answer;
 
   it(`makes one request, one run and one charge of ${CALLS} calls at once`, async () => {
-    const { executed } = await withNode();
+    const served = await withNode();
     const began = new Date();
     const before = await balances(network.database);
     const requests = await count(network.database, 'request');
@@ -56,7 +56,7 @@ describe('gateway/idempotency: two gateways, each with its coordinator', functio
     const said = responses.filter(({ headers }) => headers.has('x-plx-idempotent-replay'));
     assert.equal(said.length, CALLS - 1, 'one has made it');
     assert.equal((await count(network.database, 'request')) - requests, 1);
-    assert.equal(executed(), 1);
+    assert.equal(served.executed(), 1);
     const view = await network.ended(id);
     const after = await balances(network.database);
     const paid = (before[`${ACCOUNT}:available`] ?? 0n) - (after[`${ACCOUNT}:available`] ?? 0n);
@@ -70,7 +70,7 @@ describe('gateway/idempotency: two gateways, each with its coordinator', functio
   });
 
   it('replays the result, and its stream, also by the other gateway', async () => {
-    const { executed } = await withNode();
+    const served = await withNode();
     const first = await answerOf(await ask());
     await network.ended(first.id);
     const before = await balances(network.database);
@@ -83,7 +83,7 @@ describe('gateway/idempotency: two gateways, each with its coordinator', functio
       assert.equal(streamed.headers.get('x-request-id'), first.id);
       assert.equal(textOf(await streamed.text()), WORDS);
     }
-    assert.equal(executed(), 1);
+    assert.equal(served.executed(), 1);
     assert.deepEqual(await balances(network.database), before);
   });
 
@@ -165,13 +165,13 @@ describe('gateway/idempotency: two gateways, each with its coordinator', functio
   });
 
   it('gives the SDK one answer to calls with one key', async () => {
-    const { executed } = await withNode();
+    const served = await withNode();
     const client = new OpenAI({ baseURL: `${network.gatewayUrl}/v1`, apiKey: API_KEY });
     const create = () =>
       client.chat.completions.create(BODY, { headers: { 'Idempotency-Key': `sdk-${key}` } });
     const [one, other] = [await create(), await create()];
     assert.deepEqual(one, other);
-    assert.equal(executed(), 1);
+    assert.equal(served.executed(), 1);
   });
 });
 

@@ -158,6 +158,7 @@ describe('gateway/keys', () => {
     await gateway.database.apiKey.update({ where: { id }, data: counters });
     const { body } = await call('POST', `/v1/keys/${id}/rotate`);
     assert.equal(body.id, id);
+    assert.deepEqual(body.used, { spent_wei: '70', reserved_wei: '5', in_flight: 2 });
     assert.deepEqual([await works(key), await works(body.key)], [false, true]);
     const row = await gateway.database.apiKey.findUniqueOrThrow({ where: { id } });
     assert.deepEqual(
@@ -165,6 +166,9 @@ describe('gateway/keys', () => {
       ['70', '5', 2, 9],
     );
     assert.equal(row.budgetWei?.toFixed(), '100');
+    await gateway.database.apiKey.update({ where: { id }, data: { periodBeganAt: new Date(0) } });
+    const later = (await call('GET', `/v1/keys/${id}`)).body.used;
+    assert.deepEqual(later, { spent_wei: '0', reserved_wei: '5', in_flight: 2 });
   });
 
   it('takes former secrets for as long as it is told, and no longer', async () => {

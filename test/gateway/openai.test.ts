@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
 import { MalformedRequestError } from '../../gateway/errors.ts';
-import { chatPayload, deliveryOf, maxTokensOf, parseChatRequest } from '../../gateway/openai.ts';
+import { deliveryOf, extrasOf, maxTokensOf } from '../../gateway/inference-request.ts';
+import { chatPayload, parseChatRequest } from '../../gateway/openai.ts';
 
 const body = { model: 'oss-chat-v1', messages: [{ role: 'user', content: 'Hi' }] };
 
@@ -36,6 +37,10 @@ describe('gateway/openai parseChatRequest', () => {
     ['no stop strings', { stop: [] }],
     ['both names of the token bound', { max_tokens: 1, max_completion_tokens: 8_192 }],
     ['one choice', { n: 1 }],
+    ['sixteen choices', { n: 16 }],
+    ['log probabilities', { logprobs: true }],
+    ['log probabilities of twenty alternatives', { logprobs: true, top_logprobs: 20 }],
+    ['no log probabilities', { logprobs: false, top_logprobs: 0 }],
     ['what only informs', { user: 'u', metadata: { trace: '1' }, store: false }],
     [
       'null for optional fields, as some clients send it',
@@ -83,7 +88,13 @@ describe('gateway/openai parseChatRequest', () => {
     ['stop', ''],
     ['stop', ['a', 'b', 'c', 'd', 'e']],
     ['stop', 'x'.repeat(513)],
-    ['n', 2],
+    ['n', 0],
+    ['n', 17],
+    ['n', 1.5],
+    ['logprobs', 1],
+    ['top_logprobs', 21],
+    // Without logprobs: true.
+    ['top_logprobs', 1],
     ['store', true],
     ['hardware_tier', 0],
     ['hardware_tier', 6],
@@ -109,7 +120,7 @@ describe('gateway/openai parseChatRequest', () => {
   it('refuses an option of a stream that it would ignore', () => {
     const error = malformed({ stream: true, stream_options: { include_verificatio: true } });
     assert.equal(error.param, 'stream_options');
-    assert.match(error.message, /unsupported: include_verificatio$/);
+    assert.match(error.message, /stream_options\.include_verificatio: unsupported$/);
   });
 
   it('delivers early on a stream, and otherwise once the proof was checked', () => {
@@ -119,6 +130,37 @@ describe('gateway/openai parseChatRequest', () => {
       ['validated', 'early', 'validated'],
     );
     assert.equal(delivery({ stream: true, delivery: 'validated' }), 'validated');
+    // What comes whole can't come early.
+    assert.equal(delivery({ stream: true, n: 2 }), 'validated');
+    assert.equal(delivery({ stream: true, logprobs: true }), 'validated');
+  });
+
+  it('refuses to deliver early what comes whole', () => {
+    for (const fields of [{ n: 2 }, { logprobs: true }])
+      for (const name of ['delivery', 'verification'])
+        assert.equal(malformed({ stream: true, [name]: 'early', ...fields }).param, name);
+  });
+
+  it('bounds what all choices have together', () => {
+    parseChatRequest({ ...body, n: 16, max_tokens: 512 });
+    assert.equal(malformed({ n: 16, max_tokens: 513 }).param, 'n');
+    parseChatRequest({ ...body, logprobs: true, top_logprobs: 7, max_tokens: 2_048 });
+    const much = { logprobs: true, top_logprobs: 8, max_tokens: 2_048 };
+    assert.equal(malformed(much).param, 'logprobs');
+    assert.equal(malformed({ ...much, top_logprobs: 3, n: 4 }).param, 'logprobs');
+  });
+
+  it('says beside the seal what the node has to be able to do, and nothing of a plain chat', () => {
+    const extras = (fields: object) => extrasOf(parseChatRequest({ ...body, ...fields }));
+    assert.deepEqual(extras({ n: 1, logprobs: false }), {});
+    assert.deepEqual(extras({ n: 2, logprobs: true }), {
+      choices: 2,
+      features: ['choices', 'logprobs'],
+    });
+    const payload = (fields: object) => chatPayload(parseChatRequest({ ...body, ...fields }));
+    assert.equal('logprobs' in payload({}), false);
+    assert.equal(payload({ logprobs: true }).logprobs, 0);
+    assert.equal(payload({ logprobs: true, top_logprobs: 3 }).logprobs, 3);
   });
 
   const badMessages: [string, string, unknown][] = [
@@ -144,7 +186,6 @@ describe('gateway/openai parseChatRequest', () => {
     tools: [],
     tool_choice: 'auto',
     response_format: { type: 'json_object' },
-    logprobs: true,
     frequency_penalty: 0.5,
     presence_penalty: 0.5,
     logit_bias: {},
@@ -154,7 +195,7 @@ describe('gateway/openai parseChatRequest', () => {
   for (const [name, value] of Object.entries(unsupported))
     it(`refuses ${name} rather than ignoring it`, () => {
       const error = malformed({ [name]: value });
-      assert.ok(error.message.endsWith(`unsupported: ${name}`), error.message);
+      assert.ok(error.message.endsWith(`${name}: unsupported`), error.message);
     });
 
   it('refuses what is no object', () => {

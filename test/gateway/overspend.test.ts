@@ -15,7 +15,7 @@ const BODY = {
 };
 
 /** Real gateways and coordinators, two of each, and no node. */
-describe('gateway: many at once, by two gateways', function () {
+describe('gateway/overspend: many at once, by two gateways', function () {
   this.timeout(180_000);
   let network: Coordination;
   let gateways: readonly string[];

@@ -24,6 +24,8 @@ const parameters: RequestParameters = {
   seed: null,
 };
 
+const stop = { finishReason: 'stop' } as const;
+
 describe('gateway/stream-format', () => {
   it('makes chat chunks: text with an open end, and an end without text', () => {
     const shape = (delta: object, finishReason: string | null, index = 0) => ({
@@ -35,9 +37,9 @@ describe('gateway/stream-format', () => {
     assert.deepEqual(made(chatFormat.text(0, 'Hel', false)), shape({ content: 'Hel' }, null));
     const second = { role: 'assistant', content: 'Hel' };
     assert.deepEqual(made(chatFormat.text(1, 'Hel', true)), shape(second, null, 1));
-    assert.deepEqual(made(chatFormat.end(0, 'stop', false)), shape({}, 'stop'));
+    assert.deepEqual(made(chatFormat.end(0, stop, false)), shape({}, 'stop'));
     const empty = { role: 'assistant', content: '' };
-    assert.deepEqual(made(chatFormat.end(1, 'stop', true)), shape(empty, 'stop', 1));
+    assert.deepEqual(made(chatFormat.end(1, stop, true)), shape(empty, 'stop', 1));
   });
 
   it('makes a chunk with usage and no choice', () => {
@@ -51,7 +53,7 @@ describe('gateway/stream-format', () => {
     assert.equal(formatOf({ ...parameters, features: ['choices'], choices: 2 }), chatFormat);
     const format = formatOf({ ...parameters, features: ['completion'] });
     assert.equal(format.object, 'text_completion');
-    const [open, closed] = [format.text(0, 'Hel', false), format.end(0, 'stop', false)];
+    const [open, closed] = [format.text(0, 'Hel', false), format.end(0, stop, false)];
     assert.deepEqual(open, { index: 0, text: 'Hel', logprobs: null, finish_reason: null });
     assert.deepEqual(closed, { index: 0, text: '', logprobs: null, finish_reason: 'stop' });
   });

@@ -10,7 +10,7 @@ describe('gateway: superseded attempts', () => {
   afterEach(() => scene.tidy());
   after(() => scene.network.stop());
 
-  it('goes on silently behind an attempt that broke off, if the next one begins alike', async () => {
+  it('goes on silently behind an attempt that broke off, if the next begins alike', async () => {
     await scene.breaksOff(PIECES.slice(0, 3));
     await scene.add(PIECES, 20);
     const stream = scene.ask();

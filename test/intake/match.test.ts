@@ -4,7 +4,7 @@ import { reserve, schedule, type ScheduleInput } from '../../activities/schedule
 import { match, remind } from '../../intake/match.ts';
 import { forgetFinished, startSweeper } from '../../intake/sweeper.ts';
 import type { UnitId } from '../../protocol/ids.ts';
-import type { AcceptedInference, Priority } from '../../protocol/receive.ts';
+import type { AcceptedInference, Feature, Priority } from '../../protocol/receive.ts';
 import { backgroundScene, type BackgroundScene } from '../support/background-scene.ts';
 import { addPoolNode } from '../support/pool.ts';
 import { until } from '../support/until.ts';
@@ -27,9 +27,11 @@ describe('intake/match', () => {
     readonly complexity?: number;
     readonly tier?: number;
     readonly ageSeconds?: number;
+    readonly features?: readonly Feature[];
   }
 
-  function unit({ priority = 'standard', complexity = 20, tier = 1, ageSeconds = 0 }: Wanted = {}) {
+  function unit(wanted: Wanted = {}) {
+    const { priority = 'standard', complexity = 20, tier = 1, ageSeconds = 0, features } = wanted;
     const { parameters, acceptedAtMs } = accepted;
     const input: ScheduleInput = {
       unitId: `req_${randomBytes(32).toString('hex')}` as UnitId,
@@ -39,7 +41,12 @@ describe('intake/match', () => {
         ...accepted,
         complexity,
         acceptedAtMs: acceptedAtMs - ageSeconds * 1_000,
-        parameters: { ...parameters, priority, hardwareTier: tier },
+        parameters: {
+          ...parameters,
+          priority,
+          hardwareTier: tier,
+          ...(features ? { features } : {}),
+        },
       },
     };
     return input;
@@ -85,6 +92,28 @@ describe('intake/match', () => {
     await addPoolNode(database, { tier: 5, slots: 2 });
     assert.deepEqual((await match(dependencies)).assigned, [demanding.unitId, small.unitId]);
     assert.equal(await takenSlots(), 4);
+  });
+
+  it('gives a unit to nodes alone that can do what it asks for, and holds up nobody for it', async () => {
+    await addPoolNode(database, { features: ['choices', 'completion'] });
+    const picky = await waiting({ priority: 'urgent', features: ['choices', 'logprobs'] });
+    assert.deepEqual((await rowOf(picky))?.features, ['choices', 'logprobs']);
+    // The slot isn't kept for a unit that its node doesn't suit.
+    assert.equal((await ask(unit())).kind, 'assigned');
+    assert.deepEqual((await match(dependencies)).assigned, []);
+    const able = await addPoolNode(database, { features: ['choices', 'logprobs'], tier: 2 });
+    // Here it is: a plain unit leaves it to the one that waits.
+    const plain = await waiting();
+    assert.deepEqual((await match(dependencies)).assigned, [picky.unitId]);
+    const slot = await database.slot.findFirst({ where: { machineId: able } });
+    assert.deepEqual([slot?.unitId, (await rowOf(plain))?.assignedAt], [picky.unitId, null]);
+  });
+
+  it('gives a unit that asks for a feature the smallest node that has it', async () => {
+    await addPoolNode(database, { tier: 1 });
+    const able = await addPoolNode(database, { tier: 3, features: ['completion', 'logprobs'] });
+    const found = await ask(unit({ features: ['completion'] }));
+    assert.ok(found.kind === 'assigned' && found.node.nodeId === able, found.kind);
   });
 
   it('looks past any number of units that have had the free node', async () => {

@@ -54,6 +54,22 @@ describe('intake/nodes', () => {
     assert.equal(await slotsOf(keys.nodeId), 1);
   });
 
+  it('knows what its backend can do besides chat, and nothing of a node that says nothing', async () => {
+    const features = async () =>
+      (await db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } })).features;
+    await register({}, others);
+    assert.deepEqual(await features(), []);
+    await register({ features: ['choices', 'logprobs'] }, others);
+    assert.deepEqual(await features(), ['choices', 'logprobs']);
+    await register({}, others);
+    assert.deepEqual(await features(), []);
+    await assert.rejects(
+      register({ features: ['telepathy'] }, others),
+      failsAs('node.registration_invalid'),
+    );
+    await deletePoolNodes(db.database, [others.nodeId]);
+  });
+
   it('takes claims for claims: a new node is probing, without speed or tier', async () => {
     const claims = { tier: 5, tokensPerSecond: 1e6 };
     await register(claims, others);

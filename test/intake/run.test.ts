@@ -11,9 +11,16 @@ import { createIntakeServer } from '../../intake/server.ts';
 import { listenForOutcomes, type OutcomeListener } from '../../prisma/outcomes.ts';
 import type { IntakeCall } from '../../protocol/receive.ts';
 import { balances, intakeCall, receiveKeys, requester, seedInstant } from '../support/seeded.ts';
+import { until } from '../support/until.ts';
 import { freshDatabase, testServers, type TestDatabase } from '../support/servers.ts';
 
 const TOKEN = 'test-intake-token-0123456789';
+const linesOf = (answer: { readonly body: string } | undefined) =>
+  (answer?.body ?? '')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as unknown);
+
 const NOWHERE = `req_${'0'.repeat(64)}`;
 
 /** The coordinator's routes about a run, with Temporal, and with no worker that could help. */
@@ -23,6 +30,7 @@ describe('intake/run', () => {
   let client: Client;
   let outcomes: OutcomeListener;
   let app: FastifyInstance;
+  let relay: Relay;
   /** Called once Temporal has said that there is no such run, before the coordinator hears it. */
   let whenNoRun = async (): Promise<void> => {};
   before(async () => {
@@ -40,12 +48,13 @@ describe('intake/run', () => {
     await seedInstant(db.database);
     outcomes = await listenForOutcomes(db.url, () => {});
     const channelSecret = createSecretKey(Buffer.alloc(32, 1));
+    relay = new Relay(channelSecret, [requester]);
     app = createIntakeServer({
       database: db.database,
       keys: receiveKeys,
       client,
       outcomes,
-      relay: new Relay(channelSecret, [requester]),
+      relay,
       log: pino({ level: 'silent' }),
       intakeToken: TOKEN,
       edgeToken: 'edge-token-of-this-test',
@@ -80,6 +89,7 @@ describe('intake/run', () => {
   it('answers gateways only, and knows what there is', async () => {
     for (const [method, what] of [
       ['GET', 'steps'],
+      ['GET', 'events'],
       ['POST', 'cancel'],
     ] as const) {
       assert.equal((await call(method, `${NOWHERE}/${what}`, 'wrong')).status, 401);
@@ -115,6 +125,24 @@ describe('intake/run', () => {
     await client.workflow.getHandle(requestId).terminate();
   });
 
+  it('follows a request to its outcome, or to its end', async () => {
+    const { requestId } = await received();
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const url = `/v1/intake/requests/${requestId}/events`;
+    const [following, untilEnd] = [url, `${url}?until_end=true`].map((each) =>
+      app.inject({ method: 'GET', url: each, headers }),
+    );
+    await until(() => relay.holders(requestId) === 2, 'both are there');
+    assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
+    const accepted = { type: 'accepted', requestId };
+    const outcome = { type: 'outcome', state: 'failed', code: 'execute.cancelled' };
+    assert.deepEqual(linesOf(await following), [accepted, outcome]);
+    assert.deepEqual(linesOf(await untilEnd), [accepted, outcome, { type: 'ended' }]);
+    await until(() => relay.holders(requestId) === 0, 'nothing is kept');
+    const late = await app.inject({ method: 'GET', url, headers });
+    assert.deepEqual(linesOf(late), [accepted, outcome]);
+  });
+
   it('cancels a request whose run never starts: paid back, and not started later', async () => {
     const before = await balances(db.database);
     const made = await intakeCall();
@@ -132,16 +160,10 @@ describe('intake/run', () => {
       headers,
       payload: { ...made },
     });
-    assert.deepEqual(
-      repeated.body
-        .trimEnd()
-        .split('\n')
-        .map((line) => JSON.parse(line) as unknown),
-      [
-        { type: 'accepted', requestId, acceptedAtMs: row.acceptedAt.getTime(), isJoined: true },
-        { type: 'outcome', state: 'failed', code: 'execute.cancelled' },
-      ],
-    );
+    assert.deepEqual(linesOf(repeated), [
+      { type: 'accepted', requestId, acceptedAtMs: row.acceptedAt.getTime(), isJoined: true },
+      { type: 'outcome', state: 'failed', code: 'execute.cancelled' },
+    ]);
     await assert.rejects(client.workflow.getHandle(requestId).describe(), /not found/);
   });
 

@@ -118,7 +118,7 @@ describe('prisma/admission', () => {
     ['month', true],
     ['total', false],
   ] as const)
-    it(`begins ${isNew ? 'each' : 'no'} ${period} with a whole budget`, async () => {
+    it(`${isNew ? 'begins each' : 'never begins a'} ${period} with a whole budget`, async () => {
       const longAgo = new Date(Date.now() - 40 * 86_400_000);
       const { id } = await addKey({
         budgetWei: 10,

@@ -14,6 +14,7 @@ const unit: Requirements = {
   modelDigest: 'sha256:a',
   hardwareTier: 2,
   complexity: 100,
+  features: ['choices'],
 };
 
 const fitting: ExplainedNode = {
@@ -23,6 +24,7 @@ const fitting: ExplainedNode = {
   tier: 2,
   workloadClasses: ['ai.inference'],
   modelDigest: 'sha256:a',
+  features: ['choices'],
   online: true,
   ready: true,
   silentSeconds: 1,
@@ -66,6 +68,7 @@ describe('protocol/explain', () => {
     ['has no backend', { ready: false }, 'backend_gone', /backend can not serve/],
     ['has another class', { workloadClasses: ['x'] }, 'workload_class', /ai\.inference/],
     ['has other weights', { modelDigest: 'sha256:b' }, 'model', /weights/],
+    ['has too simple a backend', { features: ['logprobs'] }, 'features', /for: choices\./],
     ['is too small', { tier: 1 }, 'tier', /tier is 1; tier 2/],
     ['is full', { freeSlots: 0 }, 'no_free_slot', /All of its 2 slots/],
     ['is full with one slot', { freeSlots: 0, slotsTotal: 1 }, 'no_free_slot', /one slot/],

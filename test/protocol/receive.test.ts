@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { intakeCallSchema } from '../../protocol/receive-schema.ts';
 import {
+  choiceSeed,
   complexityTokens,
   PAYLOAD_BYTES_MAX,
   PRIORITY_KEYS,
@@ -34,6 +35,27 @@ function ciphertextOf(length: number): string {
 }
 
 describe('protocol/receive intake calls', () => {
+  it('takes several choices and features, each when it says so, and in one form only', () => {
+    const choices = { stream: false, choices: 2, features: ['choices'] };
+    assert.equal(parameterFault(choices), undefined);
+    assert.equal(parameterFault({ features: ['completion', 'logprobs'] }), undefined);
+    assert.equal(parameterFault({ ...choices, choices: 16, maxTokens: 512 }), undefined);
+    const faults: [object, string][] = [
+      [{ ...choices, choices: 1 }, 'choices'],
+      [{ ...choices, choices: 17 }, 'choices'],
+      [{ ...choices, features: undefined }, 'choices'],
+      [{ ...choices, choices: undefined }, 'choices'],
+      [{ ...choices, stream: true }, 'stream'],
+      [{ ...choices, choices: 16, maxTokens: 513 }, 'maxTokens'],
+      [{ features: [] }, 'features'],
+      [{ features: ['logprobs', 'completion'] }, 'features'],
+      [{ features: ['logprobs', 'logprobs'] }, 'features'],
+      [{ features: ['telepathy'] }, 'features.0'],
+    ];
+    for (const [changed, place] of faults)
+      assert.equal(parameterFault(changed), `parameters.${place}`, JSON.stringify(changed));
+  });
+
   it('accepts a sealed request and changes nothing', () => {
     const parsed: IntakeCall = intakeCallSchema.parse(call);
     assert.deepEqual(parsed, call);
@@ -100,6 +122,8 @@ describe('protocol/receive sizes', () => {
   it('measures complexity in whole tokens, prompt and output', () => {
     assert.equal(complexityTokens(400, 64), 164);
     assert.equal(complexityTokens(401, 64), 165);
+    // Each choice reads the prompt by itself.
+    assert.equal(complexityTokens(400, 3 * 64, 3), 3 * 164);
     fc.assert(
       fc.property(bytes, fc.integer({ min: 1, max: 8_192 }), (length, maxTokens) => {
         const complexity = complexityTokens(length, maxTokens);
@@ -112,5 +136,14 @@ describe('protocol/receive sizes', () => {
   it('orders priorities as the specification does, within the keys of Temporal', () => {
     const { urgent, expedited, standard } = PRIORITY_KEYS;
     assert.ok(1 <= urgent && urgent < expedited && expedited < standard && standard <= 5);
+  });
+});
+
+describe('protocol/receive choiceSeed', () => {
+  it('begins with the seed of the unit, and goes on within 32 bits', () => {
+    assert.deepEqual(
+      [0, 1, 2].map((index) => choiceSeed(0xffff_fffe, index)),
+      [0xffff_fffe, 0xffff_ffff, 0],
+    );
   });
 });

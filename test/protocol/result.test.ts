@@ -6,11 +6,14 @@ import { CodedError } from '../../protocol/errors.ts';
 import {
   emptyStreamDigest,
   extendStreamDigest,
+  LOGPROB_MIN,
   parseResult,
   RESULT_BYTES_MAX,
   resultBytes,
   type InferenceResult,
 } from '../../protocol/result.ts';
+import { choiceSeed } from '../../protocol/receive.ts';
+import results from '../../protocol/vectors/results.json' with { type: 'json' };
 import vectors from '../../protocol/vectors/stream-digest.json' with { type: 'json' };
 
 const result: InferenceResult = {
@@ -29,8 +32,19 @@ describe('protocol/result', () => {
     const text = fc.string({ unit: 'binary' });
     const finishReason = fc.constantFrom('stop', 'length', 'cancelled');
     const tokenIds = fc.array(fc.nat(0xffff_ffff), { maxLength: 20 });
+    const logprob = fc.double({ min: LOGPROB_MIN, max: 0, noNaN: true }).filter((x) => x !== 0);
+    const token = fc.string({ unit: 'grapheme', maxLength: 20 });
+    const top = fc.array(fc.record({ token, logprob }), { maxLength: 3 });
+    const bytes = fc.array(fc.nat(255), { maxLength: 4 });
+    const logprobs = fc.array(
+      fc.record({ token, logprob, top, bytes }, { requiredKeys: ['token', 'logprob', 'top'] }),
+      { maxLength: 5 },
+    );
     const choices = fc.array(
-      fc.record({ text, tokenIds, finishReason }, { requiredKeys: ['text', 'finishReason'] }),
+      fc.record(
+        { text, tokenIds, finishReason, logprobs },
+        { requiredKeys: ['text', 'finishReason'] },
+      ),
       { minLength: 1, maxLength: 3 },
     );
     fc.assert(
@@ -45,6 +59,18 @@ describe('protocol/result', () => {
     );
   });
 
+  for (const { about, result: given, canonicalUtf8 } of results.results)
+    it(`agrees with the vector of ${about}`, () => {
+      const parsed = parseResult(Buffer.from(canonicalUtf8));
+      assert.deepEqual(parsed, given);
+      assert.equal(Buffer.from(resultBytes(parsed)).toString(), canonicalUtf8);
+    });
+
+  it('agrees with the vectors of the seeds of choices', () => {
+    for (const { seed, index, choiceSeed: expected } of results.choiceSeeds)
+      assert.equal(choiceSeed(seed, index), expected);
+  });
+
   const wrong: [string, object][] = [
     ['an unknown member', { extra: 1 }],
     ['another version', { v: 2 }],
@@ -56,7 +82,21 @@ describe('protocol/result', () => {
     ['no choice', { choices: [] }],
     ['too many choices', { choices: Array(17).fill(choice) }],
     ['an unknown finish reason', { choices: [{ ...choice, finishReason: 'tired' }] }],
-    ['an unknown member of a choice', { choices: [{ ...choice, logprobs: [] }] }],
+    ['an unknown member of a choice', { choices: [{ ...choice, confidence: 1 }] }],
+    ...(
+      [
+        ['a probability above 1', { logprob: 0.1 }],
+        ['a log probability that no result has', { logprob: -10_000 }],
+        ['no log probability', { logprob: null }],
+        ['too many alternatives', { top: Array(21).fill({ token: 'a', logprob: -1 }) }],
+        ['an alternative with more members', { top: [{ token: 'a', logprob: -1, id: 1 }] }],
+        ['a token without end', { token: 'x'.repeat(513) }],
+        ['a byte beyond 255', { bytes: [256] }],
+      ] as const
+    ).map(([what, changed]): [string, object] => [
+      what,
+      { choices: [{ ...choice, logprobs: [{ token: 'a', logprob: -1, top: [], ...changed }] }] },
+    ]),
     ['too many token ids', { choices: [{ ...choice, tokenIds: Array(8193).fill(0) }] }],
     ['an endless engine', { engine: 'x'.repeat(201) }],
   ];

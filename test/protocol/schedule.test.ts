@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { formatNodeId, type NodeId } from '../../protocol/ids.ts';
+import { FEATURES } from '../../protocol/receive.ts';
 import {
   chooseNode,
   estimateSeconds,
@@ -26,6 +27,7 @@ const fitting: Candidate = {
   tier: 2,
   workloadClasses: ['rendering', 'ai.inference'],
   modelDigest: 'sha256:a',
+  features: ['choices', 'logprobs'],
   online: true,
   ready: true,
   freeSlots: 1,
@@ -44,6 +46,7 @@ const candidates: fc.Arbitrary<Candidate[]> = fc.uniqueArray(
     tier: fc.integer({ min: 1, max: 5 }),
     workloadClasses: fc.constantFrom(['ai.inference'], ['ai.inference'], ['rendering'], []),
     modelDigest: fc.constantFrom('sha256:a', 'sha256:a', ...MODELS),
+    features: fc.constantFrom([], ['choices'], [...FEATURES]),
     online: fc.constantFrom(true, true, true, false),
     ready: fc.constantFrom(true, true, true, true, true, false),
     freeSlots: fc.integer({ min: 0, max: 3 }),
@@ -58,6 +61,12 @@ const situation = fc.record({
     modelDigest: fc.constantFrom(...MODELS),
     hardwareTier: fc.integer({ min: 1, max: 5 }),
     complexity: fc.integer({ min: 1, max: 2_000 }),
+    features: fc.constantFrom<Requirements['features'][]>(
+      undefined,
+      undefined,
+      ['choices'],
+      [...FEATURES],
+    ),
   }),
   used: fc.array(fc.integer({ min: 0, max: 30 }).map(nodeId), { maxLength: 4 }),
   remainingSeconds: fc.integer({ min: 1, max: 300 }),
@@ -73,7 +82,8 @@ function qualifies(
   const capable =
     node.tier >= wanted.hardwareTier &&
     node.modelDigest === wanted.modelDigest &&
-    node.workloadClasses.includes(wanted.workloadClass);
+    node.workloadClasses.includes(wanted.workloadClass) &&
+    (wanted.features ?? []).every((feature) => node.features.includes(feature));
   const available =
     node.status === 'active' &&
     node.online &&

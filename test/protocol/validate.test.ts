@@ -5,6 +5,7 @@ import {
   extendStreamDigest,
   RESULT_BYTES_MAX,
   resultBytes,
+  TOP_LOGPROBS_MAX,
   type InferenceResult,
 } from '../../protocol/result.ts';
 import {
@@ -85,6 +86,57 @@ describe('protocol/validate checkResult', () => {
   ];
   for (const [what, wrong] of broken)
     it(`refuses ${what}`, () => assert.equal(checkResult(wrong, expected), 'poe.result_invalid'));
+
+  const two = { ...expected, parameters: { ...expected.parameters, choices: 2 } };
+  const full = { text, tokenIds: [1, 2, 3], finishReason: 'length' as const };
+  const pair = {
+    ...result,
+    choices: [choice, full],
+    usage: { promptTokens: 10, completionTokens: 5 },
+  };
+  const bare = ({ tokenIds: _tokenIds, ...rest }: typeof choice | typeof full) => rest;
+
+  it('takes as many choices as were asked for, and the sum of their tokens', () => {
+    assert.equal(checkResult(pair, two), null);
+    assert.equal(checkResult({ ...pair, choices: [bare(choice), bare(full)] }, two), null);
+  });
+
+  const charging = (completionTokens: number, ...choices: InferenceResult['choices']) => ({
+    ...pair,
+    choices,
+    usage: { promptTokens: 10, completionTokens },
+  });
+  const brokenPairs: [string, InferenceResult][] = [
+    ['one choice of two', result],
+    ['three choices of two', charging(7, choice, choice, full)],
+    ['a sum that is too low', charging(4, choice, full)],
+    ['a sum that is too high', charging(6, choice, full)],
+    [
+      'a choice with more than its own bound, within that of both',
+      charging(5, { ...choice, tokenIds: [1] }, { ...full, tokenIds: [1, 2, 3, 4] }),
+    ],
+    ['token ids of one choice alone', charging(5, bare(choice), full)],
+    ['fewer tokens than choices that ended for length have', charging(5, bare(full), bare(full))],
+    ['more tokens than all choices may have', charging(7, bare(choice), bare(full))],
+    ['a cut of one of them', charging(5, { ...choice, finishReason: 'cancelled' }, full)],
+  ];
+  for (const [what, wrong] of brokenPairs)
+    it(`refuses ${what}`, () => assert.equal(checkResult(wrong, two), 'poe.result_invalid'));
+
+  it('takes log probabilities when they were asked for, and only then', () => {
+    const features = ['logprobs'] as const;
+    const asked = { ...expected, parameters: { ...expected.parameters, features } };
+    const logprob = { token: 'na', logprob: -0.5, top: [] };
+    const telling = (count: number) => ({
+      ...result,
+      choices: [{ ...choice, logprobs: Array<typeof logprob>(count).fill(logprob) }],
+    });
+    assert.equal(checkResult(telling(2), asked), null);
+    assert.equal(checkResult(telling(0), asked), null);
+    assert.equal(checkResult(telling(3), asked), 'poe.result_invalid', 'more than tokens');
+    assert.equal(checkResult(telling(2), expected), 'poe.result_invalid', 'not asked for');
+    assert.equal(checkResult(result, asked), 'poe.result_invalid', 'missing');
+  });
 
   it('takes a cut when the requester cancelled, with everything else as it must be', () => {
     const cut = { ...result, choices: [{ ...choice, finishReason: 'cancelled' as const }] };
@@ -194,13 +246,32 @@ describe('protocol/validate returnBytesMax', () => {
         ],
         usage: { promptTokens: 10, completionTokens: maxTokens },
       });
-      assert.ok(returnBytesMax(maxTokens) > (honest.length * 4) / 3, `${maxTokens} tokens`);
-      assert.ok(returnBytesMax(maxTokens) < returnBytesMax(maxTokens + 1));
+      assert.ok(returnBytesMax({ maxTokens }) > (honest.length * 4) / 3, `${maxTokens} tokens`);
+      assert.ok(returnBytesMax({ maxTokens }) < returnBytesMax({ maxTokens: maxTokens + 1 }));
     }
   });
 
+  it('leaves room for all choices, and for the log probabilities of their tokens', () => {
+    const top = Array(TOP_LOGPROBS_MAX).fill({ token: ' wonderfully', logprob: -12.345_678 });
+    const told = { token: ' wonderfully', logprob: -12.345_678, top };
+    const choice = {
+      text: 'x'.repeat(64 * 8),
+      tokenIds: Array(8).fill(999_999),
+      finishReason: 'length' as const,
+      logprobs: Array(8).fill(told),
+    };
+    const honest = resultBytes({
+      ...result,
+      choices: [choice, choice, choice],
+      usage: { promptTokens: 10, completionTokens: 24 },
+    });
+    const bound = returnBytesMax({ maxTokens: 8, choices: 3, features: ['choices', 'logprobs'] });
+    assert.ok(bound > (honest.length * 4) / 3, `${bound}`);
+    assert.ok(returnBytesMax({ maxTokens: 8, choices: 3 }) < bound);
+  });
+
   it('never exceeds what a result may have at all, in base64', () => {
-    assert.equal(returnBytesMax(8_192), Math.ceil((RESULT_BYTES_MAX * 4) / 3));
-    assert.ok(returnBytesMax(1) < 20_000);
+    assert.equal(returnBytesMax({ maxTokens: 8_192 }), Math.ceil((RESULT_BYTES_MAX * 4) / 3));
+    assert.ok(returnBytesMax({ maxTokens: 1 }) < 20_000);
   });
 });

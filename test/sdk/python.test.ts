@@ -6,7 +6,7 @@ import { startPythonCases, type PythonCases } from '../support/python-cases.ts';
 const FOLDER = join(import.meta.dirname, 'python');
 
 describe("OpenAI's SDK in Python", function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   let scene: SdkScene;
   let cases: PythonCases;
   before(async () => {

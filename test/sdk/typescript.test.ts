@@ -5,7 +5,7 @@ import { errors } from './typescript/errors.ts';
 import { hangingUp } from './typescript/hanging-up.ts';
 
 describe("OpenAI's SDK in TypeScript", function () {
-  this.timeout(60_000);
+  this.timeout(120_000);
   const sdk: SdkClient = new SdkClient();
   before(async () => sdk.use(await SdkScene.start()));
   after(() => sdk.scene.stop());

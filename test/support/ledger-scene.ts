@@ -11,6 +11,7 @@ import { creditAccount } from '../../prisma/credits.ts';
 import { openLedgerAccounts } from '../../prisma/ledger.ts';
 import type { FinalState } from '../../protocol/lifecycle.ts';
 import type { AcceptedInference, IntakeCall } from '../../protocol/receive.ts';
+import { checkLedger } from './ledger-checks.ts';
 import { addPoolNode } from './pool.ts';
 import { balances, intakeCall, receiveKeys, seedInstant } from './seeded.ts';
 import { freshDatabase, type TestDatabase } from './servers.ts';
@@ -123,7 +124,7 @@ export class LedgerScene {
     }
   }
 
-  #perform(operation: Operation): Promise<unknown> {
+  async #perform(operation: Operation): Promise<unknown> {
     switch (operation.do) {
       case 'receive':
         return this.#receive(operation);
@@ -133,7 +134,7 @@ export class LedgerScene {
         return this.#with(operation.request, ({ requestId }) => abandon(this.#mortal, requestId));
       case 'refund':
         return this.#refund();
-      case 'deposit':
+      default:
         return inTransaction(this.#mortal, (transaction) =>
           creditAccount(
             transaction,
@@ -231,54 +232,7 @@ export class LedgerScene {
 
   /** Whatever was done: the books are right, and the counters follow from the requests. */
   async check(): Promise<void> {
-    const { database } = this.#db;
-    const now = await balances(database);
-    assert.equal(
-      Object.values(now).reduce((sum, each) => sum + each, 0n),
-      0n,
-      'nothing is made or lost',
-    );
-    for (const [id, balance] of Object.entries(now))
-      assert.ok(balance >= 0n || id === 'funding', `${id} is overdrawn`);
-    const wrong = await database.$queryRaw<object[]>`
-      WITH held AS (
-        SELECT account_id, sum(reserved_wei) FILTER (WHERE finished_at IS NULL) AS open,
-               sum(charged_wei - refunded_wei) AS spent FROM request GROUP BY account_id),
-      given AS (
-        SELECT credit_id, sum(amount_wei) AS deposited FROM ledger_transfer
-        WHERE purpose = 'deposit' GROUP BY credit_id)
-      SELECT available.id, available.balance_wei::text AS available,
-             reserved.balance_wei::text AS reserved, open::text, spent::text, deposited::text
-      FROM account JOIN ledger_account AS available ON available.id = account.id || ':available'
-        JOIN ledger_account AS reserved ON reserved.id = account.id || ':reserved'
-        LEFT JOIN held ON account_id = account.id LEFT JOIN given ON credit_id = available.id
-      WHERE reserved.balance_wei <> coalesce(open, 0)
-         OR available.balance_wei
-            <> coalesce(deposited, 0) - coalesce(open, 0) - coalesce(spent, 0)`;
-    assert.deepEqual(wrong, [], 'balances follow from requests and deposits');
-    const orphans = await database.$queryRaw<object[]>`
-      SELECT key FROM ledger_transfer LEFT JOIN request ON request.id = split_part(key, ':', 1)
-      WHERE purpose = 'reserve' AND request.id IS NULL
-      UNION ALL
-      SELECT id FROM request LEFT JOIN ledger_transfer ON key = id || ':reserve'
-      WHERE reserved_wei > 0 AND key IS NULL`;
-    assert.deepEqual(orphans, [], 'each reservation has a request, and each request has one');
-    await this.#checkKeys();
-  }
-
-  async #checkKeys(): Promise<void> {
-    const wrong = await this.#db.database.$queryRaw<object[]>`
-      SELECT api_key.id, in_flight, open, api_key.reserved_wei::text, reserved::text,
-             spent_wei::text, spent::text
-      FROM api_key LEFT JOIN (
-        SELECT key_id, count(*) FILTER (WHERE finished_at IS NULL) AS open,
-               sum(reserved_wei) FILTER (WHERE finished_at IS NULL) AS reserved,
-               sum(charged_wei - refunded_wei) AS spent FROM request GROUP BY key_id)
-        AS used ON key_id = api_key.id
-      WHERE in_flight <> coalesce(open, 0) OR api_key.reserved_wei <> coalesce(reserved, 0)
-         OR spent_wei <> coalesce(spent, 0)
-         OR spent_wei + api_key.reserved_wei > budget_wei OR in_flight > concurrency`;
-    assert.deepEqual(wrong, [], 'counters of keys follow from their requests');
+    await checkLedger(this.#db.database);
   }
 
   /** How often the server had to break a deadlock. */

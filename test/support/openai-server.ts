@@ -7,11 +7,15 @@ import {
   type GenerateRequest,
   type Generation,
 } from '../../nodes/backends/backend.ts';
+import type { TokenLogprob } from '../../protocol/result.ts';
 
-/** What clients send to `/v1/chat/completions`. */
+/** What clients send to `/v1/chat/completions`, or, with a prompt, to `/v1/completions`. */
 export interface ChatBody {
   readonly model: string;
-  readonly messages: GenerateRequest['messages'];
+  readonly messages?: GenerateRequest['messages'];
+  readonly prompt?: string;
+  readonly logprobs?: boolean | number;
+  readonly top_logprobs?: number;
   readonly max_tokens: number;
   readonly temperature: number;
   readonly top_p: number;
@@ -49,7 +53,9 @@ export class Exchange {
   ): Promise<Generation> {
     const { body } = this;
     const request = {
-      messages: body.messages,
+      messages: body.messages ?? [],
+      prompt: body.prompt,
+      logprobs: typeof body.logprobs === 'number' ? body.logprobs : body.top_logprobs,
       maxTokens: body.max_tokens,
       temperature: body.temperature,
       topP: body.top_p,
@@ -79,6 +85,27 @@ export class Exchange {
     this.event({ id, object, choices: [{ index: 0, delta, finish_reason }], usage: null });
   }
 
+  /** As `delta`, of a completion. */
+  text(text: string, finish_reason: string | null = null): void {
+    const choices = [{ index: 0, text, logprobs: null, finish_reason }];
+    this.event({ id: 'cmpl-1', object: 'text_completion', choices, usage: null });
+  }
+
+  /** All log probabilities at once, in the shape of either API. */
+  logprobs(told: readonly TokenLogprob[]): void {
+    const isChat = this.body.prompt === undefined;
+    const top = told.map((each) => Object.fromEntries(each.top.map((o) => [o.token, o.logprob])));
+    const logprobs = isChat
+      ? { content: told.map(({ top: top_logprobs, ...each }) => ({ ...each, top_logprobs })) }
+      : {
+          tokens: told.map(({ token }) => token),
+          token_logprobs: told.map(({ logprob }) => logprob),
+          top_logprobs: top,
+        };
+    const choice = isChat ? { index: 0, delta: {}, logprobs } : { index: 0, text: '', logprobs };
+    this.event({ choices: [choice], usage: null });
+  }
+
   usage(prompt_tokens: number, completion_tokens: number): void {
     const total_tokens = prompt_tokens + completion_tokens;
     this.event({ choices: [], usage: { prompt_tokens, completion_tokens, total_tokens } });
@@ -98,19 +125,23 @@ export type Serve = (exchange: Exchange) => Promise<void> | void;
 
 /** Answers as vLLM does. */
 export const honest: Serve = async (exchange) => {
+  const isChat = exchange.body.prompt === undefined;
   let started = false;
   const start = () => {
     if (started) return;
     started = true;
     exchange.start();
-    exchange.delta({ role: 'assistant', content: '' });
+    if (isChat) exchange.delta({ role: 'assistant', content: '' });
   };
   const answer = await exchange.generate((content) => {
     start();
-    exchange.delta({ content });
+    if (isChat) exchange.delta({ content });
+    else exchange.text(content);
   });
   start();
-  exchange.delta({}, answer.finishReason);
+  if (answer.logprobs) exchange.logprobs(answer.logprobs);
+  if (isChat) exchange.delta({}, answer.finishReason);
+  else exchange.text('', answer.finishReason);
   exchange.usage(answer.promptTokens, answer.completionTokens);
   exchange.done();
 };
@@ -152,7 +183,7 @@ export async function startOpenAiServer(backend: Backend, port = 0): Promise<Ope
       response.end(JSON.stringify(route[1]));
       return;
     }
-    if (request.url !== '/v1/chat/completions') {
+    if (!/^\/v1\/(chat\/)?completions$/.test(request.url ?? '')) {
       response.writeHead(404).end();
       return;
     }

@@ -1,8 +1,10 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { apiKeyHash, apiKeyHint, drawApiKey } from '../../crypto/api-key.ts';
+import { EventStream } from '../../gateway/sse.ts';
 import { openAccount, storeKey } from '../../prisma/api-keys.ts';
 import { inTransaction, type Database } from '../../prisma/client.ts';
 import { SCOPES, type KeyLimits, type Scope } from '../../protocol/keys.ts';
@@ -32,6 +34,7 @@ const UNLIMITED: KeyLimits = {
   concurrency: null,
 };
 const KEYS_MAX = 100;
+const PING_MS = 10;
 
 /** A whole network for SDKs to call: two nodes with a scripted backend, and keys of several kinds. */
 export class SdkScene {
@@ -53,6 +56,7 @@ export class SdkScene {
     this.#nodes = nodes;
     this.#generations = generations;
     this.#window = createServer((request, response) => {
+      if (request.method === 'POST') return void pinged(response);
       const { searchParams } = new URL(request.url ?? '/', 'http://window');
       const [text, id] = ['text', 'request'].map((name) => searchParams.get(name) ?? '');
       void this.look(text, id).then((look) => {
@@ -90,7 +94,10 @@ export class SdkScene {
     return `${this.network.gatewayUrl}/v1`;
   }
 
-  /** Where other processes look, by `?text=…&request=…`. */
+  /**
+   * Where other processes look, by `?text=…&request=…`. As the URL of an API it streams words with
+   * many pings between them.
+   */
   get windowUrl(): string {
     return `http://127.0.0.1:${(this.#window.address() as AddressInfo).port}/`;
   }
@@ -116,6 +123,19 @@ export class SdkScene {
     for (const node of this.#nodes) await node.stop();
     await this.network.stop();
   }
+}
+
+async function pinged(response: ServerResponse): Promise<void> {
+  response.setHeader('content-type', 'text/event-stream');
+  const stream = new EventStream(response, { pingMs: PING_MS }, () => undefined);
+  const head = { id: 'req_pinged', object: 'chat.completion.chunk', created: 0, model: 'pings' };
+  for (const [number, content] of ['one ', 'two ', 'three'].entries()) {
+    await sleep(10 * PING_MS);
+    const choices = [{ index: 0, delta: { content }, logprobs: null, finish_reason: null }];
+    await stream.data({ ...head, choices }, number);
+  }
+  await sleep(10 * PING_MS);
+  await stream.done();
 }
 
 async function makeKey(

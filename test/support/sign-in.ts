@@ -19,6 +19,7 @@ export interface KeyAnswer {
   readonly expires_at: string | null;
   readonly revoked_at: string | null;
   readonly limits: Readonly<Record<string, string | number | null>>;
+  readonly used: Readonly<Record<string, string | number>>;
   readonly error?: { readonly code: string; readonly message: string; readonly param: string };
 }
 

@@ -42,11 +42,12 @@ function readEvents(sse: string): ReadStream {
   let [pings, isDone, error] = [0, false, null as ReadStream['error']];
   for (const event of events) {
     assert.ok(!isDone && error === null, `nothing follows the end: ${event}`);
+    const lines = event.split('\n');
+    pings += lines.filter((line) => line === ': ping').length;
     const fields = Object.fromEntries(
-      event.split('\n').map((line) => line.split(/: (.*)/s, 2) as [string, string]),
+      lines.map((line) => line.split(/: (.*)/s, 2) as [string, string]),
     );
-    if (fields[''] === 'ping') pings += 1;
-    else if (fields['event'] === 'error') {
+    if (fields['event'] === 'error') {
       assert.equal(fields['id'], undefined);
       ({ error } = JSON.parse(fields['data'] ?? '') as ReadStream);
     } else if (fields['data'] === '[DONE]') isDone = true;

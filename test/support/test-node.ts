@@ -130,6 +130,7 @@ export async function startTestNode(options: TestNodeOptions): Promise<TestNode>
     modelId: backend.model.id,
     modelDigest: backend.model.digest,
     engine: backend.engine,
+    features: ['choices' as const, ...backend.features],
     tokensPerSecond: options.claimedTokensPerSecond ?? 1_000,
     slots: backend.slots,
   };

@@ -43,26 +43,39 @@ export async function showRequest(
   }
 }
 
-/** How to call the network from elsewhere; ready to paste. */
+/** How to call the network from elsewhere, ready to paste: what README.md has, for this network. */
 export function snippets({ gatewayUrl, apiKey }: Pick<Network, 'gatewayUrl' | 'apiKey'>): string {
   return `
 npx prlx chat
 
-curl ${gatewayUrl}/v1/chat/completions \\
-  -H 'Authorization: Bearer ${apiKey}' -H 'Content-Type: application/json' \\
-  -d '{"model":"${EMBEDDED_MODEL_ID}","messages":[{"role":"user","content":"Hello!"}]}'
+export OPENAI_BASE_URL=${gatewayUrl}/v1
+export OPENAI_API_KEY=${apiKey}
+
+curl -N $OPENAI_BASE_URL/chat/completions \\
+  -H "Authorization: Bearer $OPENAI_API_KEY" -H 'Content-Type: application/json' \\
+  -d '{"model": "${EMBEDDED_MODEL_ID}", "stream": true,
+       "messages": [{"role": "user", "content": "Hello!"}]}'
+
+// TypeScript: npm install openai
+import OpenAI from 'openai';
+
+const stream = await new OpenAI().chat.completions.create({
+  model: '${EMBEDDED_MODEL_ID}',
+  messages: [{ role: 'user', content: 'Hello!' }],
+  stream: true,
+});
+for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta.content ?? '');
 
 # Python: pip install openai
 from openai import OpenAI
-client = OpenAI(base_url="${gatewayUrl}/v1", api_key="${apiKey}")
-print(client.chat.completions.create(model="${EMBEDDED_MODEL_ID}",
-      messages=[{"role": "user", "content": "Hello!"}]).choices[0].message.content)
 
-// Node: npm install openai
-import OpenAI from 'openai';
-const client = new OpenAI({ baseURL: '${gatewayUrl}/v1', apiKey: '${apiKey}' });
-const answer = await client.chat.completions.create({ model: '${EMBEDDED_MODEL_ID}',
-  messages: [{ role: 'user', content: 'Hello!' }] });
-console.log(answer.choices[0].message.content);
+stream = OpenAI().chat.completions.create(
+    model="${EMBEDDED_MODEL_ID}",
+    messages=[{"role": "user", "content": "Hello!"}],
+    stream=True,
+    extra_body={"priority": "urgent", "deadline_seconds": 60},
+)
+for chunk in stream:
+    print(chunk.choices[0].delta.content or "", end="", flush=True)
 `;
 }

@@ -81,6 +81,7 @@ async def run(config: Config, keys: NodeKeys, binding: dict, model_digest: str) 
             "modelId": config.model_id,
             "modelDigest": model_digest,
             "engine": backend.engine,
+            "features": ["choices", *backend.features],
             "tokensPerSecond": tokens_per_second,
             "slots": config.slots,
             **({"machine": config.machine} if config.machine else {}),
@@ -121,6 +122,7 @@ async def until_ready(attempt, what: str, *passing: type[Exception]):
 
 def tried(backend: OpenAiBackend) -> float:
     backend.look()
+    backend.probe()
     return measure_throughput(backend)
 
 
@@ -141,6 +143,8 @@ class Health:
             try:
                 self._backend.look()
                 if not self._healthy:
+                    # What comes back may be another version.
+                    self._backend.probe()
                     log.info("node // the backend is back")
                 self._healthy = True
             except BackendFailed as error:

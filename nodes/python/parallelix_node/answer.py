@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator
 
+from .logprobs import read_logprobs
+
 BODY_BYTES_MAX = 1024 * 1024
 
 
@@ -29,12 +31,27 @@ class Generation:
     completion_tokens: int
     #: `stop`, `length` or `cancelled`.
     finish_reason: str
+    #: Of the tokens in the text, if they were asked for.
+    logprobs: list[dict] | None = None
 
 
 class Answer:
-    """Puts one answer together; takes only what can be charged and checked."""
+    """Puts one answer together; takes only what can be charged and checked.
 
-    def __init__(self, max_tokens: int, on_text: Callable[[str], None]):
+    `logprobs` is the number of alternatives whose log probabilities are asked for, or None;
+    `is_text` tells a completion from a chat.
+    """
+
+    def __init__(
+        self,
+        max_tokens: int,
+        on_text: Callable[[str], None],
+        logprobs: int | None = None,
+        is_text: bool = False,
+    ):
+        self._top = logprobs
+        self._is_text = is_text
+        self._told: list[dict] = []
         self._max_tokens = max_tokens
         self._on_text = on_text
         self._parts: list[str] = []
@@ -48,11 +65,14 @@ class Answer:
         self._usage = event.get("usage") or self._usage
         choices = event.get("choices")
         choice = json_object(choices[0]) if isinstance(choices, list) and choices else {}
-        text = json_object(choice.get("delta")).get("content") or ""
+        where = choice if self._is_text else json_object(choice.get("delta"))
+        text = where.get("text" if self._is_text else "content") or ""
         if not isinstance(text, str) or (text and self._finish is not None):
             raise BackendFailed("the server sent text where none can be")
         if text:
             self._take(text)
+        if self._top is not None:
+            self._told.extend(read_logprobs(choice.get("logprobs"), self._top))
         self._finish = choice.get("finish_reason") or self._finish
 
     def end(self, context_tokens: int) -> Generation:
@@ -66,10 +86,17 @@ class Answer:
             raise ContextExceeded
         if made > self._max_tokens or (self._finish == "length" and made < self._max_tokens):
             raise BackendFailed(f"the server made {made} of {self._max_tokens} tokens")
-        return Generation("".join(self._parts), prompt, made, self._finish)
+        if self._top is not None and self._parts and not self._told:
+            raise BackendFailed("the server told no log probabilities, which were asked for")
+        return self._generation(prompt, made, self._finish)
 
     def cancelled(self) -> Generation:
-        return Generation("".join(self._parts), 0, len(self._parts), "cancelled")
+        return self._generation(0, len(self._parts), "cancelled")
+
+    def _generation(self, prompt: int, made: int, finish: str) -> Generation:
+        # Some also tell of the tokens of a stop string, or of those that end the answer.
+        told = None if self._top is None else self._told[:made]
+        return Generation("".join(self._parts), prompt, made, finish, told)
 
     def _take(self, text: str) -> None:
         """JSON's escapes may cut a character in two; half of one has no UTF-8 form."""

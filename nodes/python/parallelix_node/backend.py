@@ -41,6 +41,9 @@ _OVERFLOW = re.compile(
 )
 
 
+_TRIAL = {"maxTokens": 2, "temperature": 0, "topP": 1, "stop": [], "seed": 0}
+
+
 @dataclass(frozen=True)
 class _Served:
     model: str
@@ -68,6 +71,8 @@ class OpenAiBackend:
         self._hardware = equivalence or UNDECLARED_HARDWARE
         self._context_tokens = context_tokens
         self._served: _Served | None = None
+        #: What the server can do besides chat; none before `probe`.
+        self.features: list[str] = []
 
     @property
     def engine(self) -> str:
@@ -100,16 +105,18 @@ class OpenAiBackend:
         self._served = _Served(model["id"], name, self._context(context), off)
 
     def generate(self, request: dict, on_text: Callable[[str], None], stop: Stop) -> Generation:
-        """Runs `{messages, maxTokens, temperature, topP, stop, seed}`.
+        """Runs `{messages or prompt, maxTokens, temperature, topP, stop, seed, logprobs?}`.
 
         Once `stop` is set it gives what there is, as `cancelled`. Raises InvalidRequest,
         ContextExceeded, BackendFailed, and whatever `on_text` raises.
         """
         _check(request)
         served = self._known()
-        if len(request["messages"]) + request["maxTokens"] > served.context_tokens:
+        if len(request.get("messages", "1")) + request["maxTokens"] > served.context_tokens:
             raise ContextExceeded
-        answer = Answer(request["maxTokens"], on_text)
+        is_text = "prompt" in request
+        path = "/completions" if is_text else "/chat/completions"
+        answer = Answer(request["maxTokens"], on_text, request.get("logprobs"), is_text)
         connection = self._connect(STALL_SECONDS)
         try:
             self._open(connection)
@@ -117,7 +124,7 @@ class OpenAiBackend:
             sock = connection.sock
             stop.on_set(lambda: _shut(sock))
             body = json.dumps(self._body(served, request))
-            connection.request("POST", f"{self._url.path}/chat/completions", body, self._headers)
+            connection.request("POST", f"{self._url.path}{path}", body, self._headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise _refusal(response)
@@ -136,6 +143,24 @@ class OpenAiBackend:
             connection.close()
         return answer.cancelled()
 
+    def probe(self) -> None:
+        """Finds out what the server can do besides chat, by trying it."""
+
+        def answers(**asked) -> bool:
+            try:
+                made = self.generate({**_TRIAL, **asked}, lambda _: None, Stop())
+            except (BackendFailed, InvalidRequest, ContextExceeded):
+                # Whatever is wrong with it: then it isn't offered.
+                return False
+            return made.completion_tokens > 0 and (made.logprobs is None or len(made.logprobs) > 0)
+
+        chat = {"messages": [{"role": "user", "content": "Count from one to ten."}]}
+        text = {"prompt": "One, two, three,"}
+        has_text = answers(**text)
+        tells = answers(**chat, logprobs=1) and (not has_text or answers(**text, logprobs=1))
+        found = {"completion": has_text, "logprobs": tells}
+        self.features = [name for name, can in found.items() if can]
+
     def _known(self) -> _Served:
         if self._served is None:
             raise BackendFailed("the server was not looked at yet")
@@ -145,7 +170,8 @@ class OpenAiBackend:
         body = {
             **served.sampling_off,
             "model": served.model,
-            "messages": request["messages"],
+            **{name: request[name] for name in ("messages", "prompt") if name in request},
+            **_logprobs_fields(request),
             "max_tokens": request["maxTokens"],
             "temperature": request["temperature"],
             "top_p": request["topP"],
@@ -236,6 +262,14 @@ def _check(request: dict) -> None:
     )
     if not fits:
         raise InvalidRequest
+
+
+def _logprobs_fields(request: dict) -> dict:
+    """llama.cpp tells nothing when it is asked for no alternative, so one is asked for."""
+    if "logprobs" not in request:
+        return {}
+    top = max(1, request["logprobs"])
+    return {"logprobs": top} if "prompt" in request else {"logprobs": True, "top_logprobs": top}
 
 
 def _refusal(response: http.client.HTTPResponse) -> Exception:

@@ -6,7 +6,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -14,7 +13,6 @@ from temporalio.exceptions import ApplicationError
 from .answer import BackendFailed, ContextExceeded, Generation, InvalidRequest
 from .attempts import Attempts, Stop
 from .backend import OpenAiBackend
-from .canonical import parse_canonical
 from .channel import Channel, FrameStream
 from .envelope import (
     DELTA_CHARACTERS_MAX,
@@ -27,6 +25,7 @@ from .envelope import (
 )
 from .keys import NodeKeys
 from .membership import Membership
+from .payload import generate_choices, parse_payload
 from .proof import (
     EMPTY_STREAM_DIGEST,
     RESULT_BYTES_MAX,
@@ -43,8 +42,6 @@ log = logging.getLogger("node")
 HEARTBEAT_SECONDS = 2.0
 #: Room for the chat template's own tokens, which the payload doesn't hold.
 TEMPLATE_TOKENS_MAX = 256
-
-_ROLES = {"system", "user", "assistant"}
 
 
 @dataclass(frozen=True)
@@ -108,13 +105,13 @@ class Executor:
         stream = _Stream(self._channel, attempt, ticket)
         try:
             with self._attempts.running(ticket.unit_id, ticket.dispatch, stop):
-                generation = self._generate(given["parameters"], opened, stream, stop)
+                generations = self._generate(given["parameters"], opened, stream, stop)
                 timer.cancel()
                 elapsed_ms = (time.monotonic() - started) * 1_000
                 if stop.reason == "deadline" or elapsed_ms > ticket.deadline_seconds * 1_000:
                     raise _failure("node.deadline_exceeded")
                 stream.end()
-                result = self._commit(given["parameters"], opened, generation, stream.digest, stop)
+                result = self._commit(given["parameters"], opened, generations, stream.digest, stop)
                 times = {
                     "decryptedAtMs": decrypted_at_ms,
                     "finishedAtMs": decrypted_at_ms + elapsed_ms,
@@ -134,7 +131,7 @@ class Executor:
             )
             if ticket.node_id != self._keys.node_id:
                 raise ValueError("the ticket is for another node")
-            return _Opened(ticket, _parse_payload(payload), len(payload))
+            return _Opened(ticket, parse_payload(payload), len(payload))
         except (ValueError, KeyError, TypeError):
             # All that is not for this node, or not what it should be.
             raise _failure("dispatch.envelope_rejected") from None
@@ -150,14 +147,12 @@ class Executor:
 
     def _generate(
         self, parameters: dict, opened: _Opened, stream: "_Stream", stop: Stop
-    ) -> Generation:
-        request = {
-            **opened.payload,
-            "maxTokens": parameters["maxTokens"],
-            "seed": opened.ticket.seed,
-        }
+    ) -> list[Generation]:
+        seed = opened.ticket.seed
         try:
-            return self._backend.generate(request, stream.send, stop)
+            return generate_choices(
+                self._backend, opened.payload, parameters, seed, stream.send, stop
+            )
         except ContextExceeded:
             raise _failure("execute.context_exceeded") from None
         except InvalidRequest:
@@ -168,27 +163,28 @@ class Executor:
             raise _failure("execute.backend_failed") from None
 
     def _commit(
-        self, parameters: dict, opened: _Opened, made: Generation, digest: str, stop: Stop
+        self, parameters: dict, opened: _Opened, made: list[Generation], digest: str, stop: Stop
     ) -> bytes:
         """The result's bytes, once they are what Validate takes: here it is not too late."""
         result = result_bytes(
             model_digest=self._model_digest,
             engine=self._backend.engine,
             seed=opened.ticket.seed,
-            text=made.text,
-            finish_reason=made.finish_reason,
-            prompt_tokens=made.prompt_tokens,
-            completion_tokens=made.completion_tokens,
+            choices=made,
             stream_digest=digest,
         )
         max_tokens = parameters["maxTokens"]
-        room = min(16 * 1024 + 512 * max_tokens, RESULT_BYTES_MAX * 4 / 3)
+        per_token = 256 + (21 * 128 if "logprobs" in parameters.get("features", []) else 0)
+        room = min(16 * 1024 + 2 * len(made) * max_tokens * per_token, RESULT_BYTES_MAX * 4 / 3)
         fits = (
             len(result) * 4 / 3 <= room
             and len(result) <= RESULT_BYTES_MAX
-            and made.completion_tokens <= max_tokens
-            and made.prompt_tokens <= opened.payload_bytes + TEMPLATE_TOKENS_MAX
-            and (made.finish_reason != "cancelled" or stop.reason is not None)
+            and all(
+                each.completion_tokens <= max_tokens
+                and each.prompt_tokens <= opened.payload_bytes + TEMPLATE_TOKENS_MAX
+                and (each.finish_reason != "cancelled" or stop.reason is not None)
+                for each in made
+            )
         )
         if fits:
             return result
@@ -237,38 +233,6 @@ class _Stream:
     def drop(self) -> None:
         if self._frames is not None:
             self._frames.end()
-
-
-def _parse_payload(data: bytes) -> dict:
-    """The payload of class `ai.inference`. Raises ValueError, which quotes none of it."""
-    payload = parse_canonical(data)
-    messages = payload["messages"]
-    fits = (
-        set(payload) == {"messages", "temperature", "topP", "stop"}
-        and isinstance(messages, list)
-        and len(messages) > 0
-        and all(_is_message(each) for each in messages)
-        and _is_number(payload["temperature"])
-        and _is_number(payload["topP"])
-        and isinstance(payload["stop"], list)
-        and all(isinstance(each, str) for each in payload["stop"])
-    )
-    if not fits:
-        raise ValueError("the payload has not the shape of its workload class")
-    return payload
-
-
-def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"role", "content"}
-        and value["role"] in _ROLES
-        and isinstance(value["content"], str)
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _failure(code: str) -> ApplicationError:

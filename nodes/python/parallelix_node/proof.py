@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from .answer import Generation
 from .canonical import canonical_bytes
 from .encoding import base64url
 
@@ -52,23 +53,30 @@ def result_bytes(
     model_digest: str,
     engine: str,
     seed: int,
-    text: str,
-    finish_reason: str,
-    prompt_tokens: int,
-    completion_tokens: int,
+    choices: list[Generation],
     stream_digest: str,
 ) -> bytes:
     """The canonical bytes of a result of class `ai.inference`, version 1.
 
-    Without token ids: OpenAI's API doesn't tell them.
+    The prompt counts once, the tokens of all choices together. Without token ids: OpenAI's API
+    doesn't tell them.
     """
     result: dict[str, Any] = {
         "v": 1,
         "modelDigest": model_digest,
         "engine": engine,
         "seed": seed,
-        "choices": [{"text": text, "finishReason": finish_reason}],
-        "usage": {"promptTokens": prompt_tokens, "completionTokens": completion_tokens},
+        "choices": [_choice(made) for made in choices],
+        "usage": {
+            # Of a choice that was cancelled the server doesn't say it.
+            "promptTokens": max(made.prompt_tokens for made in choices),
+            "completionTokens": sum(made.completion_tokens for made in choices),
+        },
         "streamDigest": stream_digest,
     }
     return canonical_bytes(result)
+
+
+def _choice(made: Generation) -> dict[str, Any]:
+    choice: dict[str, Any] = {"text": made.text, "finishReason": made.finish_reason}
+    return choice if made.logprobs is None else {**choice, "logprobs": made.logprobs}

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwcrypto.jwe import JWE
 from jwcrypto.jwk import JWK
 
-from parallelix_node import canonical, envelope, keys, proof
+from parallelix_node import canonical, envelope, keys, payload, proof
+from parallelix_node.answer import Generation
 
 VECTORS = Path(__file__).parents[3] / "protocol" / "vectors"
 
@@ -72,6 +73,37 @@ class Proof(unittest.TestCase):
             for delta in case["deltas"]:
                 digest = proof.extend_stream_digest(digest, delta)
             self.assertEqual(digest, case["streamDigest"])
+
+
+class Results(unittest.TestCase):
+    given = vector("results")
+
+    def test_seeds_of_choices(self):
+        for case in self.given["choiceSeeds"]:
+            found = payload.choice_seed(case["seed"], case["index"])
+            self.assertEqual(found, case["choiceSeed"])
+
+    def test_bytes(self):
+        for case in self.given["results"]:
+            result = case["result"]
+            prompt, made = result["usage"]["promptTokens"], result["usage"]["completionTokens"]
+            # The sums count: here the first choice made all tokens.
+            counts = [(prompt, made), *[(0, 0)] * len(result["choices"])]
+            choices = [
+                Generation(
+                    each["text"], *counts[index], each["finishReason"], each.get("logprobs")
+                )
+                for index, each in enumerate(result["choices"])
+            ]
+            with self.subTest(case["about"]):
+                found = proof.result_bytes(
+                    model_digest=result["modelDigest"],
+                    engine=result["engine"],
+                    seed=result["seed"],
+                    choices=choices,
+                    stream_digest=result["streamDigest"],
+                )
+                self.assertEqual(found.decode(), case["canonicalUtf8"])
 
 
 class Request(unittest.TestCase):

@@ -7,6 +7,7 @@ import {
 } from '../../../nodes/backends/backend.ts';
 import type { Backend } from '../../../nodes/backends/backend.ts';
 import { isWellFormed } from '../../../protocol/canonical.ts';
+import { testFeatures } from './feature-suite.ts';
 import { ask, fingerprint, LONG_TEXT, MODEL_DIGEST, run } from './support.ts';
 
 /** A backend with SmolLM2 behind it, and what has to be stopped with it. */
@@ -126,7 +127,16 @@ export function testBackend(name: string, start: (slots: number) => Promise<Star
     });
 
     it('refuses what no backend can run', async () => {
-      for (const change of [{ temperature: 3 }, { stop: [''] }, { messages: [] }])
+      const changes = [
+        { temperature: 3 },
+        { stop: [''] },
+        { messages: [] },
+        { prompt: 'and messages' },
+        { messages: [], prompt: '' },
+        { logprobs: 21 },
+        { logprobs: 0.5 },
+      ];
+      for (const change of changes)
         await assert.rejects(run(backend, ask('Hi', change)), InvalidRequestError);
     });
 
@@ -170,6 +180,7 @@ export function testBackend(name: string, start: (slots: number) => Promise<Star
     });
   });
 
+  testFeatures(name, start);
   testSlot(name, start);
 }
 

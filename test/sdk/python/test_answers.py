@@ -1,6 +1,6 @@
 """What a caller gets."""
 
-from network import MODEL, Case, chat, look, words
+from network import MODEL, SCENE, Case, chat, look, words
 
 USAGE = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
 
@@ -31,6 +31,12 @@ class Answers(Case):
         with self.client.chat.completions.create(**chat(text), stream=True) as stream:
             next(chunk for chunk in stream if chunk.choices[0].delta.content)
             self.assertFalse(look(text)["generations"][0]["isOver"])
+
+    def test_hears_no_pings(self):
+        pinging = self.open(base_url=SCENE["windowUrl"])
+        chunks = pinging.chat.completions.create(**chat("one two three"), stream=True)
+        pieces = [chunk.choices[0].delta.content for chunk in chunks]
+        self.assertEqual(pieces, ["one ", "two ", "three"])
 
     def test_tells_usage_in_a_stream_to_whom_asks_for_it(self):
         asked = {"stream": True, "stream_options": {"include_usage": True}}

@@ -39,6 +39,15 @@ export function answers(sdk: SdkClient): void {
     assert.equal(generating?.isOver, false);
   });
 
+  it('hears no pings', async () => {
+    const pinging = sdk.open({ baseURL: sdk.scene.windowUrl });
+    const body = { ...sdk.chat('one two three'), stream: true as const };
+    const pieces = [];
+    for await (const { choices } of await pinging.chat.completions.create(body))
+      pieces.push(choices[0]?.delta.content);
+    assert.deepEqual(pieces, ['one ', 'two ', 'three']);
+  });
+
   it('tells usage in a stream to whom asks for it', async () => {
     const stream_options = { include_usage: true };
     const body = { ...sdk.chat('a b c'), stream: true as const, stream_options };
