@@ -23,7 +23,7 @@ describe("OpenAI's SDK in Python", function () {
 
   for (const file of readdirSync(FOLDER)
     .filter((name) => /^test_\w+\.py$/.test(name))
-    .sort()) {
+    .toSorted()) {
     const module = file.replace('.py', '');
     describe(spoken(module), () => {
       for (const [, method = ''] of readFileSync(join(FOLDER, file), 'utf8').matchAll(

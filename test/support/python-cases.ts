@@ -24,36 +24,36 @@ export function startPythonCases(file: string, env: Readonly<Record<string, stri
   });
   const failures = new Map<string, string | null>();
   const waiting = new Set<() => void>();
-  let [errors, hasEnded] = ['', false];
+  const told = { errors: '', hasEnded: false };
   const wake = () => {
     for (const each of waiting) each();
   };
-  child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (told.errors += data.toString()));
   createInterface({ input: child.stdout }).on('line', (line) => {
-    const told = JSON.parse(line) as { readonly case: string; readonly failure: string | null };
-    const [module, , method] = told.case.split('.');
-    failures.set(`${module}.${method}`, told.failure);
+    const one = JSON.parse(line) as { readonly case: string; readonly failure: string | null };
+    const [module, , method] = one.case.split('.');
+    failures.set(`${module}.${method}`, one.failure);
     wake();
   });
   const ended = once(child, 'close').then(() => {
-    hasEnded = true;
+    told.hasEnded = true;
     wake();
   });
   return {
     async passed(module, method) {
       const name = `${module}.${method}`;
-      while (!failures.has(name) && !hasEnded) {
+      while (!failures.has(name) && !told.hasEnded) {
         await new Promise<void>((resolve) => {
           waiting.add(resolve);
         });
         waiting.clear();
       }
       const failure = failures.get(name);
-      if (failure === undefined) throw new Error(`Python ended without ${name}: ${errors}`);
+      if (failure === undefined) throw new Error(`Python ended without ${name}: ${told.errors}`);
       if (failure !== null) throw new Error(failure);
     },
     async stop() {
-      if (!hasEnded) child.kill('SIGTERM');
+      if (!told.hasEnded) child.kill('SIGTERM');
       await ended;
     },
   };

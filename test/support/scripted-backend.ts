@@ -41,7 +41,7 @@ export function scriptedBackend(generations: Generating[]): Backend {
         await sleep(FLUSH_MS);
         throw new BackendFailedError('it was told to');
       }
-      const { generate } = { slow, seeded }[word] ?? plain;
+      const backend = { slow, seeded }[word] ?? plain;
       const scanner = new StopScanner(request.stop);
       const full = new AbortController();
       let said = '';
@@ -54,7 +54,7 @@ export function scriptedBackend(generations: Generating[]): Backend {
         if (scanner.stopped) full.abort();
       };
       const either = AbortSignal.any([signal, full.signal]);
-      const generation = await generate(request, hear, either);
+      const generation = await backend.generate(request, hear, either);
       say(scanner.end());
       generating.isOver = true;
       return scanner.stopped ? { ...generation, text: said, finishReason: 'stop' } : generation;

@@ -56,7 +56,10 @@ export class SdkScene {
     this.#nodes = nodes;
     this.#generations = generations;
     this.#window = createServer((request, response) => {
-      if (request.method === 'POST') return void pinged(response);
+      if (request.method === 'POST') {
+        void pinged(response);
+        return;
+      }
       const { searchParams } = new URL(request.url ?? '/', 'http://window');
       const [text, id] = ['text', 'request'].map((name) => searchParams.get(name) ?? '');
       void this.look(text, id).then((look) => {

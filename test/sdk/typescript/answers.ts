@@ -13,7 +13,8 @@ export function answers(sdk: SdkClient): void {
       { ...answer.usage },
       { prompt_tokens: 1, completion_tokens: 3, total_tokens: 4 },
     );
-    assert.equal(answer._request_id, answer.id);
+    const { _request_id: requestId } = answer;
+    assert.equal(requestId, answer.id);
     assert.match(answer.id, /^req_[0-9a-f]{64}$/);
   });
 

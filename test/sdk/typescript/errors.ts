@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import OpenAI, { APIError } from 'openai';
+import {
+  APIError,
+  AuthenticationError,
+  BadRequestError,
+  ConflictError,
+  InternalServerError,
+  NotFoundError,
+  PermissionDeniedError,
+  RateLimitError,
+  UnprocessableEntityError,
+} from 'openai';
 import { failure, words, type SdkClient } from '../../support/sdk-client.ts';
 import { until } from '../../support/until.ts';
 
@@ -8,7 +18,7 @@ import { until } from '../../support/until.ts';
 export function errors(sdk: SdkClient): void {
   it('refuses an unknown field by its name', async () => {
     const body = { ...sdk.chat('hello'), temprature: 1 };
-    const error = await failure(sdk.client.chat.completions.create(body), OpenAI.BadRequestError);
+    const error = await failure(sdk.client.chat.completions.create(body), BadRequestError);
     assert.equal(error.status, 400);
     assert.equal(error.param, 'temprature');
     assert.equal(error.code, 'receive.malformed_request');
@@ -19,20 +29,17 @@ export function errors(sdk: SdkClient): void {
 
   it('refuses an unknown key', async () => {
     const call = sdk.open({ apiKey: 'plx-unknown' }).chat.completions.create(sdk.chat('hello'));
-    const error = await failure(call, OpenAI.AuthenticationError);
+    const error = await failure(call, AuthenticationError);
     assert.equal(error.code, 'receive.unauthorized');
   });
 
   it('refuses a key without the scope, and the credit of others', async () => {
     const { reader } = sdk.scene.keys;
     const call = sdk.open({ apiKey: reader }).chat.completions.create(sdk.chat('hello'));
-    const error = await failure(call, OpenAI.PermissionDeniedError);
+    const error = await failure(call, PermissionDeniedError);
     assert.equal(error.code, 'gateway.scope_missing');
     const body = { ...sdk.chat('hello'), credit_account: 'acct_poor' };
-    const other = await failure(
-      sdk.client.chat.completions.create(body),
-      OpenAI.PermissionDeniedError,
-    );
+    const other = await failure(sdk.client.chat.completions.create(body), PermissionDeniedError);
     assert.equal(other.code, 'receive.credit_account_forbidden');
   });
 
@@ -42,10 +49,10 @@ export function errors(sdk: SdkClient): void {
       sdk.client.chat.completions.create(body),
       sdk.client.models.retrieve('nothing-like-it'),
     ]) {
-      const error = await failure(call, OpenAI.NotFoundError);
+      const error = await failure(call, NotFoundError);
       assert.equal(error.code, 'receive.unknown_model');
     }
-    const error = await failure(sdk.viewOf(`req_${'0'.repeat(64)}`), OpenAI.NotFoundError);
+    const error = await failure(sdk.viewOf(`req_${'0'.repeat(64)}`), NotFoundError);
     assert.equal(error.code, 'gateway.request_not_found');
   });
 
@@ -63,7 +70,7 @@ export function errors(sdk: SdkClient): void {
     const { id } = await sdk.client.chat.completions.create(sdk.chat('soon over'));
     await until(async () => (await sdk.statusOf(id)) === 'completed', 'it has ended');
     const { client: again, statuses } = sdk.counted({ maxRetries: 2 });
-    const error = await failure(again.delete(`/requests/${id}`), OpenAI.ConflictError);
+    const error = await failure(again.delete(`/requests/${id}`), ConflictError);
     assert.equal(error.code, 'gateway.request_ended');
     assert.deepEqual(statuses, [409]);
   });
@@ -73,7 +80,7 @@ export function errors(sdk: SdkClient): void {
     await sdk.client.chat.completions.create(sdk.chat('one body'), { headers });
     const { client: again, statuses } = sdk.counted({ maxRetries: 2 });
     const call = again.chat.completions.create(sdk.chat('another body'), { headers });
-    const error = await failure(call, OpenAI.UnprocessableEntityError);
+    const error = await failure(call, UnprocessableEntityError);
     assert.equal(error.code, 'receive.idempotency_mismatch');
     assert.equal(error.headers?.get('x-should-retry'), 'false');
     assert.deepEqual(statuses, [422]);
@@ -85,7 +92,7 @@ export function errors(sdk: SdkClient): void {
     const running = sdk.open({ apiKey: single }).chat.completions.create(sdk.chat(text));
     await until(async () => (await sdk.scene.look(text)).generations.length > 0, 'it is running');
     const call = sdk.open({ apiKey: single }).chat.completions.create(sdk.chat('too many'));
-    const error = await failure(call, OpenAI.RateLimitError);
+    const error = await failure(call, RateLimitError);
     assert.equal(error.code, 'receive.rate_limited');
     const seconds = Number(error.headers?.get('retry-after'));
     assert.ok(seconds >= 1 && seconds <= 60, String(seconds));
@@ -102,10 +109,7 @@ export function errors(sdk: SdkClient): void {
   it('says what was missing when no node came up until the deadline', async () => {
     const own = { hardware_tier: 5, deadline_seconds: 1 };
     const body = { ...sdk.chat('for a large node'), ...own };
-    const error = await failure(
-      sdk.client.chat.completions.create(body),
-      OpenAI.InternalServerError,
-    );
+    const error = await failure(sdk.client.chat.completions.create(body), InternalServerError);
     assert.equal(error.status, 503);
     assert.equal(error.code, 'capacity_unavailable');
     const { metadata, request_id: id } = error.error as {

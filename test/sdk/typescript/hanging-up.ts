@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import OpenAI from 'openai';
+import { APIConnectionTimeoutError, APIUserAbortError } from 'openai';
 import { failure, words, type SdkClient } from '../../support/sdk-client.ts';
 import { until } from '../../support/until.ts';
 
@@ -9,7 +9,7 @@ export function hangingUp(sdk: SdkClient): void {
   it('gives up at its timeout: the request is cancelled, and its slot free', async () => {
     const text = words('slow', 400);
     const call = sdk.open({ timeout: 1_000 }).chat.completions.create(sdk.chat(text));
-    await failure(call, OpenAI.APIConnectionTimeoutError);
+    await failure(call, APIConnectionTimeoutError);
     await sdk.assertStopped(text);
   });
 
@@ -17,7 +17,7 @@ export function hangingUp(sdk: SdkClient): void {
     const text = `${words('slow', 400)} whole`;
     const controller = new AbortController();
     const call = sdk.client.chat.completions.create(sdk.chat(text), { signal: controller.signal });
-    const aborted = failure(call, OpenAI.APIUserAbortError);
+    const aborted = failure(call, APIUserAbortError);
     await until(async () => (await sdk.scene.look(text)).generations.length > 0, 'it is running');
     controller.abort();
     await aborted;
