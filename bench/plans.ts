@@ -32,7 +32,8 @@ export const FULL: Plans = {
     warmUpSeconds: 15,
     pace: PACE,
   },
-  // Pings come every 15 seconds: two of them are in each run.
+  // Pings come every 15 seconds: two of them are in each run. A node more than is needed, since one
+  // that was slow to answer once is measured before it gets work again.
   streams: {
     levels: [250, 500, 1_000],
     secondsPerRun: 30,

@@ -46,8 +46,8 @@ export interface OpenStreamsPlan {
 /** Streams that are opened at the same time: what that costs isn't told here. */
 const OPENING = 8;
 const MAX_TOKENS = 512;
-/** Longer than all of this takes. */
-const DEADLINE_SECONDS = 3_600;
+/** Several times what all of this takes; then what still waits for a slot fails, and says so. */
+const DEADLINE_SECONDS = 1_200;
 /**
  * While more are opened, of all together: an edge ends streams that bring nothing for five minutes,
  * and a busy machine may take that long.
