@@ -10,7 +10,7 @@ const CHAT = { model: 'instant', messages: MESSAGES };
 const TEXT = { model: 'instant', prompt: 'one two three' };
 
 describe('gateway/choices: n, logprobs and completions by the OpenAI SDK', function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let network: Coordination;
   let plain: TestNode;
   let able: TestNode;
