@@ -10,6 +10,8 @@ export interface Sampled<T> {
 }
 
 const LONE_SURROGATE = /\p{Surrogate}/gu;
+/** Stands for a part of a character, also where llama.cpp gives no text at all for one. */
+const REPLACEMENT = '\uFFFD';
 /** Tells probabilities apart as far as they can be compared between machines at all. */
 const DECIMALS = 1e6;
 
@@ -52,7 +54,8 @@ export class LogprobCollector<T> {
   }
 
   #name(token: T): string {
-    return this.#textOf(token).slice(0, TOKEN_LENGTH_MAX).replace(LONE_SURROGATE, '\uFFFD');
+    const text = this.#textOf(token).slice(0, TOKEN_LENGTH_MAX);
+    return text.replace(LONE_SURROGATE, REPLACEMENT) || REPLACEMENT;
   }
 }
 

@@ -10,7 +10,7 @@ const CHAT = { model: 'instant', messages: MESSAGES };
 const TEXT = { model: 'instant', prompt: 'one two three' };
 
 describe('gateway/choices: n, logprobs and completions by the OpenAI SDK', function () {
-  this.timeout(60_000);
+  this.timeout(180_000);
   let network: Coordination;
   let plain: TestNode;
   let able: TestNode;
@@ -175,7 +175,8 @@ describe('gateway/choices: n, logprobs and completions by the OpenAI SDK', funct
 
   it('says which filter a node fails that can not do what was asked for', async () => {
     await able.stop();
-    const response = await network.chat({ ...CHAT, logprobs: true, deadline_seconds: 2 });
+    const asked = { ...CHAT, logprobs: true, max_tokens: 1, deadline_seconds: 5 };
+    const response = await network.chat(asked);
     const body = (await response.json()) as { error: { metadata?: { predicate?: string } } };
     assert.equal(response.status, 503);
     assert.equal(body.error.metadata?.predicate, 'offline');

@@ -79,6 +79,51 @@ describe('nodes/python in a network', function () {
     assert.equal(server.exchanges.at(-1)?.body.stream, true);
   });
 
+  it('gives several choices, texts and log probabilities, for it has found that it can', async () => {
+    const { features } = await network.database.node.findUniqueOrThrow({ where: { id: nodeId } });
+    assert.deepEqual(features, ['choices', 'completion', 'logprobs']);
+    const responses = await Promise.all([
+      ask({ n: 2, seed: 5, logprobs: true, top_logprobs: 1 }),
+      fetch(`${network.gatewayUrl}/v1/completions`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
+        body: JSON.stringify({
+          model: INSTANT_MODEL.id,
+          prompt: SAID,
+          logprobs: 1,
+          max_tokens: 32,
+        }),
+      }),
+    ]);
+    type Choice = { message?: { content: string }; text?: string; logprobs: object };
+    const [chat, text] = await Promise.all(
+      responses.map(async (response) => {
+        const body = (await response.json()) as { choices: Choice[] };
+        assert.equal(response.status, 200, JSON.stringify(body));
+        const view = await network.ended(idOf(response));
+        assert.deepEqual([view.status, view.proof_of_execution?.node], ['completed', nodeId]);
+        return body.choices;
+      }),
+    );
+    assert.deepEqual(
+      chat?.map(({ message }) => message?.content),
+      [SAID, SAID],
+    );
+    assert.deepEqual(
+      text?.map((choice) => choice.text),
+      [SAID],
+    );
+    const pieces = SAID.split(/(?<= )/);
+    const told = chat?.[1]?.logprobs as { content: { token: string; top_logprobs: object[] }[] };
+    assert.deepEqual(
+      told.content.map(({ token, top_logprobs: top }) => [token, top.length]),
+      pieces.map((piece) => [piece, 1]),
+    );
+    assert.deepEqual((text?.[0]?.logprobs as { tokens: string[] }).tokens, pieces);
+    const seeds = server.exchanges.filter(({ body }) => body.messages).map(({ body }) => body.seed);
+    assert.deepEqual(seeds.slice(-2), [5, 6]);
+  });
+
   it('streams an answer as it is made', async () => {
     const response = await ask({ stream: true });
     const text = await response.text();
