@@ -2,7 +2,6 @@ import type { ErrorCode } from '../protocol/errors.ts';
 import { chatRequestSchema } from './openai.ts';
 import type { Operation } from './operations.ts';
 import { resumeQuery } from './resume-routes.ts';
-import { textRequestSchema } from './text-completions.ts';
 import { noParameters, requestsQuery } from './request-routes.ts';
 import { textRequestSchema } from './text-completions.ts';
 
@@ -67,23 +66,6 @@ export const INFERENCE_OPERATIONS: readonly Operation[] = [
         description: 'The text; with `stream`, chunks of it and then `[DONE]`.',
         types: ['application/json', 'text/event-stream'],
         schema: 'TextCompletion',
-      },
-    },
-    errors: [...REFUSALS, ...FAILURES],
-  },
-  {
-    method: 'post',
-    path: '/v1/completions',
-    tag: 'Inference',
-    summary: 'Goes on with a text, whole or as a stream of server-sent events',
-    access: 'inference',
-    body: textRequestSchema,
-    isIdempotent: true,
-    answers: {
-      200: {
-        description: 'The text; with `stream`, chunks of it and then `[DONE]`.',
-        types: ['application/json', 'text/event-stream'],
-        schema: 'Object',
       },
     },
     errors: [...REFUSALS, ...FAILURES],
@@ -170,15 +152,6 @@ export const INFERENCE_OPERATIONS: readonly Operation[] = [
     summary: 'What is served, and at what price',
     access: 'public',
     answers: { 200: { description: 'All models.', schema: 'List' } },
-  },
-  {
-    method: 'get',
-    path: '/v1/models/{id}',
-    tag: 'Inference',
-    summary: 'One model',
-    access: 'public',
-    answers: { 200: { description: 'The model.', schema: 'Model' } },
-    errors: ['receive.unknown_model'],
   },
   {
     method: 'get',
