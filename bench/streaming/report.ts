@@ -110,8 +110,8 @@ export function renderOpenStreams(cost: OpenStreamsCost, measuredOn: string): st
     '',
     memoryTable(cost),
     '',
-    'Heap and external memory are those after a collection. Per stream: the last level less the ' +
-      'first, by the streams between them.',
+    'Heap and external memory are those after a collection; RSS also has what was freed and not ' +
+      'given back yet. Per stream: the last level less the first, by the streams between them.',
     '',
     cpuShares(cost),
     '',
