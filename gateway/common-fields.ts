@@ -71,7 +71,7 @@ export function assertCommon(request: CommonRequest, { maxTokens, logprobs }: As
       'is the older name of verification: send one of them',
     );
   if (askedVerification(request) === 'early') {
-    const name = request.verification == null ? 'delivery' : 'verification';
+    const name = request.verification === 'early' ? 'verification' : 'delivery';
     if (!stream) throw new MalformedRequestError(name, 'early needs stream: true');
     if (choices > 1 || logprobs !== undefined)
       throw new MalformedRequestError(name, 'early goes with one choice and without logprobs');

@@ -22,7 +22,7 @@ const chunkSchema = z.object({
           .nullish(),
         /** Of a completion, in the place of a delta. */
         text: z.string().nullish(),
-        logprobs: z.unknown(),
+        logprobs: z.unknown().optional(),
         finish_reason: z.string().nullish(),
       }),
     )

@@ -88,7 +88,10 @@ describe('protocol/result', () => {
         ['a probability above 1', { logprob: 0.1 }],
         ['a log probability that no result has', { logprob: -10_000 }],
         ['no log probability', { logprob: null }],
-        ['too many alternatives', { top: Array(21).fill({ token: 'a', logprob: -1 }) }],
+        [
+          'too many alternatives',
+          { top: Array.from({ length: 21 }, () => ({ token: 'a', logprob: -1 })) },
+        ],
         ['an alternative with more members', { top: [{ token: 'a', logprob: -1, id: 1 }] }],
         ['a token without end', { token: 'x'.repeat(513) }],
         ['a byte beyond 255', { bytes: [256] }],

@@ -129,7 +129,7 @@ describe('protocol/validate checkResult', () => {
     const logprob = { token: 'na', logprob: -0.5, top: [] };
     const telling = (count: number) => ({
       ...result,
-      choices: [{ ...choice, logprobs: Array<typeof logprob>(count).fill(logprob) }],
+      choices: [{ ...choice, logprobs: Array.from({ length: count }, () => logprob) }],
     });
     assert.equal(checkResult(telling(2), asked), null);
     assert.equal(checkResult(telling(0), asked), null);
@@ -252,13 +252,14 @@ describe('protocol/validate returnBytesMax', () => {
   });
 
   it('leaves room for all choices, and for the log probabilities of their tokens', () => {
-    const top = Array(TOP_LOGPROBS_MAX).fill({ token: ' wonderfully', logprob: -12.345_678 });
-    const told = { token: ' wonderfully', logprob: -12.345_678, top };
+    const likely = { token: ' wonderfully', logprob: -12.345_678 };
+    const top = Array.from({ length: TOP_LOGPROBS_MAX }, () => likely);
+    const told = { ...likely, top };
     const choice = {
       text: 'x'.repeat(64 * 8),
       tokenIds: Array(8).fill(999_999),
       finishReason: 'length' as const,
-      logprobs: Array(8).fill(told),
+      logprobs: Array.from({ length: 8 }, () => told),
     };
     const honest = resultBytes({
       ...result,
