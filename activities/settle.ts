@@ -139,7 +139,8 @@ function tokensOf(state: FinalState, usage: TokenUsage | null) {
     return sql`prompt_tokens = prompt_tokens, completion_tokens = completion_tokens`;
   const { promptTokens = null, completionTokens = null } =
     usage && CHARGED.includes(state) ? usage : {};
-  return sql`prompt_tokens = ${promptTokens}::int, completion_tokens = ${completionTokens}::int`;
+  return sql`prompt_tokens = ${promptTokens}::bigint,
+    completion_tokens = ${completionTokens}::bigint`;
 }
 
 /** In a statement of its own: the one that found the request ended may see it as it was before. */

@@ -150,8 +150,8 @@ export function delivered(
     UPDATE request SET status = 'validated', validated_at = now(),
       sealed_result = ${JSON.stringify(sealedResult)}::jsonb,
       proof = ${JSON.stringify(proof)}::jsonb, due_wei = ${due.toString()}::numeric,
-      prompt_tokens = ${result.usage.promptTokens}::int,
-      completion_tokens = ${result.usage.completionTokens}::int
+      prompt_tokens = ${result.usage.promptTokens}::bigint,
+      completion_tokens = ${result.usage.completionTokens}::bigint
     WHERE id = ${unitId} AND status IN ('accepted', 'running')`;
 }
 

@@ -32,8 +32,8 @@ export async function runChecks(checks = CHECKS) {
 /**
  * Runs a program of node_modules/.bin in the project's directory.
  *
- * @param {'inherit' | 'pipe'} [stdio] where its output goes: to this process's own terminal, or into
- *   what is returned.
+ * @param {'inherit' | 'pipe'} [stdio] where its output goes: to this process's own terminal, or
+ *   into what is returned.
  * @returns {Promise<{ code: number, output: string }>} its exit code; 1 if a signal ended it.
  */
 export function runTool(tool, args, env = process.env, stdio = 'inherit') {

@@ -69,7 +69,8 @@ function rawAnswer(error: CodedError, trace: string): string {
     ...headers,
   };
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  return `HTTP/1.1 ${status} ${status === 408 ? 'Request Timeout' : 'Bad Request'}\r\n${lines.join('')}\r\n${text}`;
+  const reason = status === 408 ? 'Request Timeout' : 'Bad Request';
+  return `HTTP/1.1 ${status} ${reason}\r\n${lines.join('')}\r\n${text}`;
 }
 
 /** Refuses calls beyond what the gateway can have under way; health is told in any case. */

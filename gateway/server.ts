@@ -85,6 +85,12 @@ export function createGateway(
     const route = `${request.method} ${request.url.split('?')[0]}`;
     return sendError(reply, new CodedError('gateway.route_not_found', route));
   });
+  addRoutes(app, dependencies);
+  app.addHook('onClose', () => database.$disconnect());
+  return app;
+}
+
+function addRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   app.get('/healthz', (_request, reply) => health(dependencies, reply));
   chatRoutes(app, dependencies);
   submitRoutes(app, dependencies);
@@ -102,8 +108,6 @@ export function createGateway(
   usageRoutes(app, dependencies);
   pricesRoutes(app, dependencies);
   docsRoutes(app);
-  app.addHook('onClose', () => database.$disconnect());
-  return app;
 }
 
 /** Bodies are JSON and nothing else, uncompressed: so they have one size and one meaning. */

@@ -41,7 +41,8 @@ export async function readRequestCost(
     SELECT price_version AS "priceVersion",
            price.prompt_price_wei::text AS "promptPriceWei",
            price.completion_price_wei::text AS "completionPriceWei",
-           prompt_tokens AS "promptTokens", completion_tokens AS "completionTokens"
+           prompt_tokens::float8 AS "promptTokens",
+           completion_tokens::float8 AS "completionTokens"
     FROM request LEFT JOIN price ON price.model_id = request.model_id
       AND price.version = request.price_version
       AND price.hardware_tier = (request.parameters ->> 'hardwareTier')::int

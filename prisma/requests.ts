@@ -93,7 +93,8 @@ export function listRequests(
     SELECT id, status, parameters, delivery, reserved_wei::text AS "reservedWei",
            charged_wei::text AS "chargedWei", refunded_wei::text AS "refundedWei",
            refund_code AS "refundCode", proof, failure_code AS "failureCode",
-           failure_detail AS "failureDetail", accepted_at AS "acceptedAt", finished_at AS "finishedAt", ${VERIFICATION_COLUMNS}
+           failure_detail AS "failureDetail", accepted_at AS "acceptedAt",
+           finished_at AS "finishedAt", ${VERIFICATION_COLUMNS}
     FROM request ${VERIFICATION_JOINS}
     WHERE account_id = ${accountId}
       AND (${status}::text IS NULL OR status = ${status})

@@ -112,7 +112,7 @@ const FIXTURE_TABLE: Table = {
   },
   activities: { folders: 'any but test', packages: 'any', mayBeAbsent: true },
   bootstrap: { folders: [], packages: ['node:*'], computedImports: true, mayBeAbsent: true },
-  test: { folders: 'any', packages: 'any', mayBeAbsent: true },
+  test: { folders: 'any', packages: 'any', computedImports: true, mayBeAbsent: true },
 };
 
 /** What each tree of `fixtures/architecture/bad` breaks, and all that it breaks. */

@@ -52,13 +52,15 @@ describe('activities: why a request found no node', () => {
     ['backend_gone', { tier: 2, isReady: false }],
     ['no_free_slot', { tier: 2, ...busy }, { tier: 2, isReady: false }, { tier: 1 }],
   ];
-  for (const [predicate, ...nodes] of cases)
-    it(`says ${predicate} of ${nodes.map((node) => JSON.stringify(node)).join() || 'none'}`, async () => {
+  for (const [predicate, ...nodes] of cases) {
+    const said = nodes.map((node) => JSON.stringify(node)).join() || 'none';
+    it(`says ${predicate} of ${said}`, async () => {
       for (const node of nodes) await addPoolNode(db.database, node);
       const request = await accept({ hardwareTier: 2 });
       assert.equal((await ask(request)).kind, 'waiting');
       assert.deepEqual(await late(request), { predicate, ...first });
     });
+  }
 
   it('says that all nodes that fit have had it', async () => {
     const node = await addPoolNode(db.database);

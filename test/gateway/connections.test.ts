@@ -24,7 +24,7 @@ describe('gateway/connections limitBodies', () => {
 
   const pause = () => new Promise((resolve) => setTimeout(resolve, 200));
 
-  it('holds no more of bodies that are coming than it may, and goes on once they are gone', async () => {
+  it('holds no more of bodies that are coming than it may, and goes on after them', async () => {
     const first = rawHttp(url, [call(90_000, 60_000)]);
     await pause();
     const second = await rawHttp(url, [call(90_000, 60_000)]);

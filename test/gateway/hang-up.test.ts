@@ -76,9 +76,9 @@ describe('gateway: a caller who hangs up', function () {
     assert.equal(paid, BigInt(view.charged_wei));
     const { promptTokens, completionTokens } =
       await scene.network.database.request.findUniqueOrThrow({ where: { id } });
-    assert.equal(promptTokens, 1);
+    assert.equal(promptTokens, 1n);
     // Frames that were on their way when it hung up count as well, and no more than those.
-    const frames = completionTokens ?? 0;
+    const frames = Number(completionTokens ?? 0);
     assert.ok(frames >= seen.pieces && frames < seen.pieces + 5, `${frames} of ${seen.pieces}`);
     assert.equal(paid, await scene.priceOf(1, frames));
     assert.equal(node.executed(), 1);

@@ -94,7 +94,7 @@ describe('intake/match', () => {
     assert.equal(await takenSlots(), 4);
   });
 
-  it('gives a unit to nodes alone that can do what it asks for, and holds up nobody for it', async () => {
+  it('gives a unit to nodes that can do what it asks for, and holds up nobody for it', async () => {
     await addPoolNode(database, { features: ['choices', 'completion'] });
     const picky = await waiting({ priority: 'urgent', features: ['choices', 'logprobs'] });
     assert.deepEqual((await rowOf(picky))?.features, ['choices', 'logprobs']);

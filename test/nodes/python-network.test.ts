@@ -79,7 +79,7 @@ describe('nodes/python in a network', function () {
     assert.equal(server.exchanges.at(-1)?.body.stream, true);
   });
 
-  it('gives several choices, texts and log probabilities, for it has found that it can', async () => {
+  it('gives several choices, texts and log probabilities: it has found that it can', async () => {
     const { features } = await network.database.node.findUniqueOrThrow({ where: { id: nodeId } });
     assert.deepEqual(features, ['choices', 'completion', 'logprobs']);
     const responses = await Promise.all([

@@ -15,7 +15,7 @@ export interface PythonCases {
   stop(): Promise<void>;
 }
 
-/** @param file prints a line of JSON for each case: `case` (`module.Class.method`) and `failure`. */
+/** @param file prints a line of JSON for each case: `module.Class.method`, and its failure. */
 export function startPythonCases(file: string, env: Readonly<Record<string, string>>): PythonCases {
   const child = spawn(pythonOf('PLX_SDK_PYTHON'), [file], {
     cwd: dirname(file),

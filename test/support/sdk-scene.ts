@@ -36,7 +36,7 @@ const UNLIMITED: KeyLimits = {
 const KEYS_MAX = 100;
 const PING_MS = 10;
 
-/** A whole network for SDKs to call: two nodes with a scripted backend, and keys of several kinds. */
+/** A whole network for SDKs to call: two nodes with a scripted backend, keys of several kinds. */
 export class SdkScene {
   readonly network: Coordination;
   readonly keys: SceneKeys;

@@ -72,8 +72,8 @@ ALTER TABLE "request"
     ADD COLUMN "body_digest" TEXT,
     ADD COLUMN "price_version" INTEGER,
     -- Of what is charged for; null when nothing is.
-    ADD COLUMN "prompt_tokens" INTEGER,
-    ADD COLUMN "completion_tokens" INTEGER,
+    ADD COLUMN "prompt_tokens" BIGINT,
+    ADD COLUMN "completion_tokens" BIGINT,
     -- What more there is to say of its failure: no payload, no secret.
     ADD COLUMN "failure_detail" JSONB;
 CREATE INDEX "request_key_id_accepted_at_idx" ON "request" ("key_id", "accepted_at");
