@@ -103,8 +103,10 @@ export interface NodeSituationRows {
 }
 
 /** Why a request is where it is. What comes out is the API's answer: JSON, times in ISO 8601. */
-export function explainRequest({ record, pool, attempts, place, modelDigest }: RequestSituation) {
+export function explainRequest({ record, pool, place, modelDigest, ...given }: RequestSituation) {
   const { id, parameters } = record;
+  // While a check is under way nobody is told of it: its requester may be its node's operator.
+  const attempts = given.attempts.filter(({ isCheck }) => record.finishedAt !== null || !isCheck);
   const requirements: Requirements = {
     workloadClass: parameters.workloadClass,
     modelDigest: place?.modelDigest ?? modelDigest,
