@@ -83,7 +83,7 @@ const TABLE: Table = {
   // `tar` is loaded once it is installed.
   bootstrap: { folders: [], packages: ['tar', 'node:*'], computedImports: true },
   contracts: { folders: [], packages: [], mayBeAbsent: true },
-  test: { folders: 'any', packages: 'any' },
+  test: { folders: 'any', packages: 'any', computedImports: true },
 };
 
 const ROOT = join(import.meta.dirname, '..');
@@ -112,7 +112,7 @@ const FIXTURE_TABLE: Table = {
   },
   activities: { folders: 'any but test', packages: 'any', mayBeAbsent: true },
   bootstrap: { folders: [], packages: ['node:*'], computedImports: true, mayBeAbsent: true },
-  test: { folders: 'any', packages: 'any', computedImports: true, mayBeAbsent: true },
+  test: { folders: 'any', packages: 'any', mayBeAbsent: true },
 };
 
 /** What each tree of `fixtures/architecture/bad` breaks, and all that it breaks. */

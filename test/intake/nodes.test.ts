@@ -54,7 +54,7 @@ describe('intake/nodes', () => {
     assert.equal(await slotsOf(keys.nodeId), 1);
   });
 
-  it('knows what its backend can do besides chat, nothing of a node that says nothing', async () => {
+  it('knows what its backend can do besides chat, and nothing of a silent one', async () => {
     const features = async () =>
       (await db.database.node.findUniqueOrThrow({ where: { id: others.nodeId } })).features;
     await register({}, others);
