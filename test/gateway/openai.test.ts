@@ -119,7 +119,7 @@ describe('gateway/openai parseChatRequest', () => {
 
   it('refuses an option of a stream that it would ignore', () => {
     const error = malformed({ stream: true, stream_options: { include_verificatio: true } });
-    assert.equal(error.param, 'stream_options');
+    assert.equal(error.param, 'stream_options.include_verificatio');
     assert.match(error.message, /stream_options\.include_verificatio: unsupported$/);
   });
 

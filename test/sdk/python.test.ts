@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SdkScene } from '../support/sdk-scene.ts';
@@ -8,7 +9,7 @@ const FOLDER = join(import.meta.dirname, 'python');
 describe("OpenAI's SDK in Python", function () {
   this.timeout(120_000);
   let scene: SdkScene;
-  let cases: PythonCases;
+  let cases: PythonCases | undefined;
   before(async () => {
     scene = await SdkScene.start();
     const { baseUrl, windowUrl, model, keys } = scene;
@@ -16,8 +17,9 @@ describe("OpenAI's SDK in Python", function () {
       PLX_SCENE: JSON.stringify({ baseUrl, windowUrl, model, keys }),
     });
   });
+  const running = () => cases ?? assert.fail('Python was not started');
   after(async () => {
-    await cases.stop();
+    await cases?.stop();
     await scene.stop();
   });
 
@@ -29,7 +31,7 @@ describe("OpenAI's SDK in Python", function () {
       for (const [, method = ''] of readFileSync(join(FOLDER, file), 'utf8').matchAll(
         /^ {4}(?:async )?def (test_\w+)\(/gm,
       ))
-        it(spoken(method), () => cases.passed(module, method));
+        it(spoken(method), () => running().passed(module, method));
     });
   }
 });
