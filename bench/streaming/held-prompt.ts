@@ -1,2 +1,2 @@
-/** A prompt that the benchmark's backend answers with one token, and the rest when it is told to. */
+/** Answered by the backend of this benchmark with one token, and more when it is told to. */
 export const HELD_PROMPT = 'hold';
