@@ -39,7 +39,7 @@ export const FULL: Plans = {
     secondsPerRun: 30,
     settledSeconds: 5,
     tokensPerSecond: 100,
-    nodes: 4,
+    nodes: 5,
   },
 };
 
