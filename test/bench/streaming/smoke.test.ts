@@ -10,11 +10,7 @@ import { freePorts } from '../../../workers/embedded/ports.ts';
 const PACE = { tokens: 5, firstTokenMs: 40, tokenMs: 10 };
 const quiet = () => undefined;
 
-<<<<<<< HEAD
 /** The scenarios with the relay in the network's place: what they do, not what a network does. */
-=======
-/** The scenarios with the relay in place of the network: what they do, not what a network does. */
->>>>>>> h-bench
 describe('bench/streaming', () => {
   let cluster: StreamingCluster;
 
