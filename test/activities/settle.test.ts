@@ -42,8 +42,8 @@ describe('activities/settle', () => {
   }
 
   for (const [state, tokens] of [
-    ['completed', 7],
-    ['cancelled', 7],
+    ['completed', 7n],
+    ['cancelled', 7n],
     ['failed', null],
     ['invalidated', null],
   ] as const)
@@ -52,7 +52,7 @@ describe('activities/settle', () => {
       const id = await end(keyId, state, 7, 2);
       const row = await db.database.request.findUniqueOrThrow({ where: { id } });
       assert.equal(row.promptTokens, tokens);
-      assert.equal(row.completionTokens, tokens === null ? null : 0);
+      assert.equal(row.completionTokens, tokens === null ? null : 0n);
       assert.deepEqual(await key(keyId), [0, 0n, tokens === null ? 0n : 7n * TOKEN_WEI]);
     });
 

@@ -61,7 +61,7 @@ describe('activities/store-return', () => {
       returned: null,
     };
     const checked = {
-      result: { usage: { promptTokens: 3, completionTokens: 3 } },
+      result: { usage: { promptTokens: 3, completionTokens: 3 }, choices: [{ text: '' }] },
       returned: { poe, scheme: 'poe.v1', signature: 's', decryptedAtMs: 1, finishedAtMs: 2 },
       relayed: null,
     } as unknown as CheckedReturn;

@@ -134,7 +134,8 @@ describe('intake/run', () => {
     );
     await until(() => relay.holders(requestId) === 2, 'both are there');
     assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
-    const accepted = { type: 'accepted', requestId };
+    const row = await db.database.request.findUniqueOrThrow({ where: { id: requestId } });
+    const accepted = { type: 'accepted', requestId, acceptedAtMs: row.acceptedAt.getTime() };
     const outcome = { type: 'outcome', state: 'failed', code: 'execute.cancelled' };
     assert.deepEqual(linesOf(await following), [accepted, outcome]);
     assert.deepEqual(linesOf(await untilEnd), [accepted, outcome, { type: 'ended' }]);
