@@ -81,7 +81,7 @@ describe('cli: chat, submit, status, cancel', function () {
   it('chat fails with 1 and the code when the request fails', async () => {
     const { code, stdout, stderr } = await run(['chat', 'x', '--tier', '5', '--deadline', '1']);
     assert.deepEqual([code, stdout], [1, '']);
-    assert.match(stderr, /No node that can serve .*\(schedule\.deadline_elapsed\)/);
+    assert.match(stderr, /No node that can serve .* lower tier .*\(capacity_unavailable\)/);
   });
 
   it('chat cancels the request itself at the first Ctrl-C', async () => {

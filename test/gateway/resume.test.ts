@@ -24,7 +24,7 @@ describe('gateway: resuming', () => {
     const whole = await stream.whole;
     const id = await stream.id();
     assert.deepEqual([whole.text, whole.isDone], [TEXT, true]);
-    assert.equal(whole.chunks.length, PIECES.length + 4);
+    assert.equal(whole.chunks.length, PIECES.length + 3);
     const final = whole.chunks.at(-1)?.parallelix;
     const view = await scene.network.ended(id);
     assert.deepEqual(
@@ -39,7 +39,7 @@ describe('gateway: resuming', () => {
       assert.equal(rest.text, TEXT.slice(Math.max(0, after)));
       assert.deepEqual([rest.isDone, rest.error], [true, null]);
       // Stored text comes in one piece.
-      const marks = [0, ...numbersOf(whole).slice(-4)];
+      const marks = [0, ...numbersOf(whole).slice(-3)];
       assert.deepEqual(
         numbersOf(rest),
         [...new Set([...marks, TEXT.length])]

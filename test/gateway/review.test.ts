@@ -104,10 +104,12 @@ describe('gateway/review', () => {
   });
 
   it('wants a reason', async () => {
-    for (const body of [{}, { reason: ' ' }, { reason: 7 }, { reason: 'a\0b' }]) {
+    for (const body of [{}, { reason: ' ' }, { reason: 7 }]) {
       const { status, body: answer } = await reinstated(removed, body);
       assert.deepEqual([status, answer.error?.param], [400, 'reason']);
     }
+    // No body may have it anywhere.
+    assert.equal((await reinstated(removed, { reason: 'a\0b' })).status, 400);
     const { body } = await reinstated(removed, { reason: 'x', stake: 1 });
     assert.equal(body.error?.param, 'stake');
   });

@@ -10,7 +10,7 @@ import { OTHER_ACCOUNT, startLoneGateway, type LoneGateway } from '../support/lo
 const PUBLIC: readonly string[] = [
   'GET /healthz',
   'GET /v1/models',
-  'GET /v1/models/*',
+  'GET /v1/models/:id',
   'GET /v1/prices',
   'GET /v1/sampling/epochs',
   'GET /openapi.json',
