@@ -143,6 +143,6 @@ describe('gateway/routes', () => {
       assert.equal(accessOf(route), 'admin', route);
     for (const { method, path, access } of OPERATIONS)
       if (access === 'public')
-        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{.*\}/, '*')}`), path);
+        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{(.*)\}/, ':$1')}`), path);
   });
 });
