@@ -35,13 +35,17 @@ export function addAnswerHeaders(
   app: FastifyInstance,
   { database, log }: { readonly database: Database; readonly log: Logger },
 ): void {
-  app.addHook('onSend', async ({ method }, reply, payload) => {
+  // Fastify measures by itself for routes with certain hooks only.
+  const receivedAtMs = new WeakMap<object, number>();
+  app.addHook('onRequest', async (request) => void receivedAtMs.set(request, performance.now()));
+  app.addHook('onSend', async (request, reply, payload) => {
     const requestId = reply.getHeader('x-request-id');
     if (typeof requestId !== 'string' || reply.statusCode === ACCEPTED) return payload;
     try {
       const facts = await readAnswerFacts(database, requestId);
       // Looking at a request takes the time of looking.
-      const totalMs = method === 'POST' ? reply.elapsedTime : undefined;
+      const beganMs = request.method === 'POST' ? receivedAtMs.get(request) : undefined;
+      const totalMs = beganMs === undefined ? undefined : performance.now() - beganMs;
       if (facts) reply.headers(answerHeaders(facts, totalMs));
     } catch (error) {
       log.warn({ request: requestId, error: String(error) }, 'gateway // no headers for it');

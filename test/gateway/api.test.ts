@@ -70,6 +70,21 @@ describe('gateway/api', () => {
     assert.deepEqual(one?.choices, two?.choices);
   });
 
+  it('says by headers who answered, in how many attempts, at what price, and how fast', async () => {
+    const began = performance.now();
+    const response = await network.chat({ model: 'instant', messages: MESSAGES });
+    const { id } = (await response.json()) as { id: string };
+    const tookMs = performance.now() - began;
+    const header = (name: string) => response.headers.get(name);
+    const view = await network.ended(id);
+    assert.equal(header('x-request-id'), id);
+    assert.equal(header('x-plx-attempts'), '1');
+    assert.equal(header('x-plx-cost-wei'), view.charged_wei);
+    assert.equal(header('x-plx-node'), view.proof_of_execution?.node);
+    const overheadMs = Number(header('x-plx-overhead-ms'));
+    assert.ok(overheadMs > 1 && overheadMs < tookMs, `${overheadMs} of ${tookMs} ms`);
+  });
+
   it('lists the models with their prices', async () => {
     const { data } = await client.models.list();
     assert.deepEqual(
