@@ -51,6 +51,16 @@ class Answers(Case):
         self.assertEqual(final.choices[0].message.content, "a b c")
         self.assertEqual(final.usage.total_tokens, 4)
 
+    def test_takes_its_own_answers_back(self):
+        whole = self.client.chat.completions.create(**chat("one")).choices[0].message
+        with self.client.chat.completions.stream(**chat("two")) as stream:
+            streamed = stream.get_final_completion().choices[0].message
+        said = [whole, whole.model_dump(), streamed, streamed.model_dump()]
+        question = {"role": "user", "content": "three"}
+        messages = [question, *said, question]
+        answer = self.client.chat.completions.create(model=MODEL, messages=messages)
+        self.assertEqual(answer.choices[0].message.content, "three")
+
     def test_says_in_the_last_chunk_how_a_request_was_checked_and_what_it_cost(self):
         asked = {"stream": True, "stream_options": {"include_verification": True}}
         chunks = list(self.client.chat.completions.create(**chat("a b c"), **asked))

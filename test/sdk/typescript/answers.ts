@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { words, type SdkClient } from '../../support/sdk-client.ts';
+import { BadRequestError } from 'openai';
+import { failure, words, type SdkClient } from '../../support/sdk-client.ts';
 
 /** What a caller gets. */
 export function answers(sdk: SdkClient): void {
@@ -67,6 +68,21 @@ export function answers(sdk: SdkClient): void {
     const final = await runner.finalChatCompletion();
     assert.equal(final.choices[0]?.message.content, 'a b c');
     assert.equal(final.usage?.total_tokens, 4);
+  });
+
+  it('takes its own answers back, as SDKs have them, and refuses what it would ignore', async () => {
+    const whole = await sdk.client.chat.completions.create(sdk.chat('one'));
+    const streamed = await sdk.client.chat.completions.stream(sdk.chat('two')).finalMessage();
+    const said = whole.choices[0]?.message ?? assert.fail();
+    const { model, messages } = sdk.chat('three');
+    const conversation = [{ role: 'user' as const, content: 'x' }, said, streamed, ...messages];
+    const answer = await sdk.client.chat.completions.create({ model, messages: conversation });
+    assert.equal(answer.choices[0]?.message.content, 'three');
+    // The backend here counts messages.
+    assert.equal(answer.usage?.prompt_tokens, 4);
+    const named = [{ role: 'user' as const, content: 'x', name: 'Ann' }];
+    const call = sdk.client.chat.completions.create({ model, messages: named });
+    assert.equal((await failure(call, BadRequestError)).param, 'messages.0.name');
   });
 
   it('says in the last chunk how a request was checked and what it cost', async () => {
