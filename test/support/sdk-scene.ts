@@ -24,7 +24,7 @@ export interface Look {
 }
 
 /** Keys by what is special about them. */
-export type SceneKeys = Readonly<Record<'demo' | 'reader' | 'poor' | 'single', string>>;
+export type SceneKeys = Readonly<Record<'demo' | 'reader' | 'poor' | 'single' | 'paced', string>>;
 
 const UNLIMITED: KeyLimits = {
   budgetWei: null,
@@ -79,6 +79,7 @@ export class SdkScene {
       reader: await makeKey(database, ACCOUNT, ['read']),
       poor: await makeKey(database, poor, SCOPES),
       single: await makeKey(database, ACCOUNT, SCOPES, { concurrency: 1 }),
+      paced: await makeKey(database, ACCOUNT, SCOPES, { requestsPerMinute: 2 }),
     };
     const generations: Generating[] = [];
     const nodes: TestNode[] = [];
