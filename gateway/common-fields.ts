@@ -126,7 +126,7 @@ export function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknow
 
 type Issue = z.core.$ZodIssue;
 
-/** What fits one of several forms but for a member that is unknown there is named by that member. */
+/** What fits one of several forms, but for a member that it doesn't have, is named by that. */
 function unknownWithin(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const nearest = issue.errors.find(([first]) => first?.code === 'unrecognized_keys')?.[0];
