@@ -116,9 +116,19 @@ export function sampling({ temperature, top_p, stop }: CommonRequest) {
 export function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknown) {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
+  const [first] = parsed.error.issues;
+  const issue = first && unknownWithin(first);
   const path = issue?.path ?? [];
   if (issue?.code === 'unrecognized_keys')
     throw new MalformedRequestError([...path, issue.keys[0]].join('.'), 'unsupported');
   throw new MalformedRequestError(path.join('.'), issue?.message ?? 'invalid');
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** What fits one of several forms, but for a member that it doesn't have, is named by that. */
+function unknownWithin(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union') return issue;
+  const nearest = issue.errors.find(([first]) => first?.code === 'unrecognized_keys')?.[0];
+  return nearest ? { ...nearest, path: [...issue.path, ...nearest.path] } : issue;
 }

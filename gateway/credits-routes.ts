@@ -7,8 +7,7 @@ import { CodedError } from '../protocol/errors.ts';
 import { weiAmount } from './amounts.ts';
 import { authenticate, authenticateAdmin, type GatewayDependencies } from './context.ts';
 import { MalformedRequestError } from './errors.ts';
-import { limitParameter, listPage, parseQuery } from './query.ts';
-import { noParameters } from './request-routes.ts';
+import { limitParameter, listPage, noParameters, parseQuery } from './query.ts';
 
 const AMOUNT_DIGITS_MAX = 40;
 

@@ -2,11 +2,15 @@ import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
 import { openApiDocument } from './openapi.ts';
+import { noParameters, parseQuery } from './query.ts';
 
 /** `/openapi.json`, and a page to read it at `/docs`, which asks nobody else for anything. */
 export function docsRoutes(app: FastifyInstance): void {
   const document = openApiDocument();
-  app.get('/openapi.json', () => document);
+  app.get('/openapi.json', async ({ query }) => {
+    parseQuery(noParameters, query);
+    return document;
+  });
   void app.register(swagger, {
     mode: 'static',
     specification: { document: document as never },

@@ -5,8 +5,8 @@ import { explainPoolNode, explainRequest } from '../protocol/explanation.ts';
 import { isNodeId } from '../protocol/ids.ts';
 import { ONLINE_SECONDS } from '../protocol/schedule.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
-import { parseQuery } from './query.ts';
-import { authorisedRequest, noParameters, type IdParams } from './request-routes.ts';
+import { noParameters, parseQuery } from './query.ts';
+import { authorisedRequest, type IdParams } from './request-routes.ts';
 
 /** `GET /v1/requests/{id}/explain` and `GET /v1/nodes/{id}/explain`. */
 export function explainRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {

@@ -1,8 +1,9 @@
 import type { ErrorCode } from '../protocol/errors.ts';
 import { chatRequestSchema } from './openai.ts';
 import type { Operation } from './operations.ts';
+import { noParameters } from './query.ts';
 import { resumeQuery } from './resume-routes.ts';
-import { noParameters, requestsQuery } from './request-routes.ts';
+import { requestsQuery } from './request-routes.ts';
 import { textRequestSchema } from './text-completions.ts';
 
 /** Why a request isn't accepted. */

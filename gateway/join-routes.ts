@@ -10,8 +10,8 @@ import {
 } from '../prisma/join-tokens.ts';
 import { CodedError } from '../protocol/errors.ts';
 import { authenticateAdmin, type GatewayDependencies } from './context.ts';
-import { limitParameter, listPage, parseQuery } from './query.ts';
-import { noParameters, type IdParams } from './request-routes.ts';
+import { limitParameter, listPage, noParameters, parseQuery } from './query.ts';
+import type { IdParams } from './request-routes.ts';
 
 const USES_MAX = 1_000;
 const LIFE_SECONDS_MAX = 30 * 86_400;

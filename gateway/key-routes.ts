@@ -17,8 +17,8 @@ import { changeRefusal, handOutRefusal, OVERLAP_SECONDS_MAX } from '../protocol/
 import { authenticate, type Caller, type GatewayDependencies } from './context.ts';
 import { changeBody, endOf, limitsOf, specBody, specOf } from './key-body.ts';
 import { describeKey } from './key-view.ts';
-import { limitParameter, listPage, parseQuery } from './query.ts';
-import { noParameters, type IdParams } from './request-routes.ts';
+import { limitParameter, listPage, noParameters, parseQuery } from './query.ts';
+import type { IdParams } from './request-routes.ts';
 import { KEYS_MAX } from './sign-in-routes.ts';
 
 const KEY_ID = /^key_[0-9a-z]{1,64}$/;

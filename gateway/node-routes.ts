@@ -4,8 +4,8 @@ import { CodedError } from '../protocol/errors.ts';
 import { describeNode } from '../protocol/explanation.ts';
 import { isNodeId } from '../protocol/ids.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
-import { parseQuery } from './query.ts';
-import { noParameters, type IdParams } from './request-routes.ts';
+import { noParameters, parseQuery } from './query.ts';
+import type { IdParams } from './request-routes.ts';
 
 /**
  * `GET /v1/nodes`: the pool, smallest node first, which is the order in which they get work.

@@ -6,6 +6,7 @@ import { authenticate, codedError, type GatewayDependencies } from './context.ts
 import { answersRepeat } from './errors.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
 import type { InferenceRequest } from './inference-request.ts';
+import { noParameters, parseQuery } from './query.ts';
 
 /** An HTTP call that asks for a request. */
 export interface Asking<Chat extends InferenceRequest> {
@@ -49,6 +50,7 @@ export async function openCall<Chat extends InferenceRequest>(
 ): Promise<OpenedCall<Chat>> {
   const { accountId, keyId } = await authenticate(dependencies.database, request, 'inference');
   const idempotencyKey = idempotencyKeyOf(request.headers);
+  parseQuery(noParameters, request.query);
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);

@@ -10,16 +10,28 @@ import {
 } from './common-fields.ts';
 import { MalformedRequestError } from './errors.ts';
 
-const textPart = z.object({ type: z.literal('text'), text: z.string() });
+const textPart = z.strictObject({ type: z.literal('text'), text: z.string() });
 /** OpenAI's content is text, or parts of which this network serves the text ones. */
 const content = z.union([
   z.string(),
   z.array(textPart).transform((parts) => parts.map(({ text }) => text).join('')),
 ]);
-const message = z.object({
-  role: z.enum(['system', 'developer', 'user', 'assistant']),
+const asked = z.strictObject({ role: z.enum(['system', 'developer', 'user']), content });
+const nothing = z.null().optional();
+/** As our answers have it, or OpenAI's SDKs make of them: a conversation sends it back. */
+const answered = z.strictObject({
+  role: z.literal('assistant'),
   content,
+  refusal: nothing,
+  annotations: z.array(z.unknown()).max(0).nullish(),
+  audio: nothing,
+  function_call: nothing,
+  tool_calls: nothing,
+  parsed: nothing,
 });
+const message = z
+  .discriminatedUnion('role', [asked, answered])
+  .transform(({ role, content }) => ({ role, content }));
 
 /**
  * The body of `POST /v1/chat/completions`. Fields of OpenAI's API that would change the answer and

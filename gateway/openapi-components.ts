@@ -108,6 +108,15 @@ function header(description: string, schema: Json = text): Json {
   return { description, schema };
 }
 
+/** Of the key's limits by the minute, on calls that ask for a request. */
+const LIMITS: Json = Object.fromEntries(
+  ['requests', 'tokens'].flatMap((counted) => [
+    [`x-ratelimit-limit-${counted}`, header(`How many ${counted} a minute may have.`, count)],
+    [`x-ratelimit-remaining-${counted}`, header(`How many ${counted} are left of them.`, count)],
+    [`x-ratelimit-reset-${counted}`, header('Until all are there again: `6s`, `1m0s`.')],
+  ]),
+);
+
 export const COMPONENTS: Json = {
   securitySchemes: {
     key: { type: 'http', scheme: 'bearer', description: 'An API key: `plx-…`.' },
@@ -128,6 +137,9 @@ export const COMPONENTS: Json = {
     'x-plx-node': header('Whose result it is.'),
     'x-plx-cost-wei': header('What it costs.', wei),
     'x-plx-overhead-ms': header('What the network added to the execution.', { type: 'number' }),
+    'x-plx-idempotent-replay': header('`true` if an earlier call made the request.'),
+    'x-should-retry': header('`false` if the same call would fail again.'),
+    ...LIMITS,
     'retry-after': header('In how many seconds to try again.', {
       type: 'integer',
       minimum: 1,

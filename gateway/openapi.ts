@@ -88,9 +88,13 @@ function parametersOf({ path, query, isIdempotent }: Operation): readonly Json[]
   return [...ofPath, ...ofQuery, ...repeat];
 }
 
-function answersOf({ answers, isIdempotent, path }: Operation): Json {
-  const isOfRequest = isIdempotent || path.startsWith('/v1/requests/{id}');
-  const headers = isOfRequest ? REQUEST_HEADERS : ['x-trace-id'];
+function answersOf(operation: Operation): Json {
+  const { answers, isIdempotent } = operation;
+  const headers = [
+    'x-trace-id',
+    ...(isOfRequest(operation) ? REQUEST_HEADERS : []),
+    ...(isIdempotent ? [REPLAY_HEADER, ...LIMIT_HEADERS] : []),
+  ];
   return Object.fromEntries(
     Object.entries(answers).map(([status, { description, schema, types }]) => [
       status,
@@ -111,13 +115,25 @@ function answersOf({ answers, isIdempotent, path }: Operation): Json {
 }
 
 const REQUEST_HEADERS = [
-  'x-trace-id',
   'x-request-id',
   'x-plx-attempts',
   'x-plx-node',
   'x-plx-cost-wei',
   'x-plx-overhead-ms',
 ];
+const REPLAY_HEADER = 'x-plx-idempotent-replay';
+const LIMIT_HEADERS = ['requests', 'tokens'].flatMap((counted) =>
+  ['limit', 'remaining', 'reset'].map((what) => `x-ratelimit-${what}-${counted}`),
+);
+/** Refusals that are about a request, and have its headers. */
+const OF_KNOWN_REQUEST: readonly ErrorCode[] = [
+  'gateway.request_ended',
+  'gateway.coordinator_unreachable',
+];
+
+function isOfRequest({ isIdempotent, path }: Operation): boolean {
+  return isIdempotent === true || path.startsWith('/v1/requests/{id}');
+}
 
 function headersOf(names: readonly string[]): Json {
   return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
@@ -134,14 +150,32 @@ function failuresOf(operation: Operation): Json {
         description: codes
           .map((code) => `\`${publicCode(code)}\`: ${errorDefinition(code).message}`)
           .join('\n\n'),
-        headers: headersOf(
-          status === '429' || status === '503' ? ['x-trace-id', 'retry-after'] : ['x-trace-id'],
-        ),
+        headers: headersOf(failureHeaders(operation, status, codes)),
         content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } },
         'x-error-codes': codes.map(publicCode),
       },
     ]),
   );
+}
+
+function failureHeaders(
+  operation: Operation,
+  status: string,
+  codes: readonly ErrorCode[],
+): readonly string[] {
+  const { isIdempotent } = operation;
+  const isAccepted = codes.some(
+    (code) => errorDefinition(code).recovery !== 'reject' || OF_KNOWN_REQUEST.includes(code),
+  );
+  return [
+    'x-trace-id',
+    'x-should-retry',
+    ...(isAccepted && isOfRequest(operation) ? REQUEST_HEADERS : []),
+    ...(isAccepted && isIdempotent ? [REPLAY_HEADER, ...LIMIT_HEADERS] : []),
+    // By a limit of the key, or its budget.
+    ...(isIdempotent && (status === '402' || status === '429') ? LIMIT_HEADERS : []),
+    ...(status === '429' || status === '503' ? ['retry-after'] : []),
+  ];
 }
 
 function statusOf(code: ErrorCode): number {

@@ -16,8 +16,8 @@ import { HARDWARE_TIER_MAX, NAME } from '../protocol/receive.ts';
 import { weiAmount } from './amounts.ts';
 import { authenticateAdmin, type GatewayDependencies } from './context.ts';
 import { MalformedRequestError } from './errors.ts';
-import { parseQuery } from './query.ts';
-import { noParameters, type IdParams } from './request-routes.ts';
+import { noParameters, parseQuery } from './query.ts';
+import type { IdParams } from './request-routes.ts';
 
 /** Of one token: with any number of tokens that a request may have, a sum fits the ledger. */
 const PRICE_DIGITS_MAX = 30;

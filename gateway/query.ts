@@ -1,6 +1,9 @@
 import { z } from 'zod';
 import { MalformedRequestError } from './errors.ts';
 
+/** Of a route that takes no parameters besides its path. */
+export const noParameters = z.strictObject({});
+
 /**
  * Checks a query string, or another flat object of parameters.
  *

@@ -4,8 +4,8 @@ import { listReviews, readHistory, readReview, reinstate } from '../prisma/revie
 import { CodedError } from '../protocol/errors.ts';
 import { isNodeId, shortId } from '../protocol/ids.ts';
 import { authenticateAdmin, type GatewayDependencies } from './context.ts';
-import { limitParameter, listPage, parseQuery } from './query.ts';
-import { noParameters, type IdParams } from './request-routes.ts';
+import { limitParameter, listPage, noParameters, parseQuery } from './query.ts';
+import type { IdParams } from './request-routes.ts';
 import { describeHistory, describeReview } from './review-view.ts';
 
 /** Of each kind of entry in a node's history. */

@@ -16,6 +16,7 @@ import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
 import { modelRoutes } from './model-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { pricesRoutes } from './prices-routes.ts';
+import { noParameters, parseQuery } from './query.ts';
 import { requestRoutes } from './request-routes.ts';
 import { resumeRoutes } from './resume-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
@@ -91,7 +92,10 @@ export function createGateway(
 }
 
 function addRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
-  app.get('/healthz', (_request, reply) => health(dependencies, reply));
+  app.get('/healthz', async ({ query }, reply) => {
+    parseQuery(noParameters, query);
+    return health(dependencies, reply);
+  });
   chatRoutes(app, dependencies);
   submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);

@@ -10,8 +10,7 @@ import { checkSignIn, SIGN_IN_SECONDS, signInMessage } from '../protocol/sign-in
 import type { GatewayDependencies } from './context.ts';
 import { endOf, specFields, specOf } from './key-body.ts';
 import { describeKey } from './key-view.ts';
-import { parseQuery } from './query.ts';
-import { noParameters } from './request-routes.ts';
+import { noParameters, parseQuery } from './query.ts';
 
 /** Calls of one address, of both routes: whoever has no key yet is known by nothing else. */
 const CALLS_PER_SECOND = 0.5;

@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 
 /** Load balancers close what is silent; most wait a minute. */
-const PING_MS = 15_000;
+export const PING_MS = 15_000;
 /** How long a reader may take nothing of what was sent to it. */
-const READER_MS_MAX = 60_000;
+export const READER_MS_MAX = 60_000;
 
 /** By which a stream goes; each has a default. */
 export interface StreamPace {

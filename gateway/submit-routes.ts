@@ -5,8 +5,6 @@ import { MalformedRequestError } from './errors.ts';
 import { openCall } from './open-call.ts';
 import { deliveryOf } from './inference-request.ts';
 import { parseChatRequest, type ChatRequest } from './openai.ts';
-import { noParameters } from './request-routes.ts';
-import { parseQuery } from './query.ts';
 import { temporalUrl } from './request-view.ts';
 
 const PATH = '/v1/requests';
@@ -20,10 +18,7 @@ export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependen
       route: PATH,
       request,
       reply,
-      parse(body) {
-        parseQuery(noParameters, request.query);
-        return parseSubmission(body);
-      },
+      parse: parseSubmission,
       gone: closing.signal,
     });
     void follow(events, requestId, dependencies, closing.signal);

@@ -38,6 +38,15 @@ describe('docs/errors.md', () => {
     }
   });
 
+  it('has the names by which the API tells codes that apps know by others', () => {
+    const renamed = documented.filter(([code]) => errorDefinition(code as ErrorCode).apiCode);
+    assert.ok(renamed.length > 0);
+    for (const [code, cells] of renamed) {
+      const { apiCode } = errorDefinition(code as ErrorCode);
+      assert.ok(cells.at(4)?.includes(`\`${apiCode}\``), code);
+    }
+  });
+
   it('has no code that nothing uses', async () => {
     const elsewhere = [
       '.git',

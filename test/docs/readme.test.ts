@@ -32,6 +32,11 @@ const curl = block('sh', 'curl ');
 const typescript = block('ts', 'import ');
 const python = block('python', 'from ');
 
+interface RequestResult {
+  readonly choices: readonly { readonly message: { readonly content: string } }[];
+  readonly usage: { readonly completion_tokens: number };
+}
+
 describe('README.md: use it from your app', function () {
   this.timeout(120_000);
   let directory: string;
@@ -56,6 +61,27 @@ describe('README.md: use it from your app', function () {
     return stdout;
   }
 
+  async function asked<Answer>(path: string): Promise<Answer> {
+    const response = await fetch(`${network.gatewayUrl}/v1/requests${path}`, {
+      headers: { authorization: `Bearer ${network.apiKey}` },
+    });
+    return (await response.json()) as Answer;
+  }
+
+  /** It makes one request, and prints what is kept as its result, to the letter. */
+  async function printsItsAnswer(command: string): Promise<void> {
+    const ids = async () =>
+      (await asked<{ data: { id: string }[] }>('?limit=100')).data.map(({ id }) => id);
+    const before = await ids();
+    const printed = await paste(command);
+    const [id, ...others] = (await ids()).filter((each) => !before.includes(each));
+    assert.deepEqual(others, []);
+    const { result } = await asked<{ result: RequestResult | null }>(`/${id}`);
+    assert.ok((result?.usage.completion_tokens ?? 0) > 0);
+    assert.equal(printed, result?.choices[0]?.message.content);
+    assert.match(printed, /\w+ \w+/);
+  }
+
   it('runs what it has for curl', async () => {
     const answer = await paste(curl);
     assert.match(answer, /^data: \{.*"object":"chat\.completion\.chunk"/m);
@@ -65,12 +91,12 @@ describe('README.md: use it from your app', function () {
 
   it('runs what it has for TypeScript', async () => {
     await writeFile(join(directory, 'app.mts'), typescript);
-    assert.match(await paste(`'${process.execPath}' --import tsx/esm app.mts`), /\w/);
+    await printsItsAnswer(`'${process.execPath}' --import tsx/esm app.mts`);
   });
 
   it('runs what it has for Python', async () => {
     await writeFile(join(directory, 'app.py'), python);
-    assert.match(await paste(`'${pythonOf('PLX_SDK_PYTHON')}' app.py`), /\w/);
+    await printsItsAnswer(`'${pythonOf('PLX_SDK_PYTHON')}' app.py`);
   });
 
   it('has what `npm start` prints, which has its own URL and key', () => {

@@ -63,6 +63,8 @@ describe('gateway/idempotency', () => {
       { verification: 'strict' },
       { messages: [{ role: 'user', content: 'beta' }] },
       { user: 'somebody' },
+      { messages: [{ role: 'system', content: 'alpha' }] },
+      { messages: [...BODY.messages, { role: 'assistant', content: 'gamma' }] },
     ].map((body) => joined(body).bodyDigest);
     const elsewhere = joined({}, { route: '/v1/requests' }).bodyDigest;
     const digests = [first, elsewhere, ...others];
@@ -80,6 +82,15 @@ describe('gateway/idempotency', () => {
       { temperature: null, deadline_seconds: 120, priority: 'standard' },
     ])
       assert.equal(joined(body).bodyDigest, first, JSON.stringify(body));
+    const [parts, said] = [
+      [{ type: 'text', text: 'alpha' }],
+      { role: 'assistant', content: 'gamma' },
+    ];
+    assert.equal(joined({ messages: [{ role: 'user', content: parts }] }).bodyDigest, first);
+    assert.equal(
+      joined({ messages: [...BODY.messages, said] }).bodyDigest,
+      joined({ messages: [...BODY.messages, { ...said, refusal: null }] }).bodyDigest,
+    );
     assert.equal(
       joined({ delivery: 'strict' }).bodyDigest,
       joined({ verification: 'strict' }).bodyDigest,

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { inspect } from 'node:util';
+import { completion } from '../../gateway/completion.ts';
 import { MalformedRequestError } from '../../gateway/errors.ts';
 import { deliveryOf, extrasOf, maxTokensOf } from '../../gateway/inference-request.ts';
 import { chatPayload, parseChatRequest } from '../../gateway/openai.ts';
+import type { InferenceResult } from '../../protocol/result.ts';
 
 const body = { model: 'oss-chat-v1', messages: [{ role: 'user', content: 'Hi' }] };
 
@@ -166,6 +168,27 @@ describe('gateway/openai parseChatRequest', () => {
   const badMessages: [string, string, unknown][] = [
     ['an unknown role', 'messages.0.role', { role: 'tool', content: 'x' }],
     ['no content', 'messages.0.content', { role: 'assistant', content: null }],
+    // They would change the prompt.
+    ['the name of a speaker', 'messages.0.name', { role: 'user', content: 'x', name: 'Ann' }],
+    ['a refusal', 'messages.0.refusal', { role: 'assistant', content: '', refusal: 'No.' }],
+    ['a refusal of a user', 'messages.0.refusal', { role: 'user', content: '', refusal: null }],
+    ['calls of tools', 'messages.0.tool_calls', { role: 'assistant', content: '', tool_calls: [] }],
+    [
+      'annotations',
+      'messages.0.annotations',
+      { role: 'assistant', content: '', annotations: [{ type: 'url_citation' }] },
+    ],
+    [
+      'a part that says more than its text',
+      'messages.0.content.1.cache_control',
+      {
+        role: 'user',
+        content: [
+          { type: 'text', text: 'x' },
+          { type: 'text', text: 'y', cache_control: {} },
+        ],
+      },
+    ],
     [
       'an image, which is not served',
       'messages.0.content',
@@ -176,6 +199,21 @@ describe('gateway/openai parseChatRequest', () => {
     it(`names the message with ${what}`, () => {
       assert.equal(malformed({ messages: [message] }).param, param);
     });
+
+  it('takes its own answer back, whatever SDKs have made of what it lacks', () => {
+    const content = 'Hello.';
+    const asDumped = { annotations: null, audio: null, function_call: null, tool_calls: null };
+    const first = completion({ id: 'req_1', created: 0, model: body.model }, {
+      choices: [{ text: content, finishReason: 'stop' }],
+      usage: { promptTokens: 1, completionTokens: 1 },
+      engine: 'e',
+    } as unknown as InferenceResult).choices[0]?.message;
+    for (const more of [{}, asDumped, { annotations: [] }, { parsed: null }]) {
+      const messages = [...body.messages, { ...first, ...more }];
+      const parsed = parseChatRequest({ ...body, messages });
+      assert.deepEqual(parsed.messages.at(-1), { role: 'assistant', content });
+    }
+  });
 
   it('names the wrong one of several messages', () => {
     const messages = [...body.messages, { role: 'user', content: 7 }];

@@ -4,7 +4,12 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { FastifyInstance } from 'fastify';
 import { OPERATIONS } from '../../gateway/openapi.ts';
 import { SCOPES, type Scope } from '../../protocol/keys.ts';
-import { OTHER_ACCOUNT, startLoneGateway, type LoneGateway } from '../support/lone-gateway.ts';
+import {
+  ADMIN_KEY,
+  OTHER_ACCOUNT,
+  startLoneGateway,
+  type LoneGateway,
+} from '../support/lone-gateway.ts';
 
 /** All that is answered without a key. What isn't here needs one. */
 const PUBLIC: readonly string[] = [
@@ -45,10 +50,10 @@ describe('gateway/routes', () => {
     /^(GET|HEAD) \/docs(\/|$)/.test(route) || PUBLIC.includes(route.replace(/^HEAD /, 'GET '));
   const closed = () => routes.filter((route) => !isPublic(route));
 
-  async function ask(route: string, authorization?: string): Promise<Answer> {
+  async function ask(route: string, authorization?: string, query = ''): Promise<Answer> {
     const [method = '', path = ''] = route.split(' ');
     const hasBody = !['GET', 'HEAD'].includes(method);
-    const response = await fetch(gateway.url + path.replace(/:\w+|\*/g, 'x'), {
+    const response = await fetch(gateway.url + path.replace(/:\w+/g, 'x') + query, {
       method,
       headers: {
         ...(authorization === undefined ? {} : { authorization }),
@@ -97,6 +102,18 @@ describe('gateway/routes', () => {
       assert.notEqual((await ask(route)).error?.['code'], 'receive.unauthorized', route);
   });
 
+  it('refuses a parameter that a route does not have, by its name', async () => {
+    const all = await keyWith(SCOPES);
+    for (const route of routes) {
+      if (/ \/docs(\/|$)/.test(route)) continue;
+      const needed = route.endsWith('/draws') ? '?epoch=1&' : '?';
+      const key = accessOf(route.replace(/^HEAD /, 'GET ')) === 'admin' ? ADMIN_KEY : all;
+      const { status, error } = await ask(route, `Bearer ${key}`, needed + 'parametre=1');
+      assert.equal(status, 400, route);
+      if (!route.startsWith('HEAD')) assert.equal(error?.['param'], 'parametre', route);
+    }
+  });
+
   it('takes a key in one form', async () => {
     const key = await keyWith(['read']);
     for (const authorization of [
@@ -143,6 +160,6 @@ describe('gateway/routes', () => {
       assert.equal(accessOf(route), 'admin', route);
     for (const { method, path, access } of OPERATIONS)
       if (access === 'public')
-        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{(.*)\}/, ':$1')}`), path);
+        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/, ':$1')}`), path);
   });
 });

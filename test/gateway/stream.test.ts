@@ -7,6 +7,7 @@ import pino from 'pino';
 import type { ChatEvent } from '../../gateway/chat.ts';
 import type { GatewayDependencies } from '../../gateway/context.ts';
 import { chatFormat } from '../../gateway/stream-format.ts';
+import * as sse from '../../gateway/sse.ts';
 import { streamed } from '../../gateway/stream.ts';
 import { CodedError } from '../../protocol/errors.ts';
 import { emptyStreamDigest, type InferenceResult } from '../../protocol/result.ts';
@@ -172,6 +173,10 @@ describe('gateway/stream', () => {
     const { pings, isDone } = await read();
     assert.ok(pings >= 3 && pings <= 12, String(pings));
     assert.ok(isDone);
+  });
+
+  it('pings every 15 s, and waits for a reader for 60 s, unless it is told otherwise', () => {
+    assert.deepEqual([sse.PING_MS, sse.READER_MS_MAX], [15_000, 60_000]);
   });
 
   it('cuts long text into chunks, whatever it came in', async () => {

@@ -12,9 +12,9 @@ describe("OpenAI's SDK in Python", function () {
   let cases: PythonCases | undefined;
   before(async () => {
     scene = await SdkScene.start();
-    const { baseUrl, windowUrl, model, keys } = scene;
+    const { baseUrl, pingingUrl, windowUrl, model, keys } = scene;
     cases = startPythonCases(join(FOLDER, 'run.py'), {
-      PLX_SCENE: JSON.stringify({ baseUrl, windowUrl, model, keys }),
+      PLX_SCENE: JSON.stringify({ baseUrl, pingingUrl, windowUrl, model, keys }),
     });
   });
   const running = () => cases ?? assert.fail('Python was not started');

@@ -5,6 +5,7 @@ import { Readers } from '../../gateway/disconnect.ts';
 import { fetchIntakeKey } from '../../gateway/intake-client.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from '../../gateway/limits.ts';
 import { createGateway } from '../../gateway/server.ts';
+import type { StreamPace } from '../../gateway/sse.ts';
 import { openDatabase } from '../../prisma/client.ts';
 import { signInTerms } from '../../protocol/sign-in.ts';
 import { CHAIN_ID } from '../../workers/embedded/operators.ts';
@@ -19,10 +20,14 @@ export interface RealGateway {
   stop(): Promise<void>;
 }
 
-/** @param limits that differ from the usual ones. */
+/**
+ * @param limits that differ from the usual ones.
+ * @param pace of its streams, likewise.
+ */
 export async function startRealGateway(
   { coordinatorUrl, databaseUrl }: Coordination,
   limits: Partial<GatewayLimits> = {},
+  pace: StreamPace = {},
 ): Promise<RealGateway> {
   const logged: Record<string, unknown>[] = [];
   const write = (line: string) => void logged.push(JSON.parse(line) as Record<string, unknown>);
@@ -40,6 +45,7 @@ export async function startRealGateway(
       temporalNamespace: 'default',
       signIn: signInTerms(`http://127.0.0.1:${port}`, CHAIN_ID),
       log,
+      pace,
     },
     { ...GATEWAY_LIMITS, ...limits },
   );

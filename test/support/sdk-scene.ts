@@ -1,14 +1,13 @@
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { INSTANT_MODEL } from '../../bench/instant-backend.ts';
 import { apiKeyHash, apiKeyHint, drawApiKey } from '../../crypto/api-key.ts';
-import { EventStream } from '../../gateway/sse.ts';
 import { openAccount, storeKey } from '../../prisma/api-keys.ts';
 import { inTransaction, type Database } from '../../prisma/client.ts';
 import { SCOPES, type KeyLimits, type Scope } from '../../protocol/keys.ts';
 import { startCoordination, type Coordination } from './coordination.ts';
+import { startRealGateway, type RealGateway } from './real-gateway.ts';
 import { scriptedBackend, type Generating } from './scripted-backend.ts';
 import { ACCOUNT, API_KEY } from './seeded.ts';
 import { startTestNode, type TestNode } from './test-node.ts';
@@ -24,7 +23,7 @@ export interface Look {
 }
 
 /** Keys by what is special about them. */
-export type SceneKeys = Readonly<Record<'demo' | 'reader' | 'poor' | 'single', string>>;
+export type SceneKeys = Readonly<Record<'demo' | 'reader' | 'poor' | 'single' | 'paced', string>>;
 
 const UNLIMITED: KeyLimits = {
   budgetWei: null,
@@ -44,22 +43,21 @@ export class SdkScene {
   readonly #nodes: readonly TestNode[];
   readonly #generations: readonly Generating[];
   readonly #window: Server;
+  readonly #pinging: RealGateway;
 
   private constructor(
     network: Coordination,
     keys: SceneKeys,
     nodes: readonly TestNode[],
     generations: readonly Generating[],
+    pinging: RealGateway,
   ) {
     this.network = network;
     this.keys = keys;
     this.#nodes = nodes;
     this.#generations = generations;
+    this.#pinging = pinging;
     this.#window = createServer((request, response) => {
-      if (request.method === 'POST') {
-        void pinged(response);
-        return;
-      }
       const { searchParams } = new URL(request.url ?? '/', 'http://window');
       const [text, id] = ['text', 'request'].map((name) => searchParams.get(name) ?? '');
       void this.look(text, id).then((look) => {
@@ -79,6 +77,7 @@ export class SdkScene {
       reader: await makeKey(database, ACCOUNT, ['read']),
       poor: await makeKey(database, poor, SCOPES),
       single: await makeKey(database, ACCOUNT, SCOPES, { concurrency: 1 }),
+      paced: await makeKey(database, ACCOUNT, SCOPES, { requestsPerMinute: 2 }),
     };
     const generations: Generating[] = [];
     const nodes: TestNode[] = [];
@@ -86,7 +85,8 @@ export class SdkScene {
       const backend = scriptedBackend(generations);
       nodes.push(await startTestNode({ ...network, name, tier: 1, backend }));
     }
-    const scene = new SdkScene(network, keys, nodes, generations);
+    const pinging = await startRealGateway(network, {}, { pingMs: PING_MS });
+    const scene = new SdkScene(network, keys, nodes, generations, pinging);
     scene.#window.listen(0, '127.0.0.1');
     await once(scene.#window, 'listening');
     return scene;
@@ -97,10 +97,12 @@ export class SdkScene {
     return `${this.network.gatewayUrl}/v1`;
   }
 
-  /**
-   * Where other processes look, by `?text=…&request=…`. As the URL of an API it streams words with
-   * many pings between them.
-   */
+  /** Of a gateway that pings a hundred times a second. */
+  get pingingUrl(): string {
+    return `${this.#pinging.url}/v1`;
+  }
+
+  /** Where other processes look, by `?text=…&request=…`. */
   get windowUrl(): string {
     return `http://127.0.0.1:${(this.#window.address() as AddressInfo).port}/`;
   }
@@ -123,22 +125,10 @@ export class SdkScene {
 
   async stop(): Promise<void> {
     this.#window.close();
+    await this.#pinging.stop();
     for (const node of this.#nodes) await node.stop();
     await this.network.stop();
   }
-}
-
-async function pinged(response: ServerResponse): Promise<void> {
-  response.setHeader('content-type', 'text/event-stream');
-  const stream = new EventStream(response, { pingMs: PING_MS }, () => undefined);
-  const head = { id: 'req_pinged', object: 'chat.completion.chunk', created: 0, model: 'pings' };
-  for (const [number, content] of ['one ', 'two ', 'three'].entries()) {
-    await sleep(10 * PING_MS);
-    const choices = [{ index: 0, delta: { content }, logprobs: null, finish_reason: null }];
-    await stream.data({ ...head, choices }, number);
-  }
-  await sleep(10 * PING_MS);
-  await stream.done();
 }
 
 async function makeKey(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import openai
 
-#: `baseUrl`, `windowUrl`, `model`, and `keys` by what is special about each.
+#: `baseUrl`, `pingingUrl`, `windowUrl`, `model`, and `keys` by what is special about each.
 SCENE = json.loads(os.environ["PLX_SCENE"])
 MODEL = SCENE["model"]
 KEYS = SCENE["keys"]

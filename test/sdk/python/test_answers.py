@@ -33,10 +33,10 @@ class Answers(Case):
             self.assertFalse(look(text)["generations"][0]["isOver"])
 
     def test_hears_no_pings(self):
-        pinging = self.open(base_url=SCENE["windowUrl"])
-        chunks = pinging.chat.completions.create(**chat("one two three"), stream=True)
+        pinging = self.open(base_url=SCENE["pingingUrl"])
+        chunks = pinging.chat.completions.create(**chat("slow one two"), stream=True)
         pieces = [chunk.choices[0].delta.content for chunk in chunks]
-        self.assertEqual(pieces, ["one ", "two ", "three"])
+        self.assertEqual([each for each in pieces if each], ["slow ", "one ", "two"])
 
     def test_tells_usage_in_a_stream_to_whom_asks_for_it(self):
         asked = {"stream": True, "stream_options": {"include_usage": True}}
@@ -50,6 +50,16 @@ class Answers(Case):
             final = stream.get_final_completion()
         self.assertEqual(final.choices[0].message.content, "a b c")
         self.assertEqual(final.usage.total_tokens, 4)
+
+    def test_takes_its_own_answers_back(self):
+        whole = self.client.chat.completions.create(**chat("one")).choices[0].message
+        with self.client.chat.completions.stream(**chat("two")) as stream:
+            streamed = stream.get_final_completion().choices[0].message
+        said = [whole, whole.model_dump(), streamed, streamed.model_dump()]
+        question = {"role": "user", "content": "three"}
+        messages = [question, *said, question]
+        answer = self.client.chat.completions.create(model=MODEL, messages=messages)
+        self.assertEqual(answer.choices[0].message.content, "three")
 
     def test_says_in_the_last_chunk_how_a_request_was_checked_and_what_it_cost(self):
         asked = {"stream": True, "stream_options": {"include_verification": True}}

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { words, type SdkClient } from '../../support/sdk-client.ts';
+import { BadRequestError } from 'openai';
+import { failure, words, type SdkClient } from '../../support/sdk-client.ts';
 
 /** What a caller gets. */
 export function answers(sdk: SdkClient): void {
@@ -41,12 +42,14 @@ export function answers(sdk: SdkClient): void {
   });
 
   it('hears no pings', async () => {
-    const pinging = sdk.open({ baseURL: sdk.scene.windowUrl });
-    const body = { ...sdk.chat('one two three'), stream: true as const };
+    const { completions } = sdk.open({ baseURL: sdk.scene.pingingUrl }).chat;
+    const body = { ...sdk.chat('slow one two'), stream: true as const };
+    const raw = await (await completions.create(body).asResponse()).text();
+    assert.ok((raw.match(/^: ping$/gm) ?? []).length >= 5, raw);
     const pieces = [];
-    for await (const { choices } of await pinging.chat.completions.create(body))
+    for await (const { choices } of await completions.create(body))
       pieces.push(choices[0]?.delta.content);
-    assert.deepEqual(pieces, ['one ', 'two ', 'three']);
+    assert.deepEqual(pieces.filter(Boolean), ['slow ', 'one ', 'two']);
   });
 
   it('tells usage in a stream to whom asks for it', async () => {
@@ -67,6 +70,21 @@ export function answers(sdk: SdkClient): void {
     const final = await runner.finalChatCompletion();
     assert.equal(final.choices[0]?.message.content, 'a b c');
     assert.equal(final.usage?.total_tokens, 4);
+  });
+
+  it('takes its own answers back, and refuses what it would ignore', async () => {
+    const whole = await sdk.client.chat.completions.create(sdk.chat('one'));
+    const streamed = await sdk.client.chat.completions.stream(sdk.chat('two')).finalMessage();
+    const said = whole.choices[0]?.message ?? assert.fail();
+    const { model, messages } = sdk.chat('three');
+    const conversation = [{ role: 'user' as const, content: 'x' }, said, streamed, ...messages];
+    const answer = await sdk.client.chat.completions.create({ model, messages: conversation });
+    assert.equal(answer.choices[0]?.message.content, 'three');
+    // The backend here counts messages.
+    assert.equal(answer.usage?.prompt_tokens, 4);
+    const named = [{ role: 'user' as const, content: 'x', name: 'Ann' }];
+    const call = sdk.client.chat.completions.create({ model, messages: named });
+    assert.equal((await failure(call, BadRequestError)).param, 'messages.0.name');
   });
 
   it('says in the last chunk how a request was checked and what it cost', async () => {

@@ -11,6 +11,7 @@ import {
   RateLimitError,
   UnprocessableEntityError,
 } from 'openai';
+import { assertHeadersDescribed } from '../../support/described-headers.ts';
 import { failure, words, type SdkClient } from '../../support/sdk-client.ts';
 import { until } from '../../support/until.ts';
 
@@ -106,6 +107,28 @@ export function errors(sdk: SdkClient): void {
     await running;
   });
 
+  it('tells with each answer what is left of the limits, and then when to come back', async () => {
+    const told = (headers: Headers | undefined) =>
+      ['limit', 'remaining', 'reset'].map((what) => headers?.get(`x-ratelimit-${what}-requests`));
+    const { completions } = sdk.open({ apiKey: sdk.scene.keys.paced }).chat;
+    const path = '/v1/chat/completions';
+    const whole = await completions.create(sdk.chat('paced')).asResponse();
+    assert.equal(((await whole.json()) as { object: string }).object, 'chat.completion');
+    assert.deepEqual(told(whole.headers).slice(0, 2), ['2', '1']);
+    const streamed = await completions.create({ ...sdk.chat('paced'), stream: true }).asResponse();
+    assert.match(await streamed.text(), /\[DONE\]/);
+    assert.deepEqual(told(streamed.headers).slice(0, 2), ['2', '0']);
+    const { status, headers } = await failure(completions.create(sdk.chat('x')), RateLimitError);
+    assert.equal(status, 429);
+    const [limit, remaining, reset] = told(headers);
+    assert.deepEqual([limit, remaining], ['2', '0']);
+    const seconds = Number(headers.get('retry-after'));
+    assert.ok(seconds >= 1 && seconds <= 60, String(seconds));
+    assert.equal(reset, seconds === 60 ? '1m0s' : `${seconds}s`);
+    for (const answer of [whole, streamed, { status, headers }])
+      assertHeadersDescribed('post', path, answer);
+  });
+
   it('says what was missing when no node came up until the deadline', async () => {
     const own = { hardware_tier: 5, deadline_seconds: 1 };
     const body = { ...sdk.chat('for a large node'), ...own };
@@ -121,6 +144,10 @@ export function errors(sdk: SdkClient): void {
     assert.equal(typeof metadata['queue_position'], 'number');
     assert.equal(typeof metadata['queue_length'], 'number');
     assert.equal(error.requestID, id);
+    assertHeadersDescribed('post', '/v1/chat/completions', {
+      status: error.status,
+      headers: error.headers,
+    });
     assert.ok(Number(error.headers?.get('retry-after')) <= 60);
   });
 
