@@ -18,6 +18,8 @@ const CALLS_PER_SECOND = 0.5;
 const CALLS_BURST = 30;
 /** Keys of one account that may be used. */
 export const KEYS_MAX = 1_000;
+/** So many more by signatures alone: no key can fill the list against the account's owner. */
+const OWNER_KEYS = 100;
 
 const address = z.templateLiteral(['0x', z.string().regex(/^[0-9a-fA-F]{40}$/)], {
   error: 'is not an address: 0x and 40 hex digits',
@@ -75,7 +77,7 @@ export function signInRoutes(app: FastifyInstance, dependencies: GatewayDependen
           expiresAt: endOf(spec, now),
           limits: spec.limits,
         },
-        KEYS_MAX,
+        KEYS_MAX + OWNER_KEYS,
       );
       if (!row) throw new CodedError('gateway.too_many_keys');
       return row;

@@ -6,6 +6,8 @@ import type { BudgetPeriod, KeyLimits, KeyRights, Scope } from '../protocol/keys
 export interface KeyRow extends KeyRights {
   readonly name: string;
   readonly hint: string;
+  /** Of its present secret: SHA-256, in hex. */
+  readonly keyHash: string;
   readonly createdAt: Date;
   readonly revokedAt: Date | null;
   /** Whether it may be used now, by the database's clock. */
@@ -108,7 +110,7 @@ interface StoredKey extends Omit<KeyRow, 'limits' | 'used'> {
 }
 
 const COLUMNS = sql`
-  id, name, hint, scopes, is_admin AS "isAdmin", created_at AS "createdAt",
+  id, name, hint, key_hash AS "keyHash", scopes, is_admin AS "isAdmin", created_at AS "createdAt",
   expires_at AS "expiresAt", revoked_at AS "revokedAt",
   (revoked_at IS NULL OR revoked_at > now()) AND (expires_at IS NULL OR expires_at > now())
     AS "isActive",
@@ -221,13 +223,16 @@ export async function revokeKey(transaction: Transaction, id: string): Promise<v
 export interface KeyHolder {
   readonly accountId: string;
   readonly keyId: string;
+  /** Of the secret that was presented: SHA-256, in hex. */
+  readonly keyHash: string;
   readonly scopes: readonly Scope[];
   readonly isAdmin: boolean;
 }
 
 /**
  * Whose secret that is, by its present or a former hash. It asks the database each time: so what is
- * revoked is so at once, at every gateway.
+ * revoked is so at once, at every gateway. A former secret goes on to serve apps until they have the
+ * new one; it manages no keys, and administers nothing, or who stole it could keep the key by it.
  *
  * @returns undefined also if the key has ended.
  */
@@ -236,7 +241,10 @@ export async function findKeyHolder(
   keyHash: string,
 ): Promise<KeyHolder | undefined> {
   const [found] = await database.$queryRaw<KeyHolder[]>`
-    SELECT account_id AS "accountId", id AS "keyId", scopes, is_admin AS "isAdmin" FROM api_key
+    SELECT account_id AS "accountId", id AS "keyId", ${keyHash} AS "keyHash",
+      CASE WHEN key_hash = ${keyHash} THEN scopes ELSE array_remove(scopes, 'keys') END AS scopes,
+      is_admin AND key_hash = ${keyHash} AS "isAdmin"
+    FROM api_key
     WHERE id = COALESCE(
         (SELECT id FROM api_key WHERE key_hash = ${keyHash}),
         (SELECT key_id FROM former_secret WHERE key_hash = ${keyHash} AND ends_at > now()))
