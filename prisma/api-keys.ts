@@ -1,4 +1,4 @@
-import { sql, type Database, type Transaction } from './client.ts';
+import { sql, type Transaction } from './client.ts';
 import { openLedgerAccounts } from './ledger.ts';
 import type { BudgetPeriod, KeyLimits, KeyRights, Scope } from '../protocol/keys.ts';
 
@@ -28,41 +28,31 @@ export interface NewKey {
   readonly limits: KeyLimits;
 }
 
-/** Nonces that are kept at most: those that would end first make room. */
-const NONCES_MAX = 10_000;
 /** What one call deletes at most, so that none takes long. */
 const NONCES_DELETED_MAX = 100;
 
 /**
- * Keeps a nonce, and deletes those that have ended.
+ * Uses a nonce up, and deletes some that have ended: not at once, or a transaction that began while
+ * one was good could use it once more.
  *
- * @param lifeSeconds from now on, by the database's clock.
+ * @param endsAt by the database's clock.
+ * @returns false if it was used before, or has ended.
  */
-export async function storeNonce(
-  database: Database,
+export async function useNonce(
+  transaction: Transaction,
   nonce: string,
-  lifeSeconds: number,
-): Promise<void> {
-  await database.$executeRaw`
+  endsAt: Date,
+): Promise<boolean> {
+  const used = await transaction.$executeRaw`
     WITH gone AS (
       DELETE FROM sign_in_nonce
       WHERE nonce IN (
-          SELECT nonce FROM sign_in_nonce WHERE expires_at <= now()
-          ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED)
-        OR nonce IN (
-          SELECT nonce FROM sign_in_nonce
-          WHERE expires_at <= (SELECT expires_at FROM sign_in_nonce
-                               ORDER BY expires_at DESC OFFSET ${NONCES_MAX - 1} LIMIT 1)
-          ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED))
+        SELECT nonce FROM sign_in_nonce WHERE expires_at <= now() - interval '1 minute'
+        ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED))
     INSERT INTO sign_in_nonce (nonce, expires_at)
-    VALUES (${nonce}, now() + make_interval(secs => ${lifeSeconds}::float8))`;
-}
-
-/** Uses a nonce up. @returns false if it is unknown, was used, or has ended. */
-export async function takeNonce(transaction: Transaction, nonce: string): Promise<boolean> {
-  const taken = await transaction.$executeRaw`
-    DELETE FROM sign_in_nonce WHERE nonce = ${nonce} AND expires_at > now()`;
-  return taken === 1;
+    SELECT ${nonce}, ${endsAt}::timestamptz WHERE ${endsAt}::timestamptz > now()
+    ON CONFLICT DO NOTHING`;
+  return used === 1;
 }
 
 /** Makes an account, with its ledger accounts, unless it is there. */
@@ -231,8 +221,8 @@ export interface KeyHolder {
 
 /**
  * Whose secret that is, by its present or a former hash. It asks the database each time: so what is
- * revoked is so at once, at every gateway. A former secret goes on to serve apps until they have the
- * new one; it manages no keys, and administers nothing, or who stole it could keep the key by it.
+ * revoked is so at once, at every gateway. A former secret serves apps until they have the new one.
+ * It manages no keys, and administers nothing: who stole it could keep the key by it.
  *
  * @returns undefined also if the key has ended.
  */

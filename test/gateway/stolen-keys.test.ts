@@ -91,7 +91,7 @@ describe('gateway/keys: what was stolen', () => {
     }
   });
 
-  it('lets the owner sign in, and revoke any key, when keys have made as many as they may', async () => {
+  it('lets the owner sign in and revoke any key, however many keys have made', async () => {
     const account = newAccount();
     const thief = await signIn(gateway.url, account, { name: 'thief', scopes: ALL });
     await gateway.database.$executeRaw`

@@ -29,7 +29,7 @@ ALTER TABLE "api_key" ALTER COLUMN "id"
 CREATE UNIQUE INDEX "api_key_id_key" ON "api_key" ("id");
 CREATE INDEX "api_key_account_id_idx" ON "api_key" ("account_id");
 
--- Nonces of sign-in messages (EIP-4361); each is used once.
+-- Nonces of sign-in messages (EIP-4361) that were used, until they would have ended.
 CREATE TABLE "sign_in_nonce" (
     "nonce" TEXT PRIMARY KEY,
     "expires_at" TIMESTAMPTZ(3) NOT NULL
