@@ -17,8 +17,3 @@ export function apiKeyHash(key: string): string {
 export function apiKeyHint(key: string): string {
   return key.slice(0, HINT_CHARACTERS);
 }
-
-/** What a sign-in message is used once by: letters and digits, as EIP-4361 has it. */
-export function drawNonce(): string {
-  return randomBytes(16).toString('hex');
-}

@@ -18,6 +18,8 @@ export interface GatewayDependencies extends ChatDependencies {
   readonly temporalNamespace: string;
   /** What messages by which accounts ask for keys have to name. */
   readonly signIn: SignInTerms;
+  /** Addresses and networks of proxies whose `X-Forwarded-For` is believed; by default none. */
+  readonly trustedProxies?: readonly string[];
   readonly log: Logger;
 }
 

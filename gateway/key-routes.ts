@@ -106,9 +106,10 @@ function changeRoutes(app: FastifyInstance, { database, log }: GatewayDependenci
     const caller = await authorised(request);
     parseQuery(noParameters, request.query);
     const { accountId } = caller;
+    const id = idOf(request);
     const revoked = await inTransaction(database, async (transaction) => {
-      const row = await existing(lockKey(transaction, accountId, idOf(request)));
-      if (row.isAdmin && !caller.isAdmin) throw new CodedError('gateway.admin_required');
+      const { by, row } = await lockBoth(transaction, caller, id);
+      if (row.isAdmin && !by.isAdmin) throw new CodedError('gateway.admin_required');
       await revokeKey(transaction, row.id);
       return existing(readKey(transaction, accountId, row.id));
     });
@@ -120,28 +121,42 @@ function changeRoutes(app: FastifyInstance, { database, log }: GatewayDependenci
 /** Does something to a key that may be used, while nobody else does, and reads it again. */
 async function changed(
   database: Database,
-  { accountId, keyId }: Caller,
+  caller: Caller,
   id: string,
   change: (transaction: Transaction, by: KeyRow, row: KeyRow) => Promise<void>,
 ): Promise<KeyRow> {
   return inTransaction(database, async (transaction) => {
-    // In one order, so that no two wait for each other.
-    const rows = new Map<string, KeyRow | undefined>();
-    for (const each of [...new Set([keyId, id])].toSorted())
-      rows.set(each, await lockKey(transaction, accountId, each));
-    const [by, row] = [rows.get(keyId), rows.get(id)];
-    if (!by?.isActive) throw new CodedError('receive.unauthorized');
-    if (!row) throw new CodedError('gateway.key_not_found');
+    const { by, row } = await lockBoth(transaction, caller, id);
     if (!row.isActive) throw new CodedError('gateway.key_not_found', 'It has ended.');
     await change(transaction, by, row);
-    return existing(readKey(transaction, accountId, id));
+    return existing(readKey(transaction, caller.accountId, id));
   });
 }
 
-/** The caller's key, as it is now: it may have been revoked in the meantime. */
+/** The caller's key and another one, or the same, as they are now. */
+async function lockBoth(
+  transaction: Transaction,
+  caller: Caller,
+  id: string,
+): Promise<{ readonly by: KeyRow; readonly row: KeyRow }> {
+  const { accountId, keyId } = caller;
+  // In one order, so that no two wait for each other.
+  const rows = new Map<string, KeyRow | undefined>();
+  for (const each of [...new Set([keyId, id])].toSorted())
+    rows.set(each, await lockKey(transaction, accountId, each));
+  const by = stillHeld(rows.get(keyId), caller);
+  const row = rows.get(id);
+  if (!row) throw new CodedError('gateway.key_not_found');
+  return { by, row };
+}
+
 async function lockCaller(transaction: Transaction, caller: Caller): Promise<KeyRow> {
-  const by = await lockKey(transaction, caller.accountId, caller.keyId);
-  if (!by?.isActive) throw new CodedError('receive.unauthorized');
+  return stillHeld(await lockKey(transaction, caller.accountId, caller.keyId), caller);
+}
+
+/** Since it was looked up, the caller's key may have been revoked, or been given another secret. */
+function stillHeld(by: KeyRow | undefined, { keyHash }: Caller): KeyRow {
+  if (!by?.isActive || by.keyHash !== keyHash) throw new CodedError('receive.unauthorized');
   return by;
 }
 

@@ -16,7 +16,7 @@ import { HARDWARE_TIER_MAX, NAME } from '../protocol/receive.ts';
 import { weiAmount } from './amounts.ts';
 import { authenticateAdmin, type GatewayDependencies } from './context.ts';
 import { MalformedRequestError } from './errors.ts';
-import { noParameters, parseQuery } from './query.ts';
+import { instantOf, noParameters, parseQuery } from './query.ts';
 import type { IdParams } from './request-routes.ts';
 
 /** Of one token: with any number of tokens that a request may have, a sum fits the ledger. */
@@ -32,10 +32,7 @@ const factor = z.string().refine(isFactor, 'is not a decimal string with up to 4
 export const published = z
   .strictObject({
     version: z.int().min(1).max(VERSION_MAX),
-    begins_at: z.iso
-      .datetime({ offset: true })
-      .transform((text) => new Date(text))
-      .optional(),
+    begins_at: instantOf(z.iso.datetime({ offset: true })).optional(),
     prices: z
       .array(
         z.strictObject({

@@ -31,6 +31,19 @@ export function wholeNumber(least: number, most: number) {
     .pipe(z.int().min(least).max(most));
 }
 
+const FIRST_INSTANT = new Date('1970-01-01T00:00:00Z');
+const END_OF_INSTANTS = new Date('2201-01-01T00:00:00Z');
+
+/** A time in ISO 8601. Years that nobody means are refused: not all fit the database. */
+export function instantOf<Text extends z.ZodType<string>>(text: Text) {
+  return text
+    .transform((each) => new Date(each))
+    .refine(
+      (time) => time >= FIRST_INSTANT && time < END_OF_INSTANTS,
+      'is not in the years 1970 to 2200',
+    );
+}
+
 /** How many entries a page has at most. */
 export function limitParameter(usual: number, most: number) {
   return wholeNumber(1, most).default(usual);

@@ -7,16 +7,19 @@ import { NAME } from '../protocol/receive.ts';
 import type { Scope } from '../protocol/keys.ts';
 import { FINAL_STATES } from '../protocol/lifecycle.ts';
 import { authenticate, type GatewayDependencies } from './context.ts';
-import { limitParameter, listPage, noParameters, parseQuery } from './query.ts';
+import { instantOf, limitParameter, listPage, noParameters, parseQuery } from './query.ts';
 import { describeRequest, summariseRequest } from './request-view.ts';
 import { cancelRequest } from './run-client.ts';
 
 const LIMIT_DEFAULT = 20;
 const LIMIT_MAX = 100;
 
-const instant = z.iso
-  .datetime({ offset: true, error: 'is not a time in ISO 8601, such as 2026-01-31T12:00:00Z' })
-  .transform((text) => new Date(text));
+const instant = instantOf(
+  z.iso.datetime({
+    offset: true,
+    error: 'is not a time in ISO 8601, such as 2026-01-31T12:00:00Z',
+  }),
+);
 
 export const requestsQuery = z.strictObject({
   limit: limitParameter(LIMIT_DEFAULT, LIMIT_MAX),

@@ -34,10 +34,11 @@ export function createGateway(
   dependencies: GatewayDependencies,
   limits: GatewayLimits = GATEWAY_LIMITS,
 ): FastifyInstance {
-  const { database, log } = dependencies;
+  const { database, log, trustedProxies = [] } = dependencies;
   const guard = connectionGuard(log);
   const app = fastify({
     bodyLimit: limits.bodyBytes,
+    trustProxy: trustedProxies.length > 0 && [...trustedProxies],
     requestTimeout: limits.requestMs,
     keepAliveTimeout: limits.idleMs,
     forceCloseConnections: true,

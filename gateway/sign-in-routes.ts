@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { apiKeyHash, apiKeyHint, drawApiKey, drawNonce } from '../crypto/api-key.ts';
-import { openAccount, storeKey, storeNonce, takeNonce } from '../prisma/api-keys.ts';
+import { apiKeyHash, apiKeyHint, drawApiKey } from '../crypto/api-key.ts';
+import { drawSignInNonce, signInNonceEnd, signInNonceKeys } from '../crypto/sign-in-nonce.ts';
+import { openAccount, storeKey, useNonce } from '../prisma/api-keys.ts';
 import { inTransaction } from '../prisma/client.ts';
 import { addressKey, KeyedBuckets } from '../protocol/buckets.ts';
 import type { Address } from '../protocol/binding.ts';
@@ -17,6 +18,8 @@ const CALLS_PER_SECOND = 0.5;
 const CALLS_BURST = 30;
 /** Keys of one account that may be used. */
 export const KEYS_MAX = 1_000;
+/** So many more by signatures alone: no key can fill the list against the account's owner. */
+const OWNER_KEYS = 100;
 
 const address = z.templateLiteral(['0x', z.string().regex(/^[0-9a-fA-F]{40}$/)], {
   error: 'is not an address: 0x and 40 hex digits',
@@ -34,6 +37,7 @@ export const signInBody = z.strictObject({
  */
 export function signInRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
   const { database, signIn: terms, log } = dependencies;
+  const nonceKeys = signInNonceKeys(dependencies.requesterRing);
   const calls = new KeyedBuckets(CALLS_PER_SECOND, CALLS_BURST);
   const limit = ({ ip }: FastifyRequest, reply: FastifyReply) => {
     if (calls.take(addressKey(ip), performance.now())) return;
@@ -44,11 +48,11 @@ export function signInRoutes(app: FastifyInstance, dependencies: GatewayDependen
     limit(request, reply);
     parseQuery(noParameters, request.query);
     const { address, ...body } = parseQuery(nonceBody, request.body ?? {});
-    const [nonce, issuedAt] = [drawNonce(), new Date()];
     const account = address.toLowerCase() as Address;
-    const message = signInMessage(terms, specOf(body), { address: account, nonce, issuedAt });
-    await storeNonce(database, nonce, SIGN_IN_SECONDS);
+    const issuedAt = new Date();
     const expiresAt = new Date(issuedAt.getTime() + SIGN_IN_SECONDS * 1_000);
+    const nonce = drawSignInNonce(nonceKeys, account, expiresAt);
+    const message = signInMessage(terms, specOf(body), { address: account, nonce, issuedAt });
     reply.header('cache-control', 'no-store');
     return { object: 'sign_in', nonce, message, expires_at: expiresAt.toISOString() };
   });
@@ -58,9 +62,10 @@ export function signInRoutes(app: FastifyInstance, dependencies: GatewayDependen
     const { message, signature, ...body } = parseQuery(signInBody, request.body ?? {});
     const [spec, now] = [specOf(body), new Date()];
     const signed = await checkSignIn({ message, signature, spec }, terms, now);
+    const endsAt = signInNonceEnd(nonceKeys, signed.address, signed.nonce);
     const key = drawApiKey();
     const made = await inTransaction(database, async (transaction) => {
-      if (!(await takeNonce(transaction, signed.nonce)))
+      if (!endsAt || !(await useNonce(transaction, signed.nonce, endsAt)))
         throw new CodedError('gateway.sign_in_invalid', 'The nonce is unknown, used or too old.');
       await openAccount(transaction, signed.address);
       const row = await storeKey(
@@ -74,7 +79,7 @@ export function signInRoutes(app: FastifyInstance, dependencies: GatewayDependen
           expiresAt: endOf(spec, now),
           limits: spec.limits,
         },
-        KEYS_MAX,
+        KEYS_MAX + OWNER_KEYS,
       );
       if (!row) throw new CodedError('gateway.too_many_keys');
       return row;

@@ -10,7 +10,7 @@ import {
 import { authenticate, type GatewayDependencies } from './context.ts';
 import { csv } from './csv.ts';
 import { MalformedRequestError } from './errors.ts';
-import { parseQuery } from './query.ts';
+import { instantOf, parseQuery } from './query.ts';
 
 const DAY_MS = 86_400_000;
 const DAYS_DEFAULT = 30;
@@ -18,11 +18,11 @@ const DAYS_DEFAULT = 30;
 const ROWS_MAX = 10_000;
 
 /** A day (its beginning in UTC) or a time with its offset. */
-const time = z
-  .union([z.iso.date(), z.iso.datetime({ offset: true })], {
+const time = instantOf(
+  z.union([z.iso.date(), z.iso.datetime({ offset: true })], {
     error: 'is not a day or a time in ISO 8601',
-  })
-  .transform((text) => new Date(text));
+  }),
+);
 
 /** Names that are told apart by commas; none may be there twice. */
 const groups = z.string().transform((text, context): UsageGroup[] => {

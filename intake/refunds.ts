@@ -75,6 +75,11 @@ async function pay(transaction: Transaction, served: readonly ServedRow[]) {
     SELECT id FROM ledger_account WHERE id = ANY (${[...new Set(accounts), 'usage']}::text[])
     ORDER BY id FOR UPDATE`;
   const nodes = new Map(served.map(({ id, node_id: nodeId }) => [id, nodeId]));
+  // Then their keys, in the order in which changes of keys lock two: counters follow the requests.
+  await transaction.$queryRaw`
+    SELECT id FROM api_key
+    WHERE id IN (SELECT key_id FROM request WHERE id = ANY (${[...nodes.keys()]}::text[]))
+    ORDER BY id COLLATE "C" FOR NO KEY UPDATE`;
   const rows = await transaction.$queryRaw<RefundedRow[]>`
     WITH paid AS (
       SELECT id, charged_wei, ledger_refund(id, account_id, charged_wei)::text AS done

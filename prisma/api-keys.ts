@@ -1,4 +1,4 @@
-import { sql, type Database, type Transaction } from './client.ts';
+import { sql, type Transaction } from './client.ts';
 import { openLedgerAccounts } from './ledger.ts';
 import type { BudgetPeriod, KeyLimits, KeyRights, Scope } from '../protocol/keys.ts';
 
@@ -6,6 +6,8 @@ import type { BudgetPeriod, KeyLimits, KeyRights, Scope } from '../protocol/keys
 export interface KeyRow extends KeyRights {
   readonly name: string;
   readonly hint: string;
+  /** Of its present secret: SHA-256, in hex. */
+  readonly keyHash: string;
   readonly createdAt: Date;
   readonly revokedAt: Date | null;
   /** Whether it may be used now, by the database's clock. */
@@ -26,41 +28,31 @@ export interface NewKey {
   readonly limits: KeyLimits;
 }
 
-/** Nonces that are kept at most: those that would end first make room. */
-const NONCES_MAX = 10_000;
 /** What one call deletes at most, so that none takes long. */
 const NONCES_DELETED_MAX = 100;
 
 /**
- * Keeps a nonce, and deletes those that have ended.
+ * Uses a nonce up, and deletes some that have ended: not at once, or a transaction that began while
+ * one was good could use it once more.
  *
- * @param lifeSeconds from now on, by the database's clock.
+ * @param endsAt by the database's clock.
+ * @returns false if it was used before, or has ended.
  */
-export async function storeNonce(
-  database: Database,
+export async function useNonce(
+  transaction: Transaction,
   nonce: string,
-  lifeSeconds: number,
-): Promise<void> {
-  await database.$executeRaw`
+  endsAt: Date,
+): Promise<boolean> {
+  const used = await transaction.$executeRaw`
     WITH gone AS (
       DELETE FROM sign_in_nonce
       WHERE nonce IN (
-          SELECT nonce FROM sign_in_nonce WHERE expires_at <= now()
-          ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED)
-        OR nonce IN (
-          SELECT nonce FROM sign_in_nonce
-          WHERE expires_at <= (SELECT expires_at FROM sign_in_nonce
-                               ORDER BY expires_at DESC OFFSET ${NONCES_MAX - 1} LIMIT 1)
-          ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED))
+        SELECT nonce FROM sign_in_nonce WHERE expires_at <= now() - interval '1 minute'
+        ORDER BY expires_at LIMIT ${NONCES_DELETED_MAX} FOR UPDATE SKIP LOCKED))
     INSERT INTO sign_in_nonce (nonce, expires_at)
-    VALUES (${nonce}, now() + make_interval(secs => ${lifeSeconds}::float8))`;
-}
-
-/** Uses a nonce up. @returns false if it is unknown, was used, or has ended. */
-export async function takeNonce(transaction: Transaction, nonce: string): Promise<boolean> {
-  const taken = await transaction.$executeRaw`
-    DELETE FROM sign_in_nonce WHERE nonce = ${nonce} AND expires_at > now()`;
-  return taken === 1;
+    SELECT ${nonce}, ${endsAt}::timestamptz WHERE ${endsAt}::timestamptz > now()
+    ON CONFLICT DO NOTHING`;
+  return used === 1;
 }
 
 /** Makes an account, with its ledger accounts, unless it is there. */
@@ -108,7 +100,7 @@ interface StoredKey extends Omit<KeyRow, 'limits' | 'used'> {
 }
 
 const COLUMNS = sql`
-  id, name, hint, scopes, is_admin AS "isAdmin", created_at AS "createdAt",
+  id, name, hint, key_hash AS "keyHash", scopes, is_admin AS "isAdmin", created_at AS "createdAt",
   expires_at AS "expiresAt", revoked_at AS "revokedAt",
   (revoked_at IS NULL OR revoked_at > now()) AND (expires_at IS NULL OR expires_at > now())
     AS "isActive",
@@ -221,13 +213,16 @@ export async function revokeKey(transaction: Transaction, id: string): Promise<v
 export interface KeyHolder {
   readonly accountId: string;
   readonly keyId: string;
+  /** Of the secret that was presented: SHA-256, in hex. */
+  readonly keyHash: string;
   readonly scopes: readonly Scope[];
   readonly isAdmin: boolean;
 }
 
 /**
  * Whose secret that is, by its present or a former hash. It asks the database each time: so what is
- * revoked is so at once, at every gateway.
+ * revoked is so at once, at every gateway. A former secret serves apps until they have the new one.
+ * It manages no keys, and administers nothing: who stole it could keep the key by it.
  *
  * @returns undefined also if the key has ended.
  */
@@ -236,7 +231,10 @@ export async function findKeyHolder(
   keyHash: string,
 ): Promise<KeyHolder | undefined> {
   const [found] = await database.$queryRaw<KeyHolder[]>`
-    SELECT account_id AS "accountId", id AS "keyId", scopes, is_admin AS "isAdmin" FROM api_key
+    SELECT account_id AS "accountId", id AS "keyId", ${keyHash} AS "keyHash",
+      CASE WHEN key_hash = ${keyHash} THEN scopes ELSE array_remove(scopes, 'keys') END AS scopes,
+      is_admin AND key_hash = ${keyHash} AS "isAdmin"
+    FROM api_key
     WHERE id = COALESCE(
         (SELECT id FROM api_key WHERE key_hash = ${keyHash}),
         (SELECT key_id FROM former_secret WHERE key_hash = ${keyHash} AND ends_at > now()))

@@ -64,8 +64,8 @@ export function handOutRefusal(
 }
 
 /**
- * Whether a key may give other limits to a key of its account: one with limits may only tighten
- * them, its own too.
+ * Whether a key may give other limits to a key of its account. One with limits may only tighten
+ * them, its own too. To loosen them is to hand out what the key can, once more.
  *
  * @returns undefined if it may, else why not.
  */
@@ -75,9 +75,10 @@ export function changeRefusal(
   limits: KeyLimits,
 ): string | undefined {
   if (key.isAdmin && !by.isAdmin) return 'Only an admin key may do that with an admin key.';
-  if (isLimited(by.limits) && !isWithin(limits, key.limits))
+  if (isWithin(limits, key.limits)) return undefined;
+  if (isLimited(by.limits))
     return 'It has limits, and may only tighten those of others and its own.';
-  return undefined;
+  return handOutRefusal(by, key);
 }
 
 function isLimited(limits: KeyLimits): boolean {

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { samplingPolicy } from '../protocol/sampling.ts';
 
@@ -77,6 +78,19 @@ export const coordinatorEnv = z.object({
   PLX_LOG_LEVEL: logLevel,
 });
 
+/** Addresses, and networks as address/bits, that are told apart by commas. */
+const networks = z
+  .string()
+  .transform((text) => text.split(',').filter(Boolean))
+  .refine((all) => all.every(isNetwork), 'must be like 10.0.0.0/8,2001:db8::1')
+  .default([]);
+
+function isNetwork(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const bitsMax = { 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return bitsMax > 0 && (bits === undefined || (Number(bits) > 0 && Number(bits) <= bitsMax));
+}
+
 /** Environment of `workers/gateway.ts`. */
 export const gatewayEnv = z.object({
   DATABASE_URL: databaseUrl,
@@ -84,6 +98,8 @@ export const gatewayEnv = z.object({
   PLX_INTAKE_TOKEN: secret,
   PLX_GATEWAY_HOST: host,
   PLX_GATEWAY_PORT: port.default(8420),
+  /** Proxies whose `X-Forwarded-For` is believed; by default none. */
+  PLX_TRUSTED_PROXIES: networks,
   /** Where callers reach it, as sign-in messages name it; by default its host and port. */
   PLX_PUBLIC_URL: url.optional(),
   /** Of the chain that sign-in messages name. */

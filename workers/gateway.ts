@@ -30,6 +30,7 @@ async function startGateway(): Promise<RunningRole> {
     temporalUiUrl: config.PLX_TEMPORAL_UI_URL ?? null,
     temporalNamespace: config.TEMPORAL_NAMESPACE,
     signIn: termsOf(publicUrl, config.PLX_CHAIN_ID),
+    trustedProxies: config.PLX_TRUSTED_PROXIES,
     log,
   });
   const address = await app.listen({

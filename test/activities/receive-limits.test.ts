@@ -76,14 +76,24 @@ describe('activities/receive: keys, limits and repeated calls', () => {
     assert.equal(await reserved({ hardwareTier: 3, priority: 'urgent' }), 4n * one);
     const { accepted } = await take(await intakeCall({ maxTokens: 16, choices: 5 }));
     const single = await take(await intakeCall({ maxTokens: 16 }));
-    // Each choice reads the prompt again.
-    assert.equal(accepted.complexity, 5 * single.accepted.complexity);
+    const each = Math.ceil(accepted.payloadBytes / 4) + 16;
+    assert.equal(accepted.complexity - single.accepted.complexity, 4 * each);
   });
 
   it('refuses what has no price: nothing is allocated or reserved', async () => {
-    await db.database.price.deleteMany({ where: { hardwareTier: 2, priority: 'urgent' } });
-    await refused(await intakeCall({ hardwareTier: 2, priority: 'urgent' }), 'receive.no_price');
-    await take(await intakeCall({ hardwareTier: 2 }));
+    const {
+      id: _,
+      createdAt: __,
+      ...like
+    } = await db.database.model.findUniqueOrThrow({
+      where: { id: 'instant' },
+    });
+    const price = { version: 1, hardwareTier: 2, promptPriceWei: 1, completionPriceWei: 1 };
+    const prices = { create: { ...price, priority: 'standard' } };
+    await db.database.model.create({ data: { ...like, id: 'partly', prices } });
+    const asked = { model: 'partly', hardwareTier: 2 } as const;
+    await refused(await intakeCall({ ...asked, priority: 'urgent' }), 'receive.no_price');
+    await take(await intakeCall(asked));
   });
 
   it('refuses a repeated call that asks for something else, or that is of another', async () => {

@@ -123,6 +123,8 @@ describe('gateway/attempt-view', () => {
     for (const [name, value] of [
       ['created_after', 'yesterday'],
       ['created_before', '2026-03-01'],
+      ['created_before', '0000-01-01T00:00:00Z'],
+      ['created_after', '9999-12-31T23:59:59-10:00'],
       ['model', 'a b'],
     ]) {
       const { status, body } = await gateway.call('GET', `/v1/requests?${name}=${value}`);

@@ -155,6 +155,7 @@ describe('gateway: prices', () => {
       ['tier_factors', { version: 2, base: BASE, tier_factors: ['1'] }],
       ['tier_factors.4', { version: 2, base: BASE, tier_factors: ['1', '1', '1', '1', '1e9'] }],
       ['begins_at', { version: 2, base: BASE, begins_at: 'soon' }],
+      ['begins_at', { version: 2, base: BASE, begins_at: '9999-12-31T23:59:59-10:00' }],
       ['begins_at', { version: 2, base: BASE, begins_at: '2020-01-01T00:00:00Z' }],
       ['more', { version: 2, base: BASE, more: 1 }],
     ] as const) {

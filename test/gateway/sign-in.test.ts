@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createSiweMessage, parseSiweMessage, type SiweMessage } from 'viem/siwe';
+import { drawSignInNonce, signInNonceKeys } from '../../crypto/sign-in-nonce.ts';
 import { startLoneGateway, type LoneGateway } from '../support/lone-gateway.ts';
 import { balances } from '../support/seeded.ts';
 import { newAccount, post, signIn } from '../support/sign-in.ts';
@@ -80,12 +81,33 @@ describe('gateway/sign-in', () => {
     const own = message.replace(given, 'f'.repeat(32));
     const forged = await redeem(own, await account.signMessage({ message: own }));
     assert.match(forged.body.error?.message ?? '', /nonce is unknown/);
-    await gateway.database.signInNonce.updateMany({ data: { expiresAt: new Date(0) } });
-    const late = await redeem(message, await account.signMessage({ message }));
-    assert.match(late.body.error?.message ?? '', /nonce is unknown, used or too old/);
+    const keys = signInNonceKeys(gateway.ring);
+    const ended = drawSignInNonce(keys, account.id, new Date(Date.now() - 1_000));
+    const anothers = drawSignInNonce(keys, newAccount().id, new Date(Date.now() + 60_000));
+    for (const other of [ended, anothers]) {
+      const text = message.replace(given, other);
+      const { body } = await redeem(text, await account.signMessage({ message: text }));
+      assert.match(body.error?.message ?? '', /nonce is unknown, used or too old/);
+    }
     assert.equal(await gateway.database.account.count({ where: { id: account.id } }), 0);
+  });
+
+  it('keeps those that were used, as long as they would be good', async () => {
+    const { database } = gateway;
+    const data = ['old', 'just ended'].map((name, i) => ({
+      nonce: name,
+      expiresAt: new Date(Date.now() - [70_000, 10_000][i]!),
+    }));
+    await database.signInNonce.createMany({ data });
+    const account = newAccount();
     await nonce(account.address);
-    assert.equal(await gateway.database.signInNonce.count(), 1, 'old ones are deleted');
+    assert.equal(await database.signInNonce.count(), 2, 'to ask for one stores nothing');
+    await signIn(gateway.url, account);
+    const kept = await database.signInNonce.findMany({ orderBy: { expiresAt: 'asc' } });
+    assert.equal(kept.length, 2);
+    assert.equal(kept[0]?.nonce, 'just ended');
+    const inMs = (kept[1]?.expiresAt.getTime() ?? 0) - Date.now();
+    assert.ok(inMs > 290_000 && inMs <= 300_000, String(inMs));
   });
 
   it('refuses other domains, chains, times and keys, and leaves the nonce as it was', async () => {
@@ -118,7 +140,7 @@ describe('gateway/sign-in', () => {
       assert.match((await redeem(message, signature, spec)).body.error?.message ?? '', /statement/);
     const stranger = await newAccount().signMessage({ message });
     assert.match((await redeem(message, stranger)).body.error?.message ?? '', /did not sign/);
-    assert.equal(await gateway.database.signInNonce.count(), 1);
+    assert.equal(await gateway.database.signInNonce.count(), 0);
     assert.equal((await redeem(message, signature)).status, 201);
   });
 
@@ -154,7 +176,6 @@ describe('gateway/sign-in', () => {
       const answer = await post(gateway.url, '/v1/auth/nonce', body);
       assert.deepEqual([answer.status, answer.body.error?.param], [400, param]);
     }
-    assert.equal(await gateway.database.signInNonce.count(), 0);
   });
 
   it('lets no address ask without end', async () => {
@@ -168,17 +189,21 @@ describe('gateway/sign-in', () => {
     assert.deepEqual([response.status, response.headers.get('retry-after')], [429, '2']);
   });
 
-  it('keeps as many nonces as it may, the youngest', async () => {
-    const { database } = gateway;
-    await database.$executeRaw`
-      INSERT INTO sign_in_nonce (nonce, expires_at)
-      SELECT 'n' || i, now() + make_interval(secs => 10 + i / 1000.0)
-      FROM generate_series(1, 10050) AS i`;
-    const { body } = await nonce(newAccount().address);
-    assert.equal(await database.signInNonce.count(), 10_000);
-    const kept = await database.signInNonce.findMany({
-      where: { nonce: { in: ['n1', 'n10050', body.nonce] } },
-    });
-    assert.deepEqual(kept.map((each) => each.nonce).toSorted(), [body.nonce, 'n10050'].toSorted());
+  it('counts by what a trusted proxy says, and by what nobody else says', async () => {
+    const statuses = async (url: string, from: (call: number) => string) => {
+      const all: number[] = [];
+      for (let call = 0; call < 40; call++) {
+        const headers = { 'x-forwarded-for': from(call) };
+        const response = await fetch(`${url}/v1/auth/nonce`, { method: 'POST', headers });
+        all.push(response.status);
+      }
+      return [...new Set(all)];
+    };
+    const each = (call: number) => `203.0.113.${call}`;
+    assert.deepEqual(await statuses(gateway.url, each), [400, 429]);
+    const behind = await gateway.another({ trustedProxies: ['127.0.0.0/8'] });
+    assert.deepEqual(await statuses(behind, each), [400]);
+    // The last one is whom the proxy saw; before it stands what that one has sent.
+    assert.deepEqual(await statuses(behind, (call) => `${each(call)}, 198.51.100.7`), [400, 429]);
   });
 });

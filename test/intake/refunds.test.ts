@@ -204,6 +204,47 @@ describe('intake/refunds', () => {
     assert.equal(refunded, 2);
   });
 
+  it('waits for no key while it holds one that comes later', async () => {
+    const { database, accepted } = scene;
+    const { accountId } = accepted;
+    await served();
+    await database.$executeRaw`
+      INSERT INTO ledger_transfer (key, purpose, debit_id, credit_id, amount_wei)
+      VALUES ('spent', 'capture', 'funding', 'usage', 15)`;
+    const requests: string[] = [];
+    for (let each = 0; each < 3; each++)
+      requests.push(await storeRequest(database, { accountId, chargedWei: 5 }));
+    // The first key between the others: whether the last request comes first or the first one.
+    for (const [at, unitId] of requests.toSorted().entries()) {
+      const id = ['key_b', 'key_a', 'key_c'][at] ?? '';
+      const spent = { spentWei: 5, budgetPeriod: 'total', periodBeganAt: new Date(0) };
+      await database.apiKey.create({ data: { id, keyHash: id, accountId, ...spent } });
+      await database.request.update({ where: { id: unitId }, data: { keyId: id } });
+      await database.dispatch.create({
+        data: { unitId, dispatch: 1, nodeId, coordinator: 'c', outcome: 'accepted' },
+      });
+      await database.proof.create({
+        data: { unitId, dispatch: 1, nodeId, poe: 'p', epoch: 1, ratePpm: 5, draw: `e${at}` },
+      });
+    }
+    await remove();
+    let refunding: Promise<readonly string[]> | undefined;
+    await inTransaction(database, async (transaction) => {
+      const lockKey = (id: string) =>
+        transaction.$queryRaw`SELECT id FROM api_key WHERE id = ${id} FOR UPDATE NOWAIT`;
+      await lockKey('key_a');
+      refunding = refund(scene.dependencies);
+      await sleep(300);
+      for (const id of ['key_b', 'key_c']) await lockKey(id);
+    });
+    assert.equal((await refunding)?.length, 3);
+    const keys = await database.apiKey.findMany({ where: { id: { in: ['key_a', 'key_b'] } } });
+    assert.deepEqual(
+      keys.map(({ spentWei }) => spentWei.toNumber()),
+      [0, 0],
+    );
+  });
+
   const lock = (transaction: Transaction, id: string) =>
     transaction.$queryRaw`SELECT id FROM ledger_account WHERE id = ${id} FOR UPDATE`;
 });

@@ -5,6 +5,7 @@ import { inTransaction } from '../../prisma/client.ts';
 import type { ApiKeyModel } from '../../prisma/generated/models.ts';
 import { deposit, openLedgerAccounts } from '../../prisma/ledger.ts';
 import type { Admission } from '../../protocol/limits.ts';
+import { storeRequest } from '../support/drawn.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 
 const ACCOUNT = 'acct_keys';
@@ -143,6 +144,19 @@ describe('prisma/admission', () => {
     const { id } = await addKey({ expiresAt: new Date(Date.now() + 60_000) });
     assert.equal((await admit(id, 1, 1)).refused, null);
     assert.equal((await admit(id, 1, 1, 'acct_other')).refused, 'account');
+  });
+
+  it('takes nothing off a period for what was charged in the one before', async () => {
+    const midnight = new Date(new Date().toISOString().slice(0, 10));
+    const { id: keyId } = await addKey({ budgetPeriod: 'day', spentWei: 3 });
+    // It ended in the last half of a millisecond of yesterday.
+    const given = { accountId: ACCOUNT, chargedWei: 5, finishedAt: midnight };
+    const id = await storeRequest(db.database, given);
+    await db.database.apiKey.update({ where: { id: keyId }, data: { periodBeganAt: midnight } });
+    await db.database.request.update({ where: { id }, data: { keyId } });
+    const refund = { refundedWei: 5, refundCode: 'node.removed_wrong_results' };
+    await db.database.request.update({ where: { id }, data: refund });
+    assert.equal((await keyOf(keyId)).spentWei.toNumber(), 0);
   });
 
   it('alerts once a period when what is spent leaves no room for a request', async () => {

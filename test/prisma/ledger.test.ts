@@ -90,6 +90,26 @@ describe('prisma/ledger', () => {
     await assert.rejects(db.database.$executeRaw`TRUNCATE ledger_transfer`, /append-only/);
   });
 
+  it('keeps every price, and with it each model that has one', async () => {
+    const { database } = db;
+    for (const id of ['priced', 'free'])
+      await database.model.create({
+        data: { id, digest: 'd', contextTokens: 1, promptPriceWei: 1, completionPriceWei: 1 },
+      });
+    await database.$executeRaw`
+      INSERT INTO price (model_id, version, hardware_tier, priority, prompt_price_wei,
+                         completion_price_wei)
+      VALUES ('priced', 1, 1, 'standard', 1, 1)`;
+    for (const refused of [
+      database.$executeRaw`UPDATE price SET prompt_price_wei = 2`,
+      database.$executeRaw`DELETE FROM price`,
+      database.$executeRaw`TRUNCATE price`,
+    ])
+      await assert.rejects(refused, /append-only/);
+    await assert.rejects(database.$executeRaw`DELETE FROM model WHERE id = 'priced'`, /price/);
+    assert.equal(await database.$executeRaw`DELETE FROM model WHERE id = 'free'`, 1);
+  });
+
   it('refuses, in the database, overdrafts, bad amounts, unknown accounts', async () => {
     const insert = (debit: string, credit: string, wei: string) =>
       db.database.$executeRaw`

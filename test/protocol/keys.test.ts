@@ -16,6 +16,8 @@ const NONE: KeyLimits = {
   tokensPerMinute: null,
   concurrency: null,
 };
+/** What whoever has it may only tighten. */
+const TIGHT: KeyLimits = { ...NONE, budgetWei: 0n };
 const KEY: KeyRights = {
   id: 'key_1',
   scopes: SCOPES,
@@ -75,8 +77,11 @@ describe('protocol/keys', () => {
       fc.property(rights, rights, limits, (by, key, after) => {
         if (changeRefusal(by, key, after) !== undefined) return;
         assert.ok(by.isAdmin || !key.isAdmin);
-        if (Object.values({ ...by.limits, budgetPeriod: null }).every((each) => each === null))
+        if (Object.values({ ...by.limits, budgetPeriod: null }).every((each) => each === null)) {
+          if (changeRefusal({ ...by, limits: TIGHT }, key, after) === undefined) return;
+          assert.equal(handOutRefusal(by, key), undefined, 'it loosens what it could hand out');
           return;
+        }
         const [was, is] = [yearly(key.limits), yearly(after)];
         assert.ok(was === null || (is !== null && is <= was));
         for (const name of ['requestsPerMinute', 'tokensPerMinute', 'concurrency'] as const)
@@ -88,5 +93,10 @@ describe('protocol/keys', () => {
     assert.match(changeRefusal(own, own, { ...own.limits, budgetWei: 6n }) ?? '', /only tighten/);
     assert.match(changeRefusal(own, own, { ...own.limits, budgetPeriod: 'day' }) ?? '', /tighten/);
     assert.equal(changeRefusal(KEY, own, NONE), undefined);
+    const manager = { ...KEY, id: 'key_2', scopes: ['keys'] as const };
+    assert.match(changeRefusal(manager, own, NONE) ?? '', /lacks inference, read/);
+    assert.equal(changeRefusal(manager, own, { ...own.limits, budgetWei: 1n }), undefined);
+    const short = { ...KEY, id: 'key_2', expiresAt: new Date(5) };
+    assert.match(changeRefusal(short, own, NONE) ?? '', /ends at/);
   });
 });

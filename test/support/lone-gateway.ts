@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
-import { generateX25519Key } from '../../crypto/keys.ts';
+import { generateX25519Key, type Ring, type X25519Key } from '../../crypto/keys.ts';
 import { Readers } from '../../gateway/disconnect.ts';
+import type { GatewayDependencies } from '../../gateway/context.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
 import { signInTerms } from '../../protocol/sign-in.ts';
@@ -20,6 +21,7 @@ export interface LoneGateway {
   readonly database: Database;
   readonly url: string;
   readonly app: FastifyInstance;
+  readonly ring: Ring<X25519Key>;
   /** What it has logged. */
   readonly logged: readonly Readonly<Record<string, unknown>>[];
   call(
@@ -28,7 +30,7 @@ export interface LoneGateway {
     options?: CallOptions,
   ): Promise<LoneAnswer>;
   /** One more gateway over the same database: its URL. */
-  another(): Promise<string>;
+  another(differs?: Partial<GatewayDependencies>): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -122,7 +124,7 @@ export async function startLoneGateway(): Promise<LoneGateway> {
   const key = await generateX25519Key();
   const log = pino({ level: 'info' }, { write });
   const apps: FastifyInstance[] = [];
-  const start = async () => {
+  const start = async (differs: Partial<GatewayDependencies> = {}) => {
     const port = await freePort();
     const coordinator = {
       coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
@@ -138,6 +140,7 @@ export async function startLoneGateway(): Promise<LoneGateway> {
       temporalNamespace: 'default',
       signIn: signInTerms(`http://127.0.0.1:${port}`, CHAIN_ID),
       log,
+      ...differs,
     });
     apps.push(app);
     return app.listen({ host: '127.0.0.1', port });
@@ -146,6 +149,7 @@ export async function startLoneGateway(): Promise<LoneGateway> {
   return {
     database,
     url,
+    ring: [key],
     logged,
     get app() {
       return apps[0] as FastifyInstance;

@@ -99,6 +99,17 @@ describe('workers/config readConfig', () => {
     assert.equal(tier, 3);
   });
 
+  it('reads addresses and networks of proxies', () => {
+    const read = (proxies: string) =>
+      readConfig('gateway', gatewayEnv, { ...gateway, PLX_TRUSTED_PROXIES: proxies })
+        .PLX_TRUSTED_PROXIES;
+    assert.deepEqual(read(''), []);
+    const some = ['10.0.0.0/8', '192.0.2.1', '2001:db8::/32', '::1'];
+    assert.deepEqual(read(some.join()), some);
+    for (const wrong of ['true', '10.0.0.0/33', '10.0.0.0/0', '10.0.0/8', '::1/129', '::1/', '*'])
+      assert.throws(() => read(wrong), /PLX_TRUSTED_PROXIES: must be like/, wrong);
+  });
+
   it('ignores variables that are not its own', () => {
     const config = readConfig('node', nodeEnv, { ...node, HOME: '/home', DATABASE_URL: 'x' });
     assert.ok(!('DATABASE_URL' in config) && !('HOME' in config));

@@ -52,7 +52,7 @@ export async function roleEnvironments(
     PLX_COORDINATOR_URL: servers.coordinatorUrl,
     PLX_GATEWAY_PORT: String(ports.gateway),
     PLX_GATEWAY_KEYS: join(keys, 'gateway'),
-    ...passedOn('PLX_PUBLIC_URL'),
+    ...passedOn('PLX_PUBLIC_URL', 'PLX_TRUSTED_PROXIES'),
     PLX_CHAIN_ID: String(CHAIN_ID),
     PLX_INTAKE_TOKEN: intakeToken,
     PLX_TEMPORAL_UI_URL: servers.temporalUiUrl,

@@ -29,7 +29,7 @@ ALTER TABLE "api_key" ALTER COLUMN "id"
 CREATE UNIQUE INDEX "api_key_id_key" ON "api_key" ("id");
 CREATE INDEX "api_key_account_id_idx" ON "api_key" ("account_id");
 
--- Nonces of sign-in messages (EIP-4361); each is used once.
+-- Nonces of sign-in messages (EIP-4361) that were used, until they would have ended.
 CREATE TABLE "sign_in_nonce" (
     "nonce" TEXT PRIMARY KEY,
     "expires_at" TIMESTAMPTZ(3) NOT NULL
@@ -55,7 +55,7 @@ CREATE INDEX "budget_alert_untold_idx" ON "budget_alert" ("id") WHERE "told_at" 
 
 -- Prices by model, tier and priority. A version is never changed: a later one takes its place.
 CREATE TABLE "price" (
-    "model_id" TEXT NOT NULL REFERENCES "model" ("id") ON DELETE CASCADE,
+    "model_id" TEXT NOT NULL REFERENCES "model" ("id") ON DELETE RESTRICT,
     "version" INTEGER NOT NULL CHECK ("version" > 0),
     "hardware_tier" INTEGER NOT NULL CHECK ("hardware_tier" BETWEEN 1 AND 5),
     "priority" TEXT NOT NULL CHECK ("priority" IN ('standard', 'expedited', 'urgent')),
@@ -97,7 +97,7 @@ INSERT INTO "price" ("model_id", "version", "hardware_tier", "priority", "prompt
 SELECT "id", 1, "tier", "priority", "prompt_price_wei", "completion_price_wei", "created_at"
 FROM "model", generate_series(1, 5) AS "tier",
      unnest('{standard,expedited,urgent}'::text[]) AS "priority";
-CREATE TRIGGER "price_append_only" BEFORE UPDATE OR TRUNCATE
+CREATE TRIGGER "price_append_only" BEFORE UPDATE OR DELETE OR TRUNCATE
     ON "price" FOR EACH STATEMENT EXECUTE FUNCTION "refuse_change"();
 
 -- When a budget period began that is under way: days and months are UTC's.
@@ -243,7 +243,9 @@ BEGIN
         "key"."reserved_wei" := "key"."reserved_wei" - NEW."reserved_wei";
     END IF;
     IF NEW."finished_at" >= "key"."period_began_at" THEN
-        "key"."spent_wei" := "key"."spent_wei" + "spent";
+        -- A charge at the very end of a period can have its time rounded up into the next one, in
+        -- which it was never counted, and is given back.
+        "key"."spent_wei" := greatest(0, "key"."spent_wei" + "spent");
     END IF;
     UPDATE "api_key" AS "counted" SET
         "in_flight" = "key"."in_flight", "reserved_wei" = "key"."reserved_wei",

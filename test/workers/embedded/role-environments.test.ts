@@ -12,6 +12,7 @@ const PASSED_ON = {
   PLX_CERTIFICATE_SECONDS: '120',
   PLX_EDGE_METRICS_PORT: '9464',
   PLX_PUBLIC_URL: 'https://api.example.net',
+  PLX_TRUSTED_PROXIES: '10.0.0.0/8',
 };
 
 describe('workers/embedded/role-environments', () => {
