@@ -7,6 +7,7 @@ import { CodedError } from '../protocol/errors.ts';
 import type { Scope } from '../protocol/keys.ts';
 import type { SignInTerms } from '../protocol/sign-in.ts';
 import type { ChatDependencies } from './chat.ts';
+import type { GatewayMetrics } from './metrics.ts';
 import type { StreamPace } from './sse.ts';
 
 /** What all routes of the gateway work with. */
@@ -18,6 +19,7 @@ export interface GatewayDependencies extends ChatDependencies {
   readonly temporalNamespace: string;
   /** What messages by which accounts ask for keys have to name. */
   readonly signIn: SignInTerms;
+  readonly metrics: GatewayMetrics;
   readonly log: Logger;
 }
 
