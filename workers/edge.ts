@@ -21,13 +21,10 @@ async function startEdgeRole(): Promise<RunningRole> {
     },
     createLogger('edge', config.PLX_LOG_LEVEL),
   );
-  const closeMetrics = await serveMetricsOn(config.PLX_EDGE_METRICS_PORT, edge.metrics);
+  await serveMetricsOn(config.PLX_EDGE_METRICS_PORT, edge.metrics);
   return {
     ready: { address: edge.address },
-    async stop() {
-      await edge.stop();
-      closeMetrics();
-    },
+    stop: () => edge.stop(),
   };
 }
 

@@ -40,13 +40,10 @@ async function startGateway(): Promise<RunningRole> {
     host: config.PLX_GATEWAY_HOST,
     port: config.PLX_GATEWAY_PORT,
   });
-  const closeMetrics = await serveMetricsOn(config.PLX_GATEWAY_METRICS_PORT, metrics.registry);
+  await serveMetricsOn(config.PLX_GATEWAY_METRICS_PORT, metrics.registry);
   return {
     ready: { url: address },
-    async stop() {
-      await app.close();
-      closeMetrics();
-    },
+    stop: () => app.close(),
   };
 }
 

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, type Registry } from 'prom-client';
 
 export interface MetricsServer {
   readonly port: number;
@@ -35,24 +35,37 @@ export async function serveMetrics(metrics: Registry, port: number): Promise<Met
   };
 }
 
-/** Serves them if the environment names a port. @returns ends it. */
-export async function serveMetricsOn(
-  port: number | undefined,
-  metrics: Registry,
-): Promise<() => void> {
-  if (port === undefined) return () => {};
-  const server = await serveMetrics(metrics, port);
-  return () => server.close();
+/** Serves them if the environment names a port, for as long as the role's process lasts. */
+export async function serveMetricsOn(port: number | undefined, metrics: Registry): Promise<void> {
+  if (port !== undefined) await serveMetrics(metrics, port);
 }
 
 /** Registers a number that is read when somebody looks. */
-export function gauge(metrics: Registry, name: string, help: string, read: () => number): void {
-  new Gauge({
+export function gauge(metrics: Registry, name: string, help: string, read: () => number): Gauge {
+  return new Gauge({
     name,
     help,
     registers: [metrics],
     collect() {
       this.set(read());
+    },
+  });
+}
+
+/** The same of one that only grows, and is counted elsewhere. */
+export function counter(
+  metrics: Registry,
+  name: string,
+  help: string,
+  read: () => number,
+): Counter {
+  return new Counter({
+    name,
+    help,
+    registers: [metrics],
+    collect() {
+      this.reset();
+      this.inc(read());
     },
   });
 }
