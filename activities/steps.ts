@@ -9,7 +9,7 @@ import { explainNode, explainUnit } from './explain.ts';
 import { othersExist } from './other-nodes.ts';
 import { reportFailure, type ReportFailureInput } from './report-failure.ts';
 import { schedule, type ScheduleInput } from './schedule.ts';
-import { settle, type SettleInput } from './settle.ts';
+import { settle, type SettleInput, type SettleResult } from './settle.ts';
 import { takeCancelled } from './take-cancelled.ts';
 import { validate, type ValidateDependencies, type ValidateInput } from './validate.ts';
 import { vote, type VoteInput } from './vote.ts';
@@ -21,12 +21,14 @@ export interface StepDependencies extends DispatchDependencies, ValidateDependen
   readonly onCapacity: () => void;
   /** Called when a unit begins to wait for capacity. */
   readonly onWaiting: () => void;
+  /** Called once a request is settled; again if it is settled again. */
+  readonly onSettled: (input: SettleInput, result: SettleResult) => void;
   readonly log: Logger;
 }
 
 /** The coordinator's local activities, one per step, over what each of them needs. */
 export function createSteps(dependencies: StepDependencies) {
-  const { database, coordinatorUrl, onCapacity, onWaiting, log } = dependencies;
+  const { database, coordinatorUrl, onCapacity, onWaiting, onSettled, log } = dependencies;
   return {
     async schedule(input: ScheduleInput) {
       const result = await schedule(database, coordinatorUrl, input);
@@ -80,6 +82,7 @@ export function createSteps(dependencies: StepDependencies) {
 
     async settle(input: SettleInput) {
       const result = await settle(database, input);
+      onSettled(input, result);
       const { requestId, state, code } = input;
       const at = { request: shortId(requestId), state, code, chargedWei: result.chargedWei };
       log.info(at, 'coordinator // settle');

@@ -10,6 +10,7 @@ import { environment } from './environment.ts';
 import { writeBetween, type Marks } from './marked-report.ts';
 import { measureAll, measureStatements, type Plan } from './measure.ts';
 import { FULL, partsOf, QUICK, type Part, type Plans } from './plans.ts';
+import { stopOnSignals } from './own-directory.ts';
 import { plotRuns } from './plot.ts';
 import { measurePollers } from './pollers.ts';
 import { measureReservations } from './reservation.ts';
@@ -77,6 +78,7 @@ function readOptions(): Options | null {
 }
 
 async function main({ parts, plans, write, profileDir }: Options): Promise<number> {
+  stopOnSignals();
   const report: Readonly<Record<Part, () => Promise<string>>> = {
     requests: () => reportRequests(plans.requests, profileDir, write),
     added: () => reportAdded(plans.added, { profileDir, say }),

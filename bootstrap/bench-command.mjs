@@ -24,6 +24,9 @@ export function runBuilt(tools, path, args) {
     env: { ...process.env, ...toolsEnv(tools) },
     stdio: 'inherit',
   });
+  // A terminal's Ctrl-C reaches the program too: this process waits until it has stopped.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code) => resolve(code ?? 1));

@@ -14,7 +14,7 @@ import { EDGE_LIMITS, type EdgeLimits } from './limits.ts';
 import { listen, type TlsSource } from './listener.ts';
 import { LostNodes } from './lost-nodes.ts';
 import { edgeMethods } from './methods.ts';
-import { registerGauges, serveMetrics } from './metrics.ts';
+import { registerGauges } from './metrics.ts';
 import { Polls } from './poll.ts';
 import { watchPool, type Pool } from './pool.ts';
 import { countRefusals, type Refusals } from './refusals.ts';
@@ -34,8 +34,6 @@ export interface EdgeOptions {
   readonly tls: TlsSource;
   /** Serves what isn't gRPC, with the parts of the edge that it needs. */
   readonly createNodeApi: (parts: EdgeParts) => FastifyInstance;
-  /** By default none is listened on. */
-  readonly metricsPort?: number;
   /** What differs from `EDGE_LIMITS`. */
   readonly limits?: Partial<EdgeLimits>;
 }
@@ -52,7 +50,6 @@ export interface Edge {
   readonly address: string;
   readonly port: number;
   readonly metrics: Registry;
-  readonly metricsPort: number | null;
   /** Ends polls, takes answers to tasks for a while, and stops. */
   stop(): Promise<void>;
 }
@@ -77,8 +74,6 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
   });
   const app = options.createNodeApi({ pool, refusals, metrics });
   await app.ready();
-  const metricsServer =
-    options.metricsPort === undefined ? null : await serveMetrics(metrics, options.metricsPort);
   const { host, port, tls } = options;
   const listener = await listen({
     host,
@@ -100,7 +95,6 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
     address: `${listener.host}:${listener.port}`,
     port: listener.port,
     metrics,
-    metricsPort: metricsServer?.port ?? null,
     async stop() {
       listener.close();
       polls.drain();
@@ -115,7 +109,6 @@ export async function openEdge(options: EdgeOptions, log: Logger): Promise<Edge>
       listener.destroy();
       pool.stop();
       core.upstream.close();
-      metricsServer?.close();
     },
   };
 }

@@ -1,5 +1,3 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { Gauge, type Registry } from 'prom-client';
 
 /** Numbers of an edge that are read when somebody looks. */
@@ -33,33 +31,4 @@ export function registerGauges(
     'When the certificate of the edge ends, in Unix seconds.',
     certificateExpiresSeconds,
   );
-}
-
-export interface MetricsServer {
-  readonly port: number;
-  close(): void;
-}
-
-/** Serves `GET /metrics` to this machine only, in Prometheus's text format. */
-export async function serveMetrics(metrics: Registry, port: number): Promise<MetricsServer> {
-  const server = createServer((request, response) => {
-    if (request.method !== 'GET' || request.url !== '/metrics') {
-      response.writeHead(404).end();
-      return;
-    }
-    metrics.metrics().then(
-      (text) => response.writeHead(200, { 'content-type': metrics.contentType }).end(text),
-      () => response.writeHead(500).end(),
-    );
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(port, '127.0.0.1', resolve);
-  });
-  return {
-    port: (server.address() as AddressInfo).port,
-    close() {
-      server.close();
-      server.closeAllConnections();
-    },
-  };
 }

@@ -34,7 +34,6 @@ export interface EdgeConfig {
   readonly names: readonly string[];
   readonly keysDirectory: string;
   readonly blobDirectory: string;
-  readonly metricsPort?: number;
   readonly limits?: Partial<EdgeLimits>;
 }
 
@@ -59,7 +58,6 @@ export async function startEdge(config: EdgeConfig, log: Logger): Promise<Edge> 
       tls,
       createNodeApi: (parts) =>
         createNodeApi({ ...admission(parts), database, coordinator, blobs, log }),
-      ...(config.metricsPort === undefined ? {} : { metricsPort: config.metricsPort }),
       ...(config.limits === undefined ? {} : { limits: config.limits }),
     },
     log,

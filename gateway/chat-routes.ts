@@ -54,7 +54,10 @@ function inferenceRoute(
       return streamed(reply, reading, events, dependencies);
     }
     for await (const event of events)
-      if (event.kind === 'result') return format.whole(head, event.result);
+      if (event.kind === 'result') {
+        dependencies.metrics.delivered(event.result.usage);
+        return format.whole(head, event.result);
+      }
     throw new CodedError('coordinator.internal');
   });
 }

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { CodedError } from '../protocol/errors.ts';
 import { errorResponse } from './errors.ts';
 import type { GatewayLimits } from './limits.ts';
+import type { GatewayMetrics } from './metrics.ts';
 
 /** How long the rest of a body is poured away after its refusal, so that the refusal is heard. */
 const REST_MS_MAX = 2_000;
@@ -21,7 +22,7 @@ interface Call {
  *
  * @returns the handler for Fastify's `clientErrorHandler`.
  */
-export function connectionGuard(log: Logger) {
+export function connectionGuard(log: Logger, metrics: GatewayMetrics) {
   const latest = new WeakMap<Socket, Call>();
   return {
     watch(server: Server): void {
@@ -33,7 +34,10 @@ export function connectionGuard(log: Logger) {
       const coded = clientError(error);
       const trace = randomUUID();
       const mayAnswer = coded !== null && isUnanswered(latest.get(socket)) && socket.writable;
-      if (coded) log.warn({ trace, code: coded.code, reason: error.code }, 'gateway // refused');
+      if (coded) {
+        metrics.failed(coded.code);
+        log.warn({ trace, code: coded.code, reason: error.code }, 'gateway // refused');
+      }
       if (mayAnswer) socket.write(rawAnswer(coded, trace));
       socket.destroySoon();
       // Whoever doesn't take the answer doesn't keep the connection.

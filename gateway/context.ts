@@ -7,6 +7,7 @@ import { CodedError } from '../protocol/errors.ts';
 import type { Scope } from '../protocol/keys.ts';
 import type { SignInTerms } from '../protocol/sign-in.ts';
 import type { ChatDependencies } from './chat.ts';
+import type { GatewayMetrics } from './metrics.ts';
 import type { StreamPace } from './sse.ts';
 
 /** What all routes of the gateway work with. */
@@ -20,6 +21,7 @@ export interface GatewayDependencies extends ChatDependencies {
   readonly signIn: SignInTerms;
   /** Addresses and networks of proxies whose `X-Forwarded-For` is believed; by default none. */
   readonly trustedProxies?: readonly string[];
+  readonly metrics: GatewayMetrics;
   readonly log: Logger;
 }
 

@@ -5,6 +5,7 @@ import type { IntakeEvent } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
 import { codedError } from './context.ts';
 import type { IntakeClientOptions } from './intake-client.ts';
+import type { GatewayMetrics } from './metrics.ts';
 import type { OnDisconnect } from './own-fields.ts';
 import { intakeEvents, type RequestEvent, type RequestSource } from './request-events.ts';
 import { cancelRequest } from './run-client.ts';
@@ -39,13 +40,15 @@ interface Read {
 export class Readers {
   readonly #options: IntakeClientOptions;
   readonly #log: Logger;
+  readonly #metrics: GatewayMetrics;
   readonly #reads = new Map<string, Read>();
   readonly #cancelling = new Set<Promise<void>>();
   readonly #closing = new AbortController();
 
-  constructor(options: IntakeClientOptions, log: Logger) {
+  constructor(options: IntakeClientOptions, log: Logger, metrics: GatewayMetrics) {
     this.#options = options;
     this.#log = log;
+    this.#metrics = metrics;
   }
 
   /** @param wish of a call; null for who has no say, and only keeps it going by being there. */
@@ -104,6 +107,7 @@ export class Readers {
     for (;;) {
       try {
         await cancelRequest(this.#options, requestId);
+        this.#metrics.hangUpCancelled();
         return;
       } catch (error) {
         const { code } = codedError(error);

@@ -57,7 +57,10 @@ export async function openCall<Chat extends InferenceRequest>(
   const { requestId, acceptedAtMs, isJoined, rateLimits } = await firstEvent(events);
   reply.header('x-request-id', requestId);
   if (rateLimits) reply.headers(rateLimitHeaders(rateLimits));
-  if (isJoined && idempotencyKey !== null) reply.header('x-plx-idempotent-replay', 'true');
+  if (isJoined && idempotencyKey !== null) {
+    dependencies.metrics.replayed();
+    reply.header('x-plx-idempotent-replay', 'true');
+  }
   return {
     chat,
     requestId,

@@ -34,8 +34,12 @@ export function createGateway(
   dependencies: GatewayDependencies,
   limits: GatewayLimits = GATEWAY_LIMITS,
 ): FastifyInstance {
-  const { database, log, trustedProxies = [] } = dependencies;
-  const guard = connectionGuard(log);
+  const { database, metrics, log, trustedProxies = [] } = dependencies;
+  const guard = connectionGuard(log, metrics);
+  const refuse = (reply: FastifyReply, error: CodedError) => {
+    metrics.failed(error.code);
+    return sendError(reply, error);
+  };
   const app = fastify({
     bodyLimit: limits.bodyBytes,
     trustProxy: trustedProxies.length > 0 && [...trustedProxies],
@@ -54,9 +58,10 @@ export function createGateway(
     genReqId: () => randomUUID(),
     clientErrorHandler: guard.onClientError,
     // A path that can't be decoded never gets as far as a route.
-    frameworkErrors: (error, _request, reply) => void sendError(reply, codedError(error)),
+    frameworkErrors: (error, _request, reply) => void refuse(reply, codedError(error)),
   });
   guard.watch(app.server);
+  metrics.watch(app);
   app.server.maxConnections = limits.connections;
   app.addHook('onRequest', async (request, reply) => {
     // Until a request is accepted it has no id of its own; this one ties a refusal to the log.
@@ -81,11 +86,11 @@ export function createGateway(
       );
     else log.warn(at, 'gateway // refused');
     discardRest(request);
-    return sendError(reply, coded);
+    return refuse(reply, coded);
   });
   app.setNotFoundHandler((request, reply) => {
     const route = `${request.method} ${request.url.split('?')[0]}`;
-    return sendError(reply, new CodedError('gateway.route_not_found', route));
+    return refuse(reply, new CodedError('gateway.route_not_found', route));
   });
   addRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());

@@ -32,7 +32,7 @@ export async function streamed(
   dependencies: GatewayDependencies,
 ): Promise<FastifyReply> {
   const { id } = reading.head;
-  const { log, pace = {} } = dependencies;
+  const { log, metrics, pace = {} } = dependencies;
   reply.hijack();
   const { raw } = reply;
   raw.writeHead(200, {
@@ -48,11 +48,12 @@ export async function streamed(
   );
   try {
     await stream.comment('accepted');
-    await new Telling(stream, reading, dependencies).all(events);
+    await new Telling(stream, reading, dependencies).all(metrics.stream(reply, events));
     await stream.done();
   } catch (error) {
     if (error instanceof ReaderGoneError || raw.destroyed) return reply;
     const coded = codedError(error);
+    metrics.failed(coded.code);
     log.warn({ request: id, code: coded.code }, 'gateway // stream ended with an error');
     await stream.error(errorResponse(coded, id).body).catch(() => {});
   }

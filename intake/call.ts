@@ -15,6 +15,8 @@ export interface IntakeDependencies extends RecordSource {
   readonly keys: ReceiveKeys;
   readonly client: Client;
   readonly relay: Relay;
+  /** Called for each request that is accepted here. */
+  readonly onAccepted: () => void;
 }
 
 /** How long a caller waits at most to hear that its request was accepted. */
@@ -36,6 +38,7 @@ export async function serveIntakeCall(
   const { database, keys, client, log } = dependencies;
   const { accepted, isJoined, rateLimits } = await receive(database, keys, call);
   const { requestId, acceptedAtMs } = accepted;
+  if (!isJoined) dependencies.onAccepted();
   const acceptance = {
     type: 'accepted',
     requestId,

@@ -97,12 +97,23 @@ export class Relay {
   readonly #units = new Map<UnitId, Unit>();
   /** How many streams of a node come in. */
   readonly #incoming = new Map<NodeId, number>();
+  #framesRelayed = 0;
 
   /** @param keptCharactersMax of the frames of all live streams together. */
   constructor(channelSecret: KeyObject, returnRing: Ring<X25519Key>, keptCharactersMax?: number) {
     this.#channelSecret = channelSecret;
     this.#returnRing = returnRing;
     this.#room = new KeptRoom(keptCharactersMax);
+  }
+
+  /** Frames that came in for units that somebody holds. */
+  get framesRelayed(): number {
+    return this.#framesRelayed;
+  }
+
+  /** Of frames that are kept: sealed, they are ASCII. */
+  get keptBytes(): number {
+    return this.#room.characters;
   }
 
   /**
@@ -229,7 +240,9 @@ export class Relay {
     const opened = stream.opener.open(frame);
     if (opened.kind === 'delta') stream.characters += opened.delta.length;
     const unit = this.#units.get(stream.context.unitId);
-    if (unit?.stream === stream && !stream.compared) relay(unit, stream, frame, opened);
+    if (unit?.stream !== stream || stream.compared) return;
+    this.#framesRelayed += 1;
+    relay(unit, stream, frame, opened);
   }
 
   /**

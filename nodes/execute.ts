@@ -41,6 +41,8 @@ export interface ExecuteDependencies {
    * No message of this error quotes a prompt or an answer.
    */
   readonly onBackendFailed?: (error: BackendFailedError) => void;
+  /** Told what was counted of a result that is about to be returned. */
+  readonly onResult?: (usage: InferenceResult['usage']) => void;
 }
 
 /** What Temporal has to say of one execution, and its sign of life. */
@@ -164,7 +166,7 @@ interface Outcome {
  * a node that lies only here, where it is not too late.
  */
 function commit(
-  { backend, onBackendFailed }: ExecuteDependencies,
+  { backend, onBackendFailed, onResult }: ExecuteDependencies,
   { parameters }: ExecuteInput,
   { ticket, payloadBytes }: Opened,
   { generations, streamDigest, isCancelled }: Outcome,
@@ -182,7 +184,10 @@ function commit(
   const bytes = resultBytes(result);
   const fits = (bytes.length * 4) / 3 <= returnBytesMax(parameters);
   const expected = { parameters, modelDigest, seed, payloadBytes };
-  if (fits && checkResult(result, expected, isCancelled) === null) return bytes;
+  if (fits && checkResult(result, expected, isCancelled) === null) {
+    onResult?.(result.usage);
+    return bytes;
+  }
   const { promptTokens, completionTokens } = result.usage;
   const ends = generations.map(({ finishReason }) => finishReason).join(', ');
   const error = new BackendFailedError(

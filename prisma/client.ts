@@ -1,4 +1,5 @@
 import { PrismaPg } from '@prisma/adapter-pg';
+import { Pool } from 'pg';
 import { Prisma, PrismaClient } from './generated/client.ts';
 
 export type Database = PrismaClient;
@@ -14,11 +15,31 @@ export type Transaction = Pick<PrismaClient, '$queryRaw' | '$executeRaw'>;
  * @param connectionsMax pool size, 8 by default: two cores are busy well below that.
  */
 export function openDatabase(url: string, connectionsMax = 8): Database {
-  const adapter = new PrismaPg(
-    { connectionString: url, max: connectionsMax },
-    { statementNameGenerator: ({ sql }) => statementName(sql) },
-  );
-  return new PrismaClient({ adapter });
+  const pool = new Pool({ connectionString: url, max: connectionsMax });
+  const adapter = new PrismaPg(pool, {
+    statementNameGenerator: ({ sql }) => statementName(sql),
+    disposeExternalPool: true,
+  });
+  const database = new PrismaClient({ adapter });
+  pools.set(database, pool);
+  return database;
+}
+
+const pools = new WeakMap<Database, Pool>();
+
+/** How the connections of a client are used. */
+export interface PoolUse {
+  readonly open: number;
+  readonly idle: number;
+  /** Statements that wait for one. */
+  readonly wanted: number;
+}
+
+/** @throws RangeError for a client that `openDatabase` didn't open. */
+export function poolUse(database: Database): PoolUse {
+  const pool = pools.get(database);
+  if (!pool) throw new RangeError('the client has no pool of its own');
+  return { open: pool.totalCount, idle: pool.idleCount, wanted: pool.waitingCount };
 }
 
 /** Statements are templates, so there are few; what isn't must not fill the server's memory. */

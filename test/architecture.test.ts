@@ -56,7 +56,7 @@ const TABLE: Table = {
   },
   gateway: {
     folders: ['protocol', 'crypto', 'prisma'],
-    packages: ['fastify', '@fastify/*', 'zod', 'pino', 'node:*'],
+    packages: ['fastify', '@fastify/*', 'zod', 'pino', 'prom-client', 'node:*'],
   },
   // What an operator has to audit.
   nodes: {

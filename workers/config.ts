@@ -75,6 +75,8 @@ export const coordinatorEnv = z.object({
   PLX_JOIN: z.enum(['open', 'token']).default('open'),
   /** Of the chain that operators' signatures are for. */
   PLX_CHAIN_ID: chainId,
+  /** On 127.0.0.1, for Prometheus; by default none. */
+  PLX_COORDINATOR_METRICS_PORT: port.optional(),
   PLX_LOG_LEVEL: logLevel,
 });
 
@@ -109,6 +111,8 @@ export const gatewayEnv = z.object({
   TEMPORAL_NAMESPACE: namespace,
   /** Shown to people as a link; optional. */
   PLX_TEMPORAL_UI_URL: url.optional(),
+  /** On 127.0.0.1, for Prometheus; by default none. */
+  PLX_GATEWAY_METRICS_PORT: port.optional(),
   PLX_LOG_LEVEL: logLevel,
 });
 
@@ -162,6 +166,8 @@ const commonNodeEnv = z.object({
     .regex(/^[\w.:/+-]{1,120}$/)
     .optional(),
   PLX_MODEL_ID: modelId,
+  /** On 127.0.0.1, for Prometheus; by default none. */
+  PLX_NODE_METRICS_PORT: port.optional(),
   PLX_LOG_LEVEL: logLevel,
 });
 

@@ -24,6 +24,8 @@ import { openDatabase, type Database } from '../prisma/client.ts';
 import { listenForOutcomes, type OutcomeListener } from '../prisma/outcomes.ts';
 import { COORDINATOR_QUEUE } from '../protocol/queues.ts';
 import { coordinatorEnv, readConfig } from './config.ts';
+import { CoordinatorMetrics } from './coordinator-metrics.ts';
+import { serveMetricsOn } from './metrics.ts';
 import { moduleFile } from './module-file.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 import { installTemporalRuntime } from './runtime.ts';
@@ -53,6 +55,7 @@ async function startCoordinator(): Promise<RunningRole> {
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const relay = new Relay(channelSecret, returnRing);
+  const metrics = new CoordinatorMetrics(relay, database);
   const commands = new Commands(channelSecret);
   const outcomes = await listenTo(databaseUrl, { relay, commands }, log);
   const background = await startBackground({ database, client, log }, sampling, databaseUrl);
@@ -73,6 +76,7 @@ async function startCoordinator(): Promise<RunningRole> {
       relayed: (unitId, dispatch) => relay.relayed(unitId, dispatch),
       onCapacity: hint,
       onWaiting: () => background.sweeper.expect(),
+      onSettled: (...settled) => metrics.settled(...settled),
       log,
     }),
   });
@@ -90,8 +94,10 @@ async function startCoordinator(): Promise<RunningRole> {
     intakeKey: rings.intakeRing[0].publicJwk,
     returnKey: returnRing[0].publicJwk,
     onNodeSeen: hint,
+    onAccepted: () => metrics.accepted(),
     commands,
   });
+  await serveMetricsOn(config.PLX_COORDINATOR_METRICS_PORT, metrics.registry);
   return {
     ready: { url: coordinatorUrl },
     ended: running,

@@ -1,11 +1,11 @@
 import { startEdge } from '../edge/start.ts';
 import { edgeEnv, readConfig } from './config.ts';
+import { serveMetricsOn } from './metrics.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 
 /** The edge: the one address that nodes know, and the only part that strangers reach. */
 async function startEdgeRole(): Promise<RunningRole> {
   const config = readConfig('edge', edgeEnv);
-  const { PLX_EDGE_METRICS_PORT: metricsPort } = config;
   const edge = await startEdge(
     {
       databaseUrl: config.DATABASE_URL,
@@ -18,11 +18,14 @@ async function startEdgeRole(): Promise<RunningRole> {
       names: config.PLX_EDGE_NAMES,
       keysDirectory: config.PLX_EDGE_KEYS,
       blobDirectory: config.PLX_BLOB_DIR,
-      ...(metricsPort === undefined ? {} : { metricsPort }),
     },
     createLogger('edge', config.PLX_LOG_LEVEL),
   );
-  return { ready: { address: edge.address }, stop: () => edge.stop() };
+  await serveMetricsOn(config.PLX_EDGE_METRICS_PORT, edge.metrics);
+  return {
+    ready: { address: edge.address },
+    stop: () => edge.stop(),
+  };
 }
 
 await runRole(startEdgeRole);

@@ -1,4 +1,5 @@
 import { Readers } from '../gateway/disconnect.ts';
+import { GatewayMetrics } from '../gateway/metrics.ts';
 import { createGateway } from '../gateway/server.ts';
 import { fetchIntakeKey } from '../gateway/intake-client.ts';
 import { loadOrCreateX25519Ring } from '../crypto/key-files.ts';
@@ -6,6 +7,7 @@ import { openDatabase } from '../prisma/client.ts';
 import type { RequesterKey } from '../protocol/receive.ts';
 import { signInTerms, type SignInTerms } from '../protocol/sign-in.ts';
 import { ConfigError, gatewayEnv, readConfig } from './config.ts';
+import { serveMetricsOn } from './metrics.ts';
 import { createLogger, runRole, type RunningRole } from './role.ts';
 
 /** How long a fetched intake key is used; the coordinator opens older ones for longer than that. */
@@ -21,9 +23,11 @@ async function startGateway(): Promise<RunningRole> {
     intakeToken: config.PLX_INTAKE_TOKEN,
   };
   const log = createLogger('gateway', config.PLX_LOG_LEVEL);
+  const metrics = new GatewayMetrics();
   const app = createGateway({
     ...coordinator,
-    readers: new Readers(coordinator, log),
+    readers: new Readers(coordinator, log, metrics),
+    metrics,
     database: openDatabase(config.DATABASE_URL),
     requesterRing: await loadOrCreateX25519Ring(config.PLX_GATEWAY_KEYS, 'requester'),
     intakeKey: cached(() => fetchIntakeKey(coordinator), INTAKE_KEY_MS),
@@ -37,7 +41,11 @@ async function startGateway(): Promise<RunningRole> {
     host: config.PLX_GATEWAY_HOST,
     port: config.PLX_GATEWAY_PORT,
   });
-  return { ready: { url: address }, stop: () => app.close() };
+  await serveMetricsOn(config.PLX_GATEWAY_METRICS_PORT, metrics.registry);
+  return {
+    ready: { url: address },
+    stop: () => app.close(),
+  };
 }
 
 /** @throws ConfigError if callers can't sign in at that URL. */

@@ -16,6 +16,8 @@ import type { Binding } from '../protocol/binding.ts';
 import type { ExecuteInput, NodeActivities } from '../protocol/execute.ts';
 import { nodeQueue } from '../protocol/queues.ts';
 import { nodeEnv, readConfig, type NodeConfig } from './config.ts';
+import { serveMetricsOn } from './metrics.ts';
+import { NodeMetrics } from './node-metrics.ts';
 import { readBinding } from './binding-file.ts';
 import { readEdgeCa } from './edge-ca.ts';
 import { startBackend } from './node-backend.ts';
@@ -45,10 +47,11 @@ async function startNode(): Promise<RunningRole> {
   const { channel } = link;
 
   const attempts = new Attempts();
+  const metrics = new NodeMetrics();
   const activities: NodeActivities = {
     execute: (input: ExecuteInput) => {
       log.info('node // execute');
-      return execute(
+      const execution = execute(
         {
           keys,
           backend,
@@ -60,13 +63,17 @@ async function startNode(): Promise<RunningRole> {
           attempts,
           onBackendFailed: (error) =>
             log.error({ error: error.message }, 'node // the backend failed a request'),
+          onResult: (usage) => metrics.returned(usage),
         },
         input,
         executionContext(Context.current()),
       );
+      return metrics.unit(execution);
     },
   };
   const health = watchHealth(backend, log);
+  metrics.watch({ attempts, backend, health });
+  await serveMetricsOn(config.PLX_NODE_METRICS_PORT, metrics.registry);
   const membership = await joinNetwork(
     channel,
     () => claims(config, binding, backend, tokensPerSecond),

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import fastify from 'fastify';
 import pino from 'pino';
 import { eventsForCaller, Readers } from '../../gateway/disconnect.ts';
+import { GatewayMetrics } from '../../gateway/metrics.ts';
 import type { OnDisconnect } from '../../gateway/own-fields.ts';
 import type { Database } from '../../prisma/client.ts';
 import { intakeCall } from '../support/seeded.ts';
@@ -53,10 +54,12 @@ async function startCoordinator() {
 describe('gateway/disconnect', () => {
   let coordinator: Awaited<ReturnType<typeof startCoordinator>>;
   let readers: Readers;
+  let metrics: GatewayMetrics;
   beforeEach(async () => {
     coordinator = await startCoordinator();
     const { coordinatorUrl } = coordinator;
-    readers = new Readers({ coordinatorUrl, ...OPTIONS }, pino({ level: 'silent' }));
+    metrics = new GatewayMetrics();
+    readers = new Readers({ coordinatorUrl, ...OPTIONS }, pino({ level: 'silent' }), metrics);
   });
   afterEach(async () => {
     await readers.close();

@@ -59,6 +59,7 @@ describe('intake/commands', () => {
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
+      onAccepted: () => {},
       commands,
       join: 'token',
       chainId: CHAIN_ID,

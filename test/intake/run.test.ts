@@ -62,6 +62,7 @@ describe('intake/run', () => {
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
+      onAccepted: () => {},
       commands: new Commands(channelSecret),
       join: 'token',
       chainId: CHAIN_ID,

@@ -75,6 +75,7 @@ describe('nodes: what a node sees of an attempt', () => {
       intakeKey: requester.publicJwk,
       returnKey: requester.publicJwk,
       onNodeSeen: () => {},
+      onAccepted: () => {},
       commands,
       join: 'token',
       chainId: CHAIN_ID,

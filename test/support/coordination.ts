@@ -20,6 +20,8 @@ export interface Coordination {
   readonly gatewayUrls: readonly string[];
   readonly coordinatorUrl: string;
   readonly temporalAddress: string;
+  /** What Prometheus reads of the first ones. */
+  metrics(role: 'coordinator' | 'gateway'): Promise<string>;
   /** Where nodes connect. */
   readonly edge: EdgePlace;
   /** Temporal, for looking at what happened. */
@@ -109,12 +111,14 @@ export async function startCoordination(
       TEMPORAL_ADDRESS: temporalAddress,
       PLX_COORDINATOR_PORT: String(at.coordinatorPort),
       PLX_COORDINATOR_KEYS: join(keys, 'coordinator'),
+      PLX_COORDINATOR_METRICS_PORT: String(at.metricsPorts.coordinator),
       ...settings,
     });
   const spawnGateway = (at: Place) =>
     spawn('gateway', at, {
       PLX_GATEWAY_PORT: String(at.gatewayPort),
       PLX_GATEWAY_KEYS: join(keys, 'gateway'),
+      PLX_GATEWAY_METRICS_PORT: String(at.metricsPorts.gateway),
     });
   let [coordinator, gateway]: Role[] = await Promise.all([
     spawnCoordinator(first),
@@ -138,6 +142,10 @@ export async function startCoordination(
     gatewayUrls: places.map((at) => at.gatewayUrl),
     coordinatorUrl,
     temporalAddress,
+    async metrics(role) {
+      const url = `http://127.0.0.1:${first.metricsPorts[role]}/metrics`;
+      return (await fetch(url)).text();
+    },
     edge,
     client: new Client({ connection }),
     chat: (body, key = API_KEY, index = 0, { headers, signal } = {}) =>
@@ -197,6 +205,7 @@ interface Place {
   readonly gatewayPort: number;
   readonly coordinatorUrl: string;
   readonly gatewayUrl: string;
+  readonly metricsPorts: Readonly<Record<'coordinator' | 'gateway', number>>;
 }
 
 async function place(): Promise<Place> {
@@ -206,5 +215,6 @@ async function place(): Promise<Place> {
     gatewayPort,
     coordinatorUrl: `http://127.0.0.1:${coordinatorPort}`,
     gatewayUrl: `http://127.0.0.1:${gatewayPort}`,
+    metricsPorts: { coordinator: await freePort(), gateway: await freePort() },
   };
 }

@@ -4,6 +4,7 @@ import pino from 'pino';
 import { generateX25519Key, type Ring, type X25519Key } from '../../crypto/keys.ts';
 import { Readers } from '../../gateway/disconnect.ts';
 import type { GatewayDependencies } from '../../gateway/context.ts';
+import { GatewayMetrics } from '../../gateway/metrics.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
 import { signInTerms } from '../../protocol/sign-in.ts';
@@ -130,9 +131,11 @@ export async function startLoneGateway(): Promise<LoneGateway> {
       coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
       intakeToken: 'unused-intake-token',
     };
+    const metrics = new GatewayMetrics();
     const app = createGateway({
       ...coordinator,
-      readers: new Readers(coordinator, log),
+      readers: new Readers(coordinator, log, metrics),
+      metrics,
       database,
       requesterRing: [key],
       intakeKey: async () => key.publicJwk,

@@ -83,6 +83,7 @@ export async function startNodeApiScene(
     intakeKey: requester.publicJwk,
     returnKey: requester.publicJwk,
     onNodeSeen: () => {},
+    onAccepted: () => {},
     commands,
     join: 'token',
     chainId: CHAIN_ID,

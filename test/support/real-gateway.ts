@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { generateX25519Key } from '../../crypto/keys.ts';
 import { Readers } from '../../gateway/disconnect.ts';
+import { GatewayMetrics } from '../../gateway/metrics.ts';
 import { fetchIntakeKey } from '../../gateway/intake-client.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from '../../gateway/limits.ts';
 import { createGateway } from '../../gateway/server.ts';
@@ -34,10 +35,12 @@ export async function startRealGateway(
   const log = pino({ level: 'info' }, { write });
   const coordinator = { coordinatorUrl, intakeToken: INTAKE_TOKEN };
   const port = await freePort();
+  const metrics = new GatewayMetrics();
   const app = createGateway(
     {
       ...coordinator,
-      readers: new Readers(coordinator, log),
+      readers: new Readers(coordinator, log, metrics),
+      metrics,
       database: openDatabase(databaseUrl),
       requesterRing: [await generateX25519Key()],
       intakeKey: () => fetchIntakeKey(coordinator),

@@ -106,6 +106,7 @@ describe('workflows/inference', () => {
     assert.equal(await described.staticSummary(), 'ai.inference · instant · urgent');
     assert.match((await described.staticDetails()) ?? '', /nine steps/);
     assert.equal(described.priority?.priorityKey, 1);
+    assert.equal(described.priority?.fairnessKey, ACCOUNT);
     const metadata = await handle.query<{ currentDetails: string }>('__temporal_workflow_metadata');
     for (const { number, title } of STEPS)
       assert.ok(metadata.currentDetails.includes(`${number}. **${title}** · `), title);
