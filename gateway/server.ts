@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { CodedError } from '../protocol/errors.ts';
 import { addAnswerHeaders } from './answer-headers.ts';
 import { parseBody } from './body.ts';
+import { admitCallers, limitBodies, limitCalls, routeNotFound } from './call-limits.ts';
 import { chatRoutes } from './chat-routes.ts';
-import { connectionGuard, discardRest, limitBodies, limitCalls } from './connections.ts';
+import { connectionGuard, discardRest } from './connections.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { docsRoutes } from './docs-routes.ts';
 import { MalformedRequestError, sendError } from './errors.ts';
 import { creditsRoutes } from './credits-routes.ts';
 import { explainRoutes } from './explain-routes.ts';
+import { healthRoute } from './health.ts';
 import { joinRoutes } from './join-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
@@ -61,9 +63,10 @@ export function createGateway(
     reply.header('x-trace-id', request.id);
   });
   limitCalls(app, limits);
+  strictBodies(app, limits);
+  admitCallers(app, database, limits);
   limitBodies(app, limits);
   addAnswerHeaders(app, dependencies);
-  strictBodies(app, limits);
   app.setErrorHandler((error, request, reply) => {
     if (reply.raw.destroyed) {
       // The caller hung up, which aborted what was done for it. An accepted request goes on.
@@ -81,17 +84,14 @@ export function createGateway(
     discardRest(request);
     return sendError(reply, coded);
   });
-  app.setNotFoundHandler((request, reply) => {
-    const route = `${request.method} ${request.url.split('?')[0]}`;
-    return sendError(reply, new CodedError('gateway.route_not_found', route));
-  });
+  app.setNotFoundHandler((request, reply) => sendError(reply, routeNotFound(request)));
   addRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }
 
 function addRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
-  app.get('/healthz', (_request, reply) => health(dependencies, reply));
+  healthRoute(app, dependencies);
   chatRoutes(app, dependencies);
   submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);
@@ -134,21 +134,4 @@ function strictBodies(app: FastifyInstance, limits: GatewayLimits): void {
       throw new MalformedRequestError('', 'the body is empty');
     },
   );
-}
-
-async function health({ database, coordinatorUrl }: GatewayDependencies, reply: FastifyReply) {
-  const [databaseOk, coordinatorOk] = await Promise.all([
-    database.$queryRaw`SELECT 1`.then(
-      () => true,
-      () => false,
-    ),
-    fetch(`${coordinatorUrl}/healthz`).then(
-      (response) => response.ok,
-      () => false,
-    ),
-  ]);
-  const ok = databaseOk && coordinatorOk;
-  return reply
-    .code(ok ? 200 : 503)
-    .send({ status: ok ? 'ok' : 'degraded', database: databaseOk, coordinator: coordinatorOk });
 }

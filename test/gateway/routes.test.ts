@@ -5,12 +5,13 @@ import type { FastifyInstance } from 'fastify';
 import { OPERATIONS } from '../../gateway/openapi.ts';
 import { SCOPES, type Scope } from '../../protocol/keys.ts';
 import { OTHER_ACCOUNT, startLoneGateway, type LoneGateway } from '../support/lone-gateway.ts';
+import { rawHttp } from '../support/raw-http.ts';
 
 /** All that is answered without a key. What isn't here needs one. */
 const PUBLIC: readonly string[] = [
   'GET /healthz',
   'GET /v1/models',
-  'GET /v1/models/*',
+  'GET /v1/models/:id',
   'GET /v1/prices',
   'GET /v1/sampling/epochs',
   'GET /openapi.json',
@@ -97,6 +98,21 @@ describe('gateway/routes', () => {
       assert.notEqual((await ask(route)).error?.['code'], 'receive.unauthorized', route);
   });
 
+  it('refuses who has no key before the body comes, and takes none of it', async () => {
+    for (const route of closed().filter((each) => !/^(GET|HEAD) /.test(each))) {
+      const { status, text } = await rawHttp(gateway.url, [
+        `${route} HTTP/1.1\r\nhost: g\r\nconnection: close\r\n` +
+          'content-type: application/json\r\ncontent-length: 1000\r\n\r\n{',
+      ]);
+      assert.equal(status, 401, `${route}: ${text}`);
+    }
+    const unknown = await rawHttp(gateway.url, [
+      'POST /none HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n' +
+        'content-length: 1000\r\n\r\n{',
+    ]);
+    assert.equal(unknown.status, 404, unknown.text);
+  });
+
   it('takes a key in one form', async () => {
     const key = await keyWith(['read']);
     for (const authorization of [
@@ -143,6 +159,6 @@ describe('gateway/routes', () => {
       assert.equal(accessOf(route), 'admin', route);
     for (const { method, path, access } of OPERATIONS)
       if (access === 'public')
-        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{.*\}/, '*')}`), path);
+        assert.ok(isPublic(`${method.toUpperCase()} ${path.replace(/\{(\w+)\}/, ':$1')}`), path);
   });
 });

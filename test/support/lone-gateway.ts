@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { generateX25519Key } from '../../crypto/keys.ts';
+import type { GatewayDependencies } from '../../gateway/context.ts';
 import { Readers } from '../../gateway/disconnect.ts';
+import { GATEWAY_LIMITS, type GatewayLimits } from '../../gateway/limits.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
 import { signInTerms } from '../../protocol/sign-in.ts';
@@ -108,7 +110,8 @@ interface Body extends Item {
   readonly error?: Coded & { readonly param: string | null; readonly type: string };
 }
 
-export async function startLoneGateway(): Promise<LoneGateway> {
+/** @param limits that differ from the usual ones. */
+export async function startLoneGateway(limits: Partial<GatewayLimits> = {}): Promise<LoneGateway> {
   const fresh = await freshDatabase();
   const { database } = fresh;
   await seedInstant(database);
@@ -128,7 +131,7 @@ export async function startLoneGateway(): Promise<LoneGateway> {
       coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
       intakeToken: 'unused-intake-token',
     };
-    const app = createGateway({
+    const dependencies: GatewayDependencies = {
       ...coordinator,
       readers: new Readers(coordinator, log),
       database,
@@ -138,7 +141,8 @@ export async function startLoneGateway(): Promise<LoneGateway> {
       temporalNamespace: 'default',
       signIn: signInTerms(`http://127.0.0.1:${port}`, CHAIN_ID),
       log,
-    });
+    };
+    const app = createGateway(dependencies, { ...GATEWAY_LIMITS, ...limits });
     apps.push(app);
     return app.listen({ host: '127.0.0.1', port });
   };
