@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { startRealGateway } from '../support/real-gateway.ts';
 import { LONG, OTHER_KEY, PIECES, ResumeScene, TEXT } from '../support/resume-scene.ts';
 import { API_KEY } from '../support/seeded.ts';
 import type { ReadStream } from '../support/stream-reader.ts';
@@ -145,6 +146,32 @@ describe('gateway: resuming', () => {
     assert.ok(tokens >= read && tokens < LONG.length, `${tokens} of ${read}`);
     for (const { whole } of [first, second])
       assert.equal((await whole).error?.code, 'execute.cancelled');
+  });
+
+  it('has no more readers of one account than its share of calls', async () => {
+    const id = await scene.submit({ deadline_seconds: 3 });
+    const gateway = await startRealGateway(scene.network, { callsPerAccount: 2 });
+    const open = new AbortController();
+    const read = (path: string, key = API_KEY) =>
+      fetch(`${gateway.url}/v1/${path}`, {
+        headers: { authorization: `Bearer ${key}` },
+        signal: open.signal,
+      });
+    const readers = [read(`requests/${id}/stream`), read(`requests/${id}/stream`)];
+    for (const reader of readers) assert.equal((await reader).status, 200);
+    const third = await read(`requests/${id}/stream`);
+    assert.equal(third.status, 429);
+    assert.ok(Number(third.headers.get('retry-after')) > 0);
+    assert.equal((await read('credits', OTHER_KEY)).status, 200);
+    open.abort();
+    await until(async () => {
+      const again = await fetch(`${gateway.url}/v1/credits`, {
+        headers: { authorization: `Bearer ${API_KEY}` },
+      });
+      return again.status === 200;
+    }, 'they count no more');
+    await gateway.stop();
+    await scene.network.ended(id);
   });
 
   it('is for the account of the request alone, and takes no other parameters', async () => {
