@@ -110,8 +110,14 @@ interface Body extends Item {
   readonly error?: Coded & { readonly param: string | null; readonly type: string };
 }
 
-/** @param limits that differ from the usual ones. */
-export async function startLoneGateway(limits: Partial<GatewayLimits> = {}): Promise<LoneGateway> {
+/**
+ * @param limits that differ from the usual ones.
+ * @param coordinatorUrl of what stands in for a coordinator; by default nobody is there.
+ */
+export async function startLoneGateway(
+  limits: Partial<GatewayLimits> = {},
+  coordinatorUrl?: string,
+): Promise<LoneGateway> {
   const fresh = await freshDatabase();
   const { database } = fresh;
   await seedInstant(database);
@@ -128,7 +134,7 @@ export async function startLoneGateway(limits: Partial<GatewayLimits> = {}): Pro
   const start = async () => {
     const port = await freePort();
     const coordinator = {
-      coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
+      coordinatorUrl: coordinatorUrl ?? `http://127.0.0.1:${await freePort()}`,
       intakeToken: 'unused-intake-token',
     };
     const dependencies: GatewayDependencies = {
