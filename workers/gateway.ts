@@ -21,10 +21,11 @@ async function startGateway(): Promise<RunningRole> {
     intakeToken: config.PLX_INTAKE_TOKEN,
   };
   const log = createLogger('gateway', config.PLX_LOG_LEVEL);
+  const database = openDatabase(config.DATABASE_URL);
   const app = createGateway({
     ...coordinator,
-    readers: new Readers(coordinator, log),
-    database: openDatabase(config.DATABASE_URL),
+    readers: new Readers({ ...coordinator, database }, log),
+    database,
     requesterRing: await loadOrCreateX25519Ring(config.PLX_GATEWAY_KEYS, 'requester'),
     intakeKey: cached(() => fetchIntakeKey(coordinator), INTAKE_KEY_MS),
     temporalUiUrl: config.PLX_TEMPORAL_UI_URL ?? null,

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { latestCoordinator } from '../../prisma/requests.ts';
 import { startRealGateway } from '../support/real-gateway.ts';
-import { LONG, OTHER_KEY, PIECES, ResumeScene, TEXT } from '../support/resume-scene.ts';
+import { LONG, OTHER_KEY, PIECES, QUESTION, ResumeScene, TEXT } from '../support/resume-scene.ts';
 import { API_KEY } from '../support/seeded.ts';
-import type { ReadStream } from '../support/stream-reader.ts';
+import { openStream, type ReadStream } from '../support/stream-reader.ts';
 import { until } from '../support/until.ts';
 
 const lastOf = (chunks: ReadStream['chunks']) =>
@@ -147,6 +148,37 @@ describe('gateway: resuming', () => {
     for (const { whole } of [first, second])
       assert.equal((await whole).error?.code, 'execute.cancelled');
   });
+
+  it('cancels by a gateway whose own coordinator is dead', async function () {
+    this.timeout(120_000);
+    await scene.add(LONG, 200);
+    const other = await latestOf(1);
+    await scene.network.killCoordinator();
+    const response = await fetch(`${scene.network.gatewayUrl}/v1/requests/${other}`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${API_KEY}` },
+    });
+    assert.equal(response.status, 200, await response.clone().text());
+    assert.equal(((await response.json()) as { status: string }).status, 'cancelled');
+    await scene.network.startCoordinator();
+  });
+
+  /** A request that runs and streams by that coordinator: any of them may take it. */
+  async function latestOf(coordinator: number): Promise<string> {
+    const { database, gatewayUrls, coordinatorUrl } = scene.network;
+    for (;;) {
+      const stream = openStream(`${gatewayUrls[coordinator]}/v1/chat/completions`, API_KEY, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...QUESTION, stream: true, on_disconnect: 'continue' }),
+      });
+      stream.whole.catch(() => {});
+      await until(() => stream.soFar().chunks.length > 2, 'some text');
+      const id = await stream.id();
+      if ((await latestCoordinator(database, id)) !== coordinatorUrl) return id;
+      await stream.whole;
+    }
+  }
 
   it('has no more readers of one account than its share of calls', async () => {
     const id = await scene.submit({ deadline_seconds: 3 });

@@ -139,7 +139,7 @@ export async function startLoneGateway(
     };
     const dependencies: GatewayDependencies = {
       ...coordinator,
-      readers: new Readers(coordinator, log),
+      readers: new Readers({ ...coordinator, database }, log),
       database,
       requesterRing: [key],
       intakeKey: async () => key.publicJwk,

@@ -29,11 +29,12 @@ export async function startRealGateway(
   const log = pino({ level: 'info' }, { write });
   const coordinator = { coordinatorUrl, intakeToken: INTAKE_TOKEN };
   const port = await freePort();
+  const database = openDatabase(databaseUrl);
   const app = createGateway(
     {
       ...coordinator,
-      readers: new Readers(coordinator, log),
-      database: openDatabase(databaseUrl),
+      readers: new Readers({ ...coordinator, database }, log),
+      database,
       requesterRing: [await generateX25519Key()],
       intakeKey: () => fetchIntakeKey(coordinator),
       temporalUiUrl: null,
