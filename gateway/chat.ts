@@ -30,6 +30,8 @@ export type ChatEvent =
       readonly rateLimits?: RateLimits | undefined;
       /** Whether an earlier call made the request. */
       readonly isJoined: boolean;
+      /** Whether its run isn't known to be there yet. */
+      readonly isPending: boolean;
     }
   | { readonly kind: 'delta'; readonly text: string; readonly attempt: number }
   | { readonly kind: 'result'; readonly result: InferenceResult; readonly attempt: number }
@@ -73,8 +75,9 @@ export async function* openedEvents(
   let isAnswered = false;
   for await (const event of events) {
     if (event.type === 'accepted') {
-      const { requestId, acceptedAtMs, rateLimits, isJoined = false } = event;
-      if (!stream) yield { kind: 'accepted', requestId, acceptedAtMs, rateLimits, isJoined };
+      const { requestId, acceptedAtMs, rateLimits, isJoined = false, isPending = false } = event;
+      if (!stream)
+        yield { kind: 'accepted', requestId, acceptedAtMs, rateLimits, isJoined, isPending };
       stream ??= new TextStream(ring, requestId);
       stream.restart();
       continue;

@@ -10,6 +10,7 @@ import {
 } from '../protocol/receive.ts';
 import { LOGPROBS_MAX } from '../protocol/result.ts';
 import { MalformedRequestError } from './errors.ts';
+import { listOf } from './lists.ts';
 import { askedVerification, isVerificationOnce, ownFields } from './own-fields.ts';
 
 const stopString = z.string().min(1).max(512);
@@ -35,7 +36,7 @@ export const COMMON_FIELDS = {
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   seed: z.int().min(0).max(0xffff_ffff).nullish(),
-  stop: z.union([stopString, z.array(stopString).max(4)]).nullish(),
+  stop: z.union([stopString, listOf(stopString, { max: 4 })]).nullish(),
   n: z.int().min(1).max(CHOICES_MAX).nullish(),
   user: z.string().optional(),
   workload_class: z.string().regex(NAME, 'is not a name').default('ai.inference'),

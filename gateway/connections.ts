@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { CodedError } from '../protocol/errors.ts';
 import { errorResponse } from './errors.ts';
-import type { GatewayLimits } from './limits.ts';
 import type { GatewayMetrics } from './metrics.ts';
 
 /** How long the rest of a body is poured away after its refusal, so that the refusal is heard. */
@@ -75,44 +73,6 @@ function rawAnswer(error: CodedError, trace: string): string {
   const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
   const reason = status === 408 ? 'Request Timeout' : 'Bad Request';
   return `HTTP/1.1 ${status} ${reason}\r\n${lines.join('')}\r\n${text}`;
-}
-
-/** Refuses calls beyond what the gateway can have under way; health is told in any case. */
-export function limitCalls(app: FastifyInstance, { calls }: Pick<GatewayLimits, 'calls'>): void {
-  let open = 0;
-  app.addHook('onRequest', async ({ routeOptions }, reply) => {
-    if (routeOptions.url === '/healthz') return;
-    if (open >= calls) throw new CodedError('gateway.overloaded');
-    open++;
-    reply.raw.once('close', () => open--);
-  });
-}
-
-/**
- * Bounds the memory of bodies that are coming: one more is refused while they are too much, and
- * one that makes them too much ends with its connection.
- */
-export function limitBodies(
-  app: FastifyInstance,
-  { heldBytes }: Pick<GatewayLimits, 'heldBytes'>,
-): void {
-  let held = 0;
-  app.addHook('preParsing', ({ raw }, _reply, payload, done) => {
-    if (held >= heldBytes) return done(new CodedError('gateway.overloaded'));
-    let own = 0;
-    payload.on('data', ({ length }: Buffer) => {
-      own += length;
-      held += length;
-      if (held > heldBytes) raw.destroy();
-    });
-    const release = () => {
-      held -= own;
-      own = 0;
-    };
-    payload.once('end', release);
-    raw.once('close', release);
-    return done(null, payload);
-  });
 }
 
 /**

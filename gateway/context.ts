@@ -57,8 +57,19 @@ export async function authenticateAdmin(
   return caller;
 }
 
-/** A key that has ended is as unknown as one that never was. */
+const identified = new WeakMap<FastifyRequest, Caller>();
+
+/** Looked up once for each call: before its body comes. */
 async function identify(database: Database, request: FastifyRequest): Promise<Caller> {
+  const known = identified.get(request);
+  if (known) return known;
+  const caller = await lookUp(database, request);
+  identified.set(request, caller);
+  return caller;
+}
+
+/** A key that has ended is as unknown as one that never was. */
+async function lookUp(database: Database, request: FastifyRequest): Promise<Caller> {
   const key = /^Bearer ([\w.~+/-]+=*)$/.exec(request.headers.authorization ?? '')?.[1];
   if (!key) throw new CodedError('receive.unauthorized', 'Send it as: Authorization: Bearer KEY.');
   const found = await findKeyHolder(database, apiKeyHash(key));

@@ -4,7 +4,6 @@ import { isRequestId } from '../protocol/ids.ts';
 import type { IntakeEvent } from '../protocol/intake.ts';
 import type { IntakeCall } from '../protocol/receive.ts';
 import { codedError } from './context.ts';
-import type { IntakeClientOptions } from './intake-client.ts';
 import type { GatewayMetrics } from './metrics.ts';
 import type { OnDisconnect } from './own-fields.ts';
 import { intakeEvents, type RequestEvent, type RequestSource } from './request-events.ts';
@@ -38,15 +37,15 @@ interface Read {
  * and whoever made it wanted that, it is cancelled: at the coordinator, and from there at the node.
  */
 export class Readers {
-  readonly #options: IntakeClientOptions;
+  readonly #source: RequestSource;
   readonly #log: Logger;
   readonly #metrics: GatewayMetrics;
   readonly #reads = new Map<string, Read>();
   readonly #cancelling = new Set<Promise<void>>();
   readonly #closing = new AbortController();
 
-  constructor(options: IntakeClientOptions, log: Logger, metrics: GatewayMetrics) {
-    this.#options = options;
+  constructor(source: RequestSource, log: Logger, metrics: GatewayMetrics) {
+    this.#source = source;
     this.#log = log;
     this.#metrics = metrics;
   }
@@ -106,7 +105,7 @@ export class Readers {
     this.#log.info({ request: requestId }, 'gateway // its caller hung up: cancelling');
     for (;;) {
       try {
-        await cancelRequest(this.#options, requestId);
+        await cancelRequest(this.#source, requestId);
         this.#metrics.hangUpCancelled();
         return;
       } catch (error) {
@@ -125,8 +124,8 @@ export class Readers {
 
 /**
  * What comes of an intake call, for a caller who may hang up at any time: also before it is known
- * whether its request was accepted, which is then waited for, so that no request is left behind
- * that nobody knows of.
+ * whether its request was accepted. If it may have been, that is then waited for, so that no
+ * request is left behind that nobody knows of.
  *
  * @param gone aborted when the caller has hung up.
  * @throws what `intakeEvents` throws, or the reason of `gone`.
@@ -147,7 +146,7 @@ export async function* eventsForCaller(
   };
   gone.addEventListener('abort', hangUp);
   try {
-    for await (const event of intakeEvents(dependencies, call, over.signal)) {
+    for await (const event of intakeEvents(dependencies, call, over.signal, gone)) {
       if (event.type === 'accepted' && !reader) {
         reader = dependencies.readers.join(event.requestId, wishOf(call, event, onDisconnect));
         gone.throwIfAborted();

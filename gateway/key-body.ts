@@ -7,6 +7,7 @@ import {
   type KeyLimits,
   type KeySpec,
 } from '../protocol/keys.ts';
+import { listOf } from './lists.ts';
 
 const COUNT_MAX = 0x7fff_ffff;
 
@@ -34,9 +35,7 @@ const limits = z.strictObject({
 /** Fields of a body that asks for a key. */
 export const specFields = {
   name,
-  scopes: z
-    .array(z.enum(SCOPES))
-    .min(1)
+  scopes: listOf(z.enum(SCOPES), { min: 1, max: SCOPES.length })
     .refine((scopes) => new Set(scopes).size === scopes.length, 'names one twice')
     .default(['inference', 'read']),
   expires_in_seconds: z.int().min(1).max(KEY_SECONDS_MAX).nullish(),

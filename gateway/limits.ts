@@ -6,12 +6,18 @@ export interface GatewayLimits {
   readonly connections: number;
   /** Under way at once, streams included. More are refused with `gateway.overloaded`. */
   readonly calls: number;
+  /** Of these, of one account; callers without a key share one such part. */
+  readonly callsPerAccount: number;
+  /** Calls of one address whose key is being looked up, or whose body is coming. */
+  readonly comingPerAddress: number;
   /** Of the request line and all headers together. */
   readonly headerBytes: number;
   readonly headerCount: number;
   readonly bodyBytes: number;
-  /** Of all bodies that are just coming: memory that anybody can ask for, key or no key. */
+  /** Of all bodies that are just coming. */
   readonly heldBytes: number;
+  /** Of those from one address. */
+  readonly heldBytesPerAddress: number;
   /** Arrays and objects within each other. */
   readonly bodyDepth: number;
   /** Members of all arrays and objects together. */
@@ -29,11 +35,14 @@ export interface GatewayLimits {
 export const GATEWAY_LIMITS: GatewayLimits = {
   connections: 10_000,
   calls: 5_000,
+  callsPerAccount: 1_250,
+  comingPerAddress: 1_250,
   headerBytes: 16_384,
   headerCount: 100,
   // Room for JSON's escapes around the largest payload.
   bodyBytes: 2 * PAYLOAD_BYTES_MAX,
   heldBytes: 268_435_456,
+  heldBytesPerAddress: 67_108_864,
   bodyDepth: 32,
   bodyValues: 20_000,
   headersMs: 10_000,

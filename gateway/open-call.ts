@@ -26,6 +26,8 @@ export interface OpenedCall<Chat extends InferenceRequest> {
   readonly requestId: string;
   /** Milliseconds since the epoch; the same for all who join. */
   readonly acceptedAtMs: number;
+  /** Whether its run isn't known to be there yet: only the intake call is sure to start it. */
+  readonly isPending: boolean;
   readonly events: AsyncGenerator<ChatEvent>;
 }
 
@@ -54,7 +56,8 @@ export async function openCall<Chat extends InferenceRequest>(
   const chat = parse(request.body);
   const asker = { accountId, keyId, route, idempotencyKey };
   const events = serveChat(dependencies, asker, chat, gone);
-  const { requestId, acceptedAtMs, isJoined, rateLimits } = await firstEvent(events);
+  const first = await firstEvent(events);
+  const { requestId, acceptedAtMs, isJoined, isPending, rateLimits } = first;
   reply.header('x-request-id', requestId);
   if (rateLimits) reply.headers(rateLimitHeaders(rateLimits));
   if (isJoined && idempotencyKey !== null) {
@@ -65,6 +68,7 @@ export async function openCall<Chat extends InferenceRequest>(
     chat,
     requestId,
     acceptedAtMs,
+    isPending,
     events: idempotencyKey === null ? events : finalFailures(events, reply),
   };
 }

@@ -9,12 +9,13 @@ import {
   sampling,
 } from './common-fields.ts';
 import { MalformedRequestError } from './errors.ts';
+import { listOf, textsByName } from './lists.ts';
 
 const textPart = z.strictObject({ type: z.literal('text'), text: z.string() });
 /** OpenAI's content is text, or parts of which this network serves the text ones. */
 const content = z.union([
   z.string(),
-  z.array(textPart).transform((parts) => parts.map(({ text }) => text).join('')),
+  listOf(textPart).transform((parts) => parts.map(({ text }) => text).join('')),
 ]);
 const asked = z.strictObject({ role: z.enum(['system', 'developer', 'user']), content });
 const nothing = z.null().optional();
@@ -39,11 +40,11 @@ const message = z
  */
 export const chatRequestSchema = z.strictObject({
   ...COMMON_FIELDS,
-  messages: z.array(message).min(1),
+  messages: listOf(message, { min: 1 }),
   max_completion_tokens: maxTokensField,
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(TOP_LOGPROBS_MAX).nullish(),
-  metadata: z.record(z.string(), z.string()).nullish(),
+  metadata: textsByName().nullish(),
   store: z.literal(false).nullish(),
 });
 

@@ -50,6 +50,7 @@ const ALWAYS: readonly ErrorCode[] = [
   'receive.malformed_request',
   'gateway.body_too_slow',
   'gateway.overloaded',
+  'receive.rate_limited',
   'coordinator.internal',
 ];
 const WITH_BODY: readonly ErrorCode[] = [

@@ -8,8 +8,17 @@ import { callEvents, followEvents, refused, type IntakeClientOptions } from './i
 
 /** Between two tries to reach a coordinator. */
 const RETRY_MS = 250;
-/** How long a coordinator may be away beyond the request's own deadline. */
+/** How long a coordinator may be away: beyond the deadline of a request that was accepted. */
 const OUTAGE_SECONDS_MAX = 30;
+/** Of a connection that never came about. */
+const NOT_REACHED: ReadonlySet<unknown> = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
 
 export interface RequestSource extends IntakeClientOptions {
   readonly database: Database;
@@ -24,16 +33,21 @@ export type RequestEvent = Exclude<IntakeEvent, { type: 'refused' | 'ping' }>;
  * killed and restarted under it, or for good, once the request has been accepted: then its outcome
  * comes from where it is stored. The last event is an outcome, or `ended` if the call asks for it.
  *
- * @throws CodedError when the request is refused, or no coordinator answers for too long.
+ * @param gone aborted when whoever asks has hung up: then nothing is asked for any more, unless a
+ *   coordinator may have accepted it.
+ * @throws CodedError when the request is refused, or no coordinator answers for too long; the
+ *   reason of `gone`.
  */
 export function intakeEvents(
   source: RequestSource,
   call: IntakeCall,
   signal: AbortSignal,
+  gone?: AbortSignal,
 ): AsyncGenerator<RequestEvent> {
   const { parameters, untilEnd = false } = call;
   const { deadlineSeconds, stream: isStreamed } = parameters;
-  return follow(source, { call, requestId: null, untilEnd, deadlineSeconds, isStreamed }, signal);
+  const target = { call, requestId: null, untilEnd, deadlineSeconds, isStreamed };
+  return follow(source, target, signal, gone);
 }
 
 /** A request that was accepted, and how it is followed. */
@@ -70,6 +84,8 @@ type Target = Omit<Followed, 'requestId' | 'acceptedAtMs'> & {
 
 interface Progress {
   requestId: string | null;
+  /** Whether a call has got as far as a coordinator, which may have accepted it then. */
+  hasReached: boolean;
   isAnswered: boolean;
   lastHeardMs: number;
   /** Of a coordinator that couldn't be reached. */
@@ -80,16 +96,18 @@ async function* follow(
   source: RequestSource,
   target: Target,
   signal: AbortSignal,
+  gone?: AbortSignal,
 ): AsyncGenerator<RequestEvent> {
-  const patienceMs = (target.deadlineSeconds + OUTAGE_SECONDS_MAX) * 1_000;
   const progress: Progress = {
     requestId: target.requestId,
+    hasReached: false,
     isAnswered: false,
     lastHeardMs: Date.now(),
     awayUrl: null,
   };
   const isLast = ({ type }: RequestEvent) => type === (target.untilEnd ? 'ended' : 'outcome');
   for (;;) {
+    if (!progress.hasReached) gone?.throwIfAborted();
     for (const event of await storedEvents(source, progress)) {
       progress.isAnswered = true;
       yield event;
@@ -100,10 +118,15 @@ async function* follow(
       yield event;
       if (isLast(event)) return;
     }
-    if (Date.now() - progress.lastHeardMs > patienceMs)
+    if (Date.now() - progress.lastHeardMs > patienceMs(target, progress))
       throw new CodedError('gateway.coordinator_unreachable');
     await sleep(RETRY_MS, undefined, { signal });
   }
+}
+
+/** Until it is accepted nothing runs whose outcome might still be had. */
+function patienceMs({ deadlineSeconds }: Target, { requestId }: Progress): number {
+  return ((requestId === null ? 0 : deadlineSeconds) + OUTAGE_SECONDS_MAX) * 1_000;
 }
 
 /** What the record says that wasn't said yet. While it can't be read, coordinators may know. */
@@ -127,6 +150,7 @@ async function* liveEvents(
     try {
       for await (const event of eventsAt(source, url, target, progress, signal)) {
         progress.lastHeardMs = Date.now();
+        progress.hasReached = true;
         if (progress.awayUrl === url) progress.awayUrl = null;
         if (event.type === 'refused') throw refused(event.code, event.detail, event.metadata);
         if (event.type === 'accepted') progress.requestId = event.requestId;
@@ -137,8 +161,15 @@ async function* liveEvents(
     } catch (error) {
       if (error instanceof CodedError || signal.aborted) throw error;
       progress.awayUrl = url;
+      progress.hasReached ||= !isUnreached(error);
     }
   }
+}
+
+/** Whether `fetch` failed before anything was sent. */
+function isUnreached(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && NOT_REACHED.has(cause.code);
 }
 
 function eventsAt(

@@ -1,7 +1,9 @@
+import { latestCoordinator } from '../prisma/requests.ts';
 import { CodedError } from '../protocol/errors.ts';
 import type { RequestId } from '../protocol/ids.ts';
 import type { StepRecord } from '../protocol/lifecycle.ts';
 import { errorOf, type IntakeClientOptions } from './intake-client.ts';
+import type { RequestSource } from './request-events.ts';
 
 /** The record of a request is answered without its steps rather than later. */
 const STEPS_MS_MAX = 3_000;
@@ -14,10 +16,10 @@ const CANCEL_MS_MAX = 15_000;
  * @throws CodedError `gateway.coordinator_unreachable` or `gateway.steps_unavailable`.
  */
 export async function fetchSteps(
-  options: IntakeClientOptions,
+  source: RequestSource,
   requestId: RequestId,
 ): Promise<readonly StepRecord[]> {
-  const response = await ask(options, 'GET', `${requestId}/steps`, STEPS_MS_MAX);
+  const response = await askAny(source, requestId, 'GET', 'steps', STEPS_MS_MAX);
   const { steps } = (await response.json()) as { steps: readonly StepRecord[] };
   return steps;
 }
@@ -27,11 +29,27 @@ export async function fetchSteps(
  *
  * @throws CodedError `gateway.coordinator_unreachable`
  */
-export async function cancelRequest(
-  options: IntakeClientOptions,
+export async function cancelRequest(source: RequestSource, requestId: RequestId): Promise<void> {
+  await askAny(source, requestId, 'POST', 'cancel', CANCEL_MS_MAX);
+}
+
+/** The gateway's own coordinator, or the one of the latest attempt if that can't be reached. */
+async function askAny(
+  source: RequestSource,
   requestId: RequestId,
-): Promise<void> {
-  await ask(options, 'POST', `${requestId}/cancel`, CANCEL_MS_MAX);
+  method: 'GET' | 'POST',
+  what: string,
+  timeoutMs: number,
+): Promise<Response> {
+  const path = `${requestId}/${what}`;
+  try {
+    return await ask(source, method, path, timeoutMs);
+  } catch (error) {
+    const isAway = error instanceof CodedError && error.code === 'gateway.coordinator_unreachable';
+    const other = isAway && (await latestCoordinator(source.database, requestId).catch(() => null));
+    if (!other || other === source.coordinatorUrl) throw error;
+    return ask({ ...source, coordinatorUrl: other }, method, path, timeoutMs);
+  }
 }
 
 async function ask(

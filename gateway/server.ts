@@ -3,20 +3,21 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { CodedError } from '../protocol/errors.ts';
 import { addAnswerHeaders } from './answer-headers.ts';
 import { parseBody } from './body.ts';
+import { admitCallers, limitBodies, limitCalls, routeNotFound } from './call-limits.ts';
 import { chatRoutes } from './chat-routes.ts';
-import { connectionGuard, discardRest, limitBodies, limitCalls } from './connections.ts';
+import { connectionGuard, discardRest } from './connections.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { docsRoutes } from './docs-routes.ts';
 import { MalformedRequestError, sendError } from './errors.ts';
 import { creditsRoutes } from './credits-routes.ts';
 import { explainRoutes } from './explain-routes.ts';
+import { healthRoute } from './health.ts';
 import { joinRoutes } from './join-routes.ts';
 import { keyRoutes } from './key-routes.ts';
 import { GATEWAY_LIMITS, type GatewayLimits } from './limits.ts';
 import { modelRoutes } from './model-routes.ts';
 import { nodeRoutes } from './node-routes.ts';
 import { pricesRoutes } from './prices-routes.ts';
-import { noParameters, parseQuery } from './query.ts';
 import { requestRoutes } from './request-routes.ts';
 import { resumeRoutes } from './resume-routes.ts';
 import { reviewRoutes } from './review-routes.ts';
@@ -67,10 +68,11 @@ export function createGateway(
     // Until a request is accepted it has no id of its own; this one ties a refusal to the log.
     reply.header('x-trace-id', request.id);
   });
-  limitCalls(app, limits);
-  limitBodies(app, limits);
   addAnswerHeaders(app, dependencies);
+  limitCalls(app, limits);
   strictBodies(app, limits);
+  admitCallers(app, database, limits);
+  limitBodies(app, limits);
   app.setErrorHandler((error, request, reply) => {
     if (reply.raw.destroyed) {
       // The caller hung up, which aborted what was done for it. An accepted request goes on.
@@ -88,20 +90,14 @@ export function createGateway(
     discardRest(request);
     return refuse(reply, coded);
   });
-  app.setNotFoundHandler((request, reply) => {
-    const route = `${request.method} ${request.url.split('?')[0]}`;
-    return refuse(reply, new CodedError('gateway.route_not_found', route));
-  });
+  app.setNotFoundHandler((request, reply) => refuse(reply, routeNotFound(request)));
   addRoutes(app, dependencies);
   app.addHook('onClose', () => database.$disconnect());
   return app;
 }
 
 function addRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
-  app.get('/healthz', async ({ query }, reply) => {
-    parseQuery(noParameters, query);
-    return health(dependencies, reply);
-  });
+  healthRoute(app, dependencies);
   chatRoutes(app, dependencies);
   submitRoutes(app, dependencies);
   requestRoutes(app, dependencies);
@@ -144,21 +140,4 @@ function strictBodies(app: FastifyInstance, limits: GatewayLimits): void {
       throw new MalformedRequestError('', 'the body is empty');
     },
   );
-}
-
-async function health({ database, coordinatorUrl }: GatewayDependencies, reply: FastifyReply) {
-  const [databaseOk, coordinatorOk] = await Promise.all([
-    database.$queryRaw`SELECT 1`.then(
-      () => true,
-      () => false,
-    ),
-    fetch(`${coordinatorUrl}/healthz`).then(
-      (response) => response.ok,
-      () => false,
-    ),
-  ]);
-  const ok = databaseOk && coordinatorOk;
-  return reply
-    .code(ok ? 200 : 503)
-    .send({ status: ok ? 'ok' : 'degraded', database: databaseOk, coordinator: coordinatorOk });
 }

@@ -1,28 +1,40 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
-import type { ChatEvent } from './chat.ts';
+import type { Database } from '../prisma/client.ts';
+import { readRequest } from '../prisma/requests.ts';
 import { codedError, type GatewayDependencies } from './context.ts';
 import { MalformedRequestError } from './errors.ts';
-import { openCall } from './open-call.ts';
+import { openCall, type OpenedCall } from './open-call.ts';
 import { deliveryOf } from './inference-request.ts';
 import { parseChatRequest, type ChatRequest } from './openai.ts';
 import { temporalUrl } from './request-view.ts';
 
 const PATH = '/v1/requests';
+/** So long a run may still come, while Temporal is away. */
+const PENDING_MS_MAX = 120_000;
+const LOOK_MS = 500;
 
 /** `POST /v1/requests`: a chat request whose caller doesn't wait for the answer. */
 export function submitRoutes(app: FastifyInstance, dependencies: GatewayDependencies): void {
-  const closing = new AbortController();
-  app.addHook('preClose', async () => closing.abort());
+  const open = new Set<AbortController>();
+  app.addHook('preClose', async () => {
+    for (const over of open) over.abort();
+  });
   app.post(PATH, async (request, reply) => {
-    const { chat, requestId, events } = await openCall(dependencies, {
+    const over = new AbortController();
+    open.add(over);
+    const called = openCall(dependencies, {
       route: PATH,
       request,
       reply,
       parse: parseSubmission,
-      gone: closing.signal,
+      gone: over.signal,
     });
-    void follow(events, requestId, dependencies, closing.signal);
-    const id = requestId;
+    called
+      .then((opened) => leave(opened, dependencies, over))
+      .catch(() => {})
+      .finally(() => open.delete(over));
+    const { chat, requestId: id } = await called;
     reply.code(202).header('location', `${PATH}/${id}`);
     return {
       id,
@@ -49,21 +61,39 @@ function parseSubmission(body: unknown): ChatRequest {
 }
 
 /**
- * Stays on the intake call, so that it is repeated if the coordinator is killed before it has
- * started the run. Nobody waits for what comes of it: that is in the request's record.
+ * Leaves the intake call, since nobody waits for what comes of the request: that is in its record.
+ * While its run isn't known to be there it stays, so that the call is repeated if the coordinator
+ * is killed before it has started it.
  */
-async function follow(
-  events: AsyncGenerator<ChatEvent>,
-  requestId: string,
-  { log }: GatewayDependencies,
-  closing: AbortSignal,
+async function leave(
+  { events, requestId, isPending }: OpenedCall<ChatRequest>,
+  { database, log }: GatewayDependencies,
+  over: AbortController,
 ): Promise<void> {
+  if (isPending) void runsOrNever(database, requestId, over.signal).then(() => over.abort());
   try {
+    if (!isPending) await events.return(undefined);
     while (!(await events.next()).done);
   } catch (error) {
-    // The gateway stops; the request doesn't.
-    if (closing.aborted) return;
+    // It was left, or the gateway stops; the request goes on.
+    if (over.signal.aborted) return;
     const { code } = codedError(error);
     log.info({ request: requestId, code }, 'gateway // a submitted request has no result');
+  } finally {
+    over.abort();
+  }
+}
+
+/** Until its record shows that it runs, or it has been too long. Never rejects. */
+async function runsOrNever(
+  database: Database,
+  requestId: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const untilMs = performance.now() + PENDING_MS_MAX;
+  while (performance.now() < untilMs && !signal.aborted) {
+    const record = await readRequest(database, requestId).catch(() => undefined);
+    if (record && record.status !== 'accepted') return;
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => {});
   }
 }

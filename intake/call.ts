@@ -114,8 +114,8 @@ async function passOn(
     // Said once the run is there: then nothing that is killed can lose the request. While Temporal
     // is away the caller isn't kept in the dark for long.
     const patience = sleep(START_MS_MAX, undefined, { signal: over.signal });
-    await Promise.race([started, patience]).catch(() => {});
-    emit(acceptance);
+    const isStarted = await Promise.race([started.then(() => true), patience]).catch(() => {});
+    emit(isStarted ? acceptance : { ...acceptance, isPending: true });
     const frames = relay.subscribe(requestId, (frame) => emit({ type: 'frame', ...frame }));
     onReady(frames.resume);
     signal.addEventListener('abort', frames.end);

@@ -16,6 +16,8 @@ export type IntakeEvent =
       readonly acceptedAtMs: number;
       /** Whether an earlier call with the same intake key made the request. Absent: no. */
       readonly isJoined?: boolean;
+      /** Whether its run isn't known to be there yet, so that it might get lost. Absent: no. */
+      readonly isPending?: boolean;
       /** Of the key, if it has any and this call made the request. */
       readonly rateLimits?: RateLimits;
     }

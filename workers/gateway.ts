@@ -23,12 +23,13 @@ async function startGateway(): Promise<RunningRole> {
     intakeToken: config.PLX_INTAKE_TOKEN,
   };
   const log = createLogger('gateway', config.PLX_LOG_LEVEL);
+  const database = openDatabase(config.DATABASE_URL);
   const metrics = new GatewayMetrics();
   const app = createGateway({
     ...coordinator,
-    readers: new Readers(coordinator, log, metrics),
+    readers: new Readers({ ...coordinator, database }, log, metrics),
     metrics,
-    database: openDatabase(config.DATABASE_URL),
+    database,
     requesterRing: await loadOrCreateX25519Ring(config.PLX_GATEWAY_KEYS, 'requester'),
     intakeKey: cached(() => fetchIntakeKey(coordinator), INTAKE_KEY_MS),
     temporalUiUrl: config.PLX_TEMPORAL_UI_URL ?? null,

@@ -7,6 +7,7 @@ import { GatewayMetrics } from '../../gateway/metrics.ts';
 import type { OnDisconnect } from '../../gateway/own-fields.ts';
 import type { Database } from '../../prisma/client.ts';
 import { intakeCall } from '../support/seeded.ts';
+import { freePort } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
 const ID = `req_${'a'.repeat(64)}`;
@@ -24,11 +25,13 @@ async function startCoordinator() {
   let deaf = 0;
   let accept: (isJoined?: boolean) => void = () => {};
   let answer = () => {};
+  let breakOff = () => {};
   app.post('/v1/intake', (_request, reply) => {
     seen.calls += 1;
     reply.hijack();
     reply.raw.writeHead(200);
     reply.raw.flushHeaders();
+    breakOff = () => reply.raw.destroy();
     reply.raw.on('close', () => (seen.hungUp += 1));
     const say = (event: object) => void reply.raw.write(`${JSON.stringify(event)}\n`);
     accept = (isJoined = false) =>
@@ -47,6 +50,7 @@ async function startCoordinator() {
     deafFor: (times: number) => void (deaf = times),
     accept: (isJoined?: boolean) => accept(isJoined),
     answer: () => answer(),
+    breakOff: () => breakOff(),
     stop: () => app.close(),
   };
 }
@@ -59,7 +63,8 @@ describe('gateway/disconnect', () => {
     coordinator = await startCoordinator();
     const { coordinatorUrl } = coordinator;
     metrics = new GatewayMetrics();
-    readers = new Readers({ coordinatorUrl, ...OPTIONS }, pino({ level: 'silent' }), metrics);
+    const source = { coordinatorUrl, ...OPTIONS, database };
+    readers = new Readers(source, pino({ level: 'silent' }), metrics);
   });
   afterEach(async () => {
     await readers.close();
@@ -125,6 +130,28 @@ describe('gateway/disconnect', () => {
     );
     await assert.rejects(events.next(), /gone/);
     assert.equal(coordinator.seen.calls, 0);
+  });
+
+  it('makes no further call for a caller who has gone while nobody could be reached', async () => {
+    const coordinatorUrl = `http://127.0.0.1:${await freePort()}`;
+    const gone = new AbortController();
+    const dependencies = { coordinatorUrl, ...OPTIONS, readers, database };
+    const events = eventsForCaller(dependencies, await intakeCall(), 'cancel', gone.signal);
+    const next = events.next();
+    const startedAt = performance.now();
+    setTimeout(() => gone.abort(new Error('gone')), QUIET_MS);
+    await assert.rejects(next, /gone/);
+    assert.ok(performance.now() - startedAt < 5_000);
+  });
+
+  it('calls again for a caller who has gone after its call may have been heard', async () => {
+    const caller = await call('cancel');
+    coordinator.breakOff();
+    caller.hangUp();
+    await until(() => coordinator.seen.calls === 2, 'the call again');
+    coordinator.accept();
+    await until(isCancelled, 'it is cancelled');
+    await caller.over;
   });
 
   it('lets run what shall continue, and what has its outcome', async () => {

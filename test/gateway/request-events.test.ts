@@ -178,6 +178,26 @@ describe('gateway/request-events', () => {
     assert.equal(own.calls.length, 1);
   });
 
+  it('waits for a coordinator as long as an outage may take, and longer once accepted', async () => {
+    const clock = Date.now;
+    await own.stop();
+    try {
+      const refused = await call();
+      const accepted = follow();
+      // Beyond an outage, and not beyond the deadline and an outage.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      Date.now = () => clock() + 40_000;
+      await assert.rejects(
+        refused.over,
+        (error) => error instanceof CodedError && error.code === 'gateway.coordinator_unreachable',
+      );
+      stored = ended();
+      assert.deepEqual((await accepted.over).at(-1), failed);
+    } finally {
+      Date.now = clock;
+    }
+  });
+
   it('ends with whoever listens', async () => {
     const { over } = follow();
     await until(() => own.calls.length === 1, 'the call');

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { LONG, OTHER_KEY, PIECES, ResumeScene, TEXT } from '../support/resume-scene.ts';
+import { latestCoordinator } from '../../prisma/requests.ts';
+import { startRealGateway } from '../support/real-gateway.ts';
+import { LONG, OTHER_KEY, PIECES, QUESTION, ResumeScene, TEXT } from '../support/resume-scene.ts';
 import { API_KEY } from '../support/seeded.ts';
-import type { ReadStream } from '../support/stream-reader.ts';
+import { openStream, type ReadStream } from '../support/stream-reader.ts';
 import { until } from '../support/until.ts';
 
 const lastOf = (chunks: ReadStream['chunks']) =>
@@ -145,6 +147,63 @@ describe('gateway: resuming', () => {
     assert.ok(tokens >= read && tokens < LONG.length, `${tokens} of ${read}`);
     for (const { whole } of [first, second])
       assert.equal((await whole).error?.code, 'execute.cancelled');
+  });
+
+  it('cancels by a gateway whose own coordinator is dead', async function () {
+    this.timeout(120_000);
+    await scene.add(LONG, 200);
+    const other = await latestOf(1);
+    await scene.network.killCoordinator();
+    const response = await fetch(`${scene.network.gatewayUrl}/v1/requests/${other}`, {
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${API_KEY}` },
+    });
+    assert.equal(response.status, 200, await response.clone().text());
+    assert.equal(((await response.json()) as { status: string }).status, 'cancelled');
+    await scene.network.startCoordinator();
+  });
+
+  /** A request that runs and streams by that coordinator: any of them may take it. */
+  async function latestOf(coordinator: number): Promise<string> {
+    const { database, gatewayUrls, coordinatorUrl } = scene.network;
+    for (;;) {
+      const stream = openStream(`${gatewayUrls[coordinator]}/v1/chat/completions`, API_KEY, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...QUESTION, stream: true, on_disconnect: 'continue' }),
+      });
+      stream.whole.catch(() => {});
+      await until(() => stream.soFar().chunks.length > 2, 'some text');
+      const id = await stream.id();
+      if ((await latestCoordinator(database, id)) !== coordinatorUrl) return id;
+      await stream.whole;
+    }
+  }
+
+  it('has no more readers of one account than its share of calls', async () => {
+    const id = await scene.submit({ deadline_seconds: 3 });
+    const gateway = await startRealGateway(scene.network, { callsPerAccount: 2 });
+    const open = new AbortController();
+    const read = (path: string, key = API_KEY) =>
+      fetch(`${gateway.url}/v1/${path}`, {
+        headers: { authorization: `Bearer ${key}` },
+        signal: open.signal,
+      });
+    const readers = [read(`requests/${id}/stream`), read(`requests/${id}/stream`)];
+    for (const reader of readers) assert.equal((await reader).status, 200);
+    const third = await read(`requests/${id}/stream`);
+    assert.equal(third.status, 429);
+    assert.ok(Number(third.headers.get('retry-after')) > 0);
+    assert.equal((await read('credits', OTHER_KEY)).status, 200);
+    open.abort();
+    await until(async () => {
+      const again = await fetch(`${gateway.url}/v1/credits`, {
+        headers: { authorization: `Bearer ${API_KEY}` },
+      });
+      return again.status === 200;
+    }, 'they count no more');
+    await gateway.stop();
+    await scene.network.ended(id);
   });
 
   it('is for the account of the request alone, and takes no other parameters', async () => {

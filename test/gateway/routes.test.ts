@@ -10,6 +10,7 @@ import {
   startLoneGateway,
   type LoneGateway,
 } from '../support/lone-gateway.ts';
+import { rawHttp } from '../support/raw-http.ts';
 
 /** All that is answered without a key. What isn't here needs one. */
 const PUBLIC: readonly string[] = [
@@ -112,6 +113,21 @@ describe('gateway/routes', () => {
       assert.equal(status, 400, route);
       if (!route.startsWith('HEAD')) assert.equal(error?.['param'], 'parametre', route);
     }
+  });
+
+  it('refuses who has no key before the body comes, and takes none of it', async () => {
+    for (const route of closed().filter((each) => !/^(GET|HEAD) /.test(each))) {
+      const { status, text } = await rawHttp(gateway.url, [
+        `${route} HTTP/1.1\r\nhost: g\r\nconnection: close\r\n` +
+          'content-type: application/json\r\ncontent-length: 1000\r\n\r\n{',
+      ]);
+      assert.equal(status, 401, `${route}: ${text}`);
+    }
+    const unknown = await rawHttp(gateway.url, [
+      'POST /none HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n' +
+        'content-length: 1000\r\n\r\n{',
+    ]);
+    assert.equal(unknown.status, 404, unknown.text);
   });
 
   it('takes a key in one form', async () => {

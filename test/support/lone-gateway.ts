@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
 import { generateX25519Key, type Ring, type X25519Key } from '../../crypto/keys.ts';
-import { Readers } from '../../gateway/disconnect.ts';
 import type { GatewayDependencies } from '../../gateway/context.ts';
+import { Readers } from '../../gateway/disconnect.ts';
+import { GATEWAY_LIMITS, type GatewayLimits } from '../../gateway/limits.ts';
 import { GatewayMetrics } from '../../gateway/metrics.ts';
 import { createGateway } from '../../gateway/server.ts';
 import type { Database } from '../../prisma/client.ts';
@@ -111,7 +112,14 @@ interface Body extends Item {
   readonly error?: Coded & { readonly param: string | null; readonly type: string };
 }
 
-export async function startLoneGateway(): Promise<LoneGateway> {
+/**
+ * @param limits that differ from the usual ones.
+ * @param coordinatorUrl of what stands in for a coordinator; by default nobody is there.
+ */
+export async function startLoneGateway(
+  limits: Partial<GatewayLimits> = {},
+  coordinatorUrl?: string,
+): Promise<LoneGateway> {
   const fresh = await freshDatabase();
   const { database } = fresh;
   await seedInstant(database);
@@ -128,13 +136,13 @@ export async function startLoneGateway(): Promise<LoneGateway> {
   const start = async (differs: Partial<GatewayDependencies> = {}) => {
     const port = await freePort();
     const coordinator = {
-      coordinatorUrl: `http://127.0.0.1:${await freePort()}`,
+      coordinatorUrl: coordinatorUrl ?? `http://127.0.0.1:${await freePort()}`,
       intakeToken: 'unused-intake-token',
     };
     const metrics = new GatewayMetrics();
-    const app = createGateway({
+    const dependencies: GatewayDependencies = {
       ...coordinator,
-      readers: new Readers(coordinator, log, metrics),
+      readers: new Readers({ ...coordinator, database }, log, metrics),
       metrics,
       database,
       requesterRing: [key],
@@ -144,7 +152,8 @@ export async function startLoneGateway(): Promise<LoneGateway> {
       signIn: signInTerms(`http://127.0.0.1:${port}`, CHAIN_ID),
       log,
       ...differs,
-    });
+    };
+    const app = createGateway(dependencies, { ...GATEWAY_LIMITS, ...limits });
     apps.push(app);
     return app.listen({ host: '127.0.0.1', port });
   };

@@ -35,13 +35,14 @@ export async function startRealGateway(
   const log = pino({ level: 'info' }, { write });
   const coordinator = { coordinatorUrl, intakeToken: INTAKE_TOKEN };
   const port = await freePort();
+  const database = openDatabase(databaseUrl);
   const metrics = new GatewayMetrics();
   const app = createGateway(
     {
       ...coordinator,
-      readers: new Readers(coordinator, log, metrics),
+      readers: new Readers({ ...coordinator, database }, log, metrics),
       metrics,
-      database: openDatabase(databaseUrl),
+      database,
       requesterRing: [await generateX25519Key()],
       intakeKey: () => fetchIntakeKey(coordinator),
       temporalUiUrl: null,

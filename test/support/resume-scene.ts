@@ -113,7 +113,8 @@ export class ResumeScene {
   }
 }
 
-const QUESTION = {
+/** What is asked unless a test asks otherwise. */
+export const QUESTION = {
   model: 'instant',
   messages: [{ role: 'user', content: 'Hello' }],
   max_tokens: 100,
