@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import type { GatewayDependencies } from './context.ts';
+import { noParameters, parseQuery } from './query.ts';
 
 /** Who doesn't answer by then isn't well. */
 const ANSWER_MS_MAX = 2_000;
@@ -21,7 +22,8 @@ export function healthRoute(app: FastifyInstance, dependencies: Dependencies): v
     asked = asking;
     return health;
   };
-  app.get('/healthz', async (_request, reply) => {
+  app.get('/healthz', async ({ query }, reply) => {
+    parseQuery(noParameters, query);
     const health = await shared();
     const ok = health.database && health.coordinator;
     if (!ok) reply.header('retry-after', RETRY_AFTER_SECONDS);
