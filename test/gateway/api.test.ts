@@ -134,7 +134,13 @@ describe('gateway/api', () => {
         json({ ...good, messages: [] }),
         'messages',
       ],
-      ['an unsupported field', 400, 'receive.malformed_request', json({ ...good, tools: [] })],
+      [
+        'an unsupported field',
+        400,
+        'receive.malformed_request',
+        json({ ...good, tools: [] }),
+        'tools',
+      ],
       [
         'a deadline out of bounds',
         400,
