@@ -71,6 +71,8 @@ type Target = Omit<Followed, 'requestId' | 'acceptedAtMs'> & {
 interface Progress {
   requestId: string | null;
   isAnswered: boolean;
+  /** The call may have reached a coordinator: what it joins when it is repeated is its own. */
+  isSent: boolean;
   lastHeardMs: number;
   /** Of a coordinator that couldn't be reached. */
   awayUrl: string | null;
@@ -85,6 +87,7 @@ async function* follow(
   const progress: Progress = {
     requestId: target.requestId,
     isAnswered: false,
+    isSent: target.call === null,
     lastHeardMs: Date.now(),
     awayUrl: null,
   };
@@ -130,15 +133,30 @@ async function* liveEvents(
         if (progress.awayUrl === url) progress.awayUrl = null;
         if (event.type === 'refused') throw refused(event.code, event.detail, event.metadata);
         if (event.type === 'accepted') progress.requestId = event.requestId;
-        if (event.type !== 'ping') yield event;
+        if (event.type !== 'ping') yield progress.isSent ? asOwn(event) : event;
         else if (await isElsewhere(source, url, target, progress)) return;
       }
+      progress.isSent = true;
       return;
     } catch (error) {
       if (error instanceof CodedError || signal.aborted) throw error;
       progress.awayUrl = url;
+      progress.isSent ||= !isUnheard(error);
     }
   }
+}
+
+/** A repeated call joins what it made before the answer got lost. */
+function asOwn(event: RequestEvent): RequestEvent {
+  if (event.type !== 'accepted') return event;
+  const { isJoined: _, ...own } = event;
+  return own;
+}
+
+/** Nobody listened, so nothing was sent. */
+function isUnheard(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && cause.code === 'ECONNREFUSED';
 }
 
 function eventsAt(
