@@ -24,6 +24,7 @@ import {
   type Delivery,
   type IntakeCall,
   type RequestParameters,
+  type RequesterKey,
 } from '../protocol/receive.ts';
 import { priceWei, type TokenPrice } from '../protocol/settle.ts';
 import { recordFailure } from './events.ts';
@@ -79,6 +80,11 @@ interface RequestRow {
   reserved_wei: string;
   accepted_at: Date;
   deadline_at: Date;
+  parameters: RequestParameters;
+  delivery: Delivery;
+  requester_key: RequesterKey;
+  /** Whether the call's envelope is bound to what the request was accepted with. */
+  is_bound: boolean;
 }
 
 /** A request, and what came of asking for its admission: null when it was joined. */
@@ -92,6 +98,11 @@ export interface Received {
   readonly accepted: AcceptedInference;
   /** Whether an earlier call with the same intake key made it: it may have ended long ago. */
   readonly isJoined: boolean;
+  /**
+   * Whether its run may be started from this call. One that joins may ask to be answered in another
+   * way, and its envelope is bound to that: the run is for the call to start that made the request.
+   */
+  readonly mayStart: boolean;
   /** How the key stands that it is metered by; absent without limits, and when it was joined. */
   readonly rateLimits?: RateLimits;
 }
@@ -99,7 +110,7 @@ export interface Received {
 /**
  * Step 1 for one inference request: checks it, sets the highest possible price aside, counts it
  * against its key, and only then allocates the id (spec step 01). Repeated with the same intake key
- * it returns the same request, at the price at which it was accepted.
+ * it returns the same request, as it was accepted: its price, parameters, delivery, requester key.
  *
  * @throws CodedError with a `receive.` code; nothing is allocated, reserved or stored then.
  */
@@ -126,9 +137,9 @@ export async function receive(
   const accepted: AcceptedInference = {
     requestId: row.id,
     accountId,
-    parameters,
-    delivery: deliveryOf(call),
-    requesterKey: call.requesterKey,
+    parameters: row.parameters,
+    delivery: row.delivery,
+    requesterKey: row.requester_key,
     envelope,
     payloadBytes,
     modelDigest: model.digest,
@@ -141,7 +152,8 @@ export async function receive(
     receiveElapsedMs: performance.now() - startedAt,
   };
   const rateLimits = row.admission ? rateLimitsOf(row.admission) : undefined;
-  return { accepted, isJoined: row.admission === null, ...(rateLimits ? { rateLimits } : {}) };
+  const isJoined = row.admission === null;
+  return { accepted, isJoined, mayStart: row.is_bound, ...(rateLimits ? { rateLimits } : {}) };
 }
 
 function deliveryOf({ delivery }: IntakeCall): Delivery {
@@ -194,9 +206,11 @@ async function joinOrAccept(
   // The id is the reservation's key, so it is drawn first; without credit it is never stored.
   const id = formatRequestId(randomBytes(32));
   const wei = demand.amountWei.toString();
+  const bound = [parameters, call.requesterKey].map((each) => JSON.stringify(each));
   const store = () => database.$queryRaw<StoredRow[]>`
     WITH joined AS (
-      SELECT id, account_id, body_digest, reserved_wei, accepted_at, deadline_at, (
+      SELECT id, account_id, body_digest, reserved_wei, accepted_at, deadline_at, parameters,
+        delivery, requester_key, (
         SELECT ${PRICE} FROM price
         WHERE price.model_id = request.model_id AND version = price_version
           AND hardware_tier = (parameters ->> 'hardwareTier')::int
@@ -211,14 +225,16 @@ async function joinOrAccept(
                            parameters, delivery, requester_key, reserved_wei, deadline_at,
                            key_id, body_digest, price_version)
       SELECT ${id}, ${intakeKey}, ${accountId}, 'accepted', ${parameters.workloadClass},
-             ${parameters.model}, ${JSON.stringify(parameters)}::jsonb,
-             ${deliveryOf(call)}, ${JSON.stringify(call.requesterKey)}::jsonb, ${wei}::numeric,
+             ${parameters.model}, ${bound[0]}::jsonb,
+             ${deliveryOf(call)}, ${bound[1]}::jsonb, ${wei}::numeric,
              now() + make_interval(secs => ${parameters.deadlineSeconds}::float8),
              ${keyId}, ${bodyDigest}, ${version}::int
       FROM admission WHERE admission ->> 'refused' IS NULL
-      RETURNING id, account_id, body_digest, reserved_wei, accepted_at, deadline_at, NULL::json)
-    SELECT id, account_id, body_digest, reserved_wei::text, accepted_at, deadline_at, price,
-           admission
+      RETURNING id, account_id, body_digest, reserved_wei, accepted_at, deadline_at, parameters,
+                delivery, requester_key, NULL::json)
+    SELECT id, account_id, body_digest, reserved_wei::text, accepted_at, deadline_at, parameters,
+           delivery, requester_key, price, admission,
+           (parameters, requester_key) = (${bound[0]}::jsonb, ${bound[1]}::jsonb) AS is_bound
     FROM (SELECT * FROM joined UNION ALL SELECT * FROM accepted) AS stored
       FULL JOIN admission ON TRUE`;
   let [row] = await store().catch((error: unknown) => {

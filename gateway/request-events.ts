@@ -84,9 +84,12 @@ type Target = Omit<Followed, 'requestId' | 'acceptedAtMs'> & {
 
 interface Progress {
   requestId: string | null;
-  /** Whether a call has got as far as a coordinator, which may have accepted it then. */
-  hasReached: boolean;
   isAnswered: boolean;
+  /**
+   * The call may have reached a coordinator, which may have accepted it: what it joins when it is
+   * repeated is its own.
+   */
+  isSent: boolean;
   lastHeardMs: number;
   /** Of a coordinator that couldn't be reached. */
   awayUrl: string | null;
@@ -100,14 +103,14 @@ async function* follow(
 ): AsyncGenerator<RequestEvent> {
   const progress: Progress = {
     requestId: target.requestId,
-    hasReached: false,
     isAnswered: false,
+    isSent: target.call === null,
     lastHeardMs: Date.now(),
     awayUrl: null,
   };
   const isLast = ({ type }: RequestEvent) => type === (target.untilEnd ? 'ended' : 'outcome');
   for (;;) {
-    if (!progress.hasReached) gone?.throwIfAborted();
+    if (!progress.isSent) gone?.throwIfAborted();
     for (const event of await storedEvents(source, progress)) {
       progress.isAnswered = true;
       yield event;
@@ -150,20 +153,27 @@ async function* liveEvents(
     try {
       for await (const event of eventsAt(source, url, target, progress, signal)) {
         progress.lastHeardMs = Date.now();
-        progress.hasReached = true;
         if (progress.awayUrl === url) progress.awayUrl = null;
         if (event.type === 'refused') throw refused(event.code, event.detail, event.metadata);
         if (event.type === 'accepted') progress.requestId = event.requestId;
-        if (event.type !== 'ping') yield event;
+        if (event.type !== 'ping') yield progress.isSent ? asOwn(event) : event;
         else if (await isElsewhere(source, url, target, progress)) return;
       }
+      progress.isSent = true;
       return;
     } catch (error) {
       if (error instanceof CodedError || signal.aborted) throw error;
       progress.awayUrl = url;
-      progress.hasReached ||= !isUnreached(error);
+      progress.isSent ||= !isUnreached(error);
     }
   }
+}
+
+/** A repeated call joins what it made before the answer got lost. */
+function asOwn(event: RequestEvent): RequestEvent {
+  if (event.type !== 'accepted') return event;
+  const { isJoined: _, ...own } = event;
+  return own;
 }
 
 /** Whether `fetch` failed before anything was sent. */

@@ -36,7 +36,7 @@ export async function serveIntakeCall(
   output: EventOutput,
 ): Promise<void> {
   const { database, keys, client, log } = dependencies;
-  const { accepted, isJoined, rateLimits } = await receive(database, keys, call);
+  const { accepted, isJoined, mayStart, rateLimits } = await receive(database, keys, call);
   const { requestId, acceptedAtMs } = accepted;
   if (!isJoined) dependencies.onAccepted();
   const acceptance = {
@@ -56,7 +56,8 @@ export async function serveIntakeCall(
     output.emit(acceptance);
     output.emit(outcomeOf(known));
   } else {
-    const start = () => startInference(client, accepted);
+    // Where the start got lost that the request's maker owes it, the sweeper ends it.
+    const start = async () => (mayStart ? startInference(client, accepted) : undefined);
     await passOn(dependencies, acceptance, output, { start, isNew: !isJoined });
   }
   if (call.untilEnd) await followToEnd(dependencies, requestId, output);

@@ -18,7 +18,7 @@ const database = { $queryRaw: async () => [] } as unknown as Database;
 const QUIET_MS = 100;
 
 /** A coordinator that only answers what gateways ask about hanging up. */
-async function startCoordinator() {
+async function startCoordinator(port = 0) {
   const app = fastify({ forceCloseConnections: true });
   const seen = { calls: 0, cancelled: [] as string[], hungUp: 0 };
   /** How many cancellations fail before one is heard. */
@@ -36,6 +36,7 @@ async function startCoordinator() {
     const say = (event: object) => void reply.raw.write(`${JSON.stringify(event)}\n`);
     accept = (isJoined = false) =>
       say({ type: 'accepted', requestId: ID, acceptedAtMs: 0, ...(isJoined ? { isJoined } : {}) });
+    breakOff = () => void reply.raw.destroy();
     answer = () => say({ type: 'outcome', state: 'failed', code: 'execute.cancelled' });
   });
   app.post<{ Params: { id: string } }>('/v1/intake/requests/:id/cancel', (request, reply) => {
@@ -43,7 +44,7 @@ async function startCoordinator() {
     seen.cancelled.push(request.params.id);
     return reply.code(204).send();
   });
-  const coordinatorUrl = await app.listen({ host: '127.0.0.1', port: 0 });
+  const coordinatorUrl = await app.listen({ host: '127.0.0.1', port });
   return {
     seen,
     coordinatorUrl,
@@ -204,6 +205,32 @@ describe('gateway/disconnect', () => {
     const caller = await accepted('cancel', undefined, true);
     caller.hangUp();
     await until(isCancelled, 'it is cancelled');
+  });
+
+  it('cancels what its repeated call joins, unless nobody heard the first', async () => {
+    const caller = await call('cancel', 'd'.repeat(64));
+    coordinator.breakOff();
+    await until(() => coordinator.seen.calls === 2, 'it is repeated');
+    coordinator.accept(true);
+    await until(() => caller.events.includes('accepted'), 'it is accepted');
+    caller.hangUp();
+    await until(isCancelled, 'it is cancelled');
+    assert.deepEqual(coordinator.seen.cancelled.splice(0), [ID]);
+    const { port } = new URL(coordinator.coordinatorUrl);
+    await coordinator.stop();
+    coordinator.seen.calls = 0;
+    // Until no connection is kept that it has closed.
+    await sleep(QUIET_MS);
+    const late = call('cancel', 'd'.repeat(64));
+    await sleep(QUIET_MS);
+    coordinator = await startCoordinator(Number(port));
+    const { events, hangUp, over } = await late;
+    await until(() => coordinator.seen.calls > 0, 'it is heard');
+    coordinator.accept(true);
+    await until(() => events.includes('accepted'), 'it is accepted');
+    hangUp();
+    await over;
+    await staysUncancelled();
   });
 
   it('cancels nothing when the gateway stops', async () => {

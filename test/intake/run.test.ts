@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createSecretKey } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
 import type { FastifyInstance } from 'fastify';
 import pino from 'pino';
@@ -127,7 +128,7 @@ describe('intake/run', () => {
   });
 
   it('follows a request to its outcome, or to its end', async () => {
-    const { requestId } = await received();
+    const { requestId, acceptedAtMs } = await received();
     const headers = { authorization: `Bearer ${TOKEN}` };
     const url = `/v1/intake/requests/${requestId}/events`;
     const [following, untilEnd] = [url, `${url}?until_end=true`].map((each) =>
@@ -135,8 +136,7 @@ describe('intake/run', () => {
     );
     await until(() => relay.holders(requestId) === 2, 'both are there');
     assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
-    const row = await db.database.request.findUniqueOrThrow({ where: { id: requestId } });
-    const accepted = { type: 'accepted', requestId, acceptedAtMs: row.acceptedAt.getTime() };
+    const accepted = { type: 'accepted', requestId, acceptedAtMs };
     const outcome = { type: 'outcome', state: 'failed', code: 'execute.cancelled' };
     assert.deepEqual(linesOf(await following), [accepted, outcome]);
     assert.deepEqual(linesOf(await untilEnd), [accepted, outcome, { type: 'ended' }]);
@@ -167,6 +167,38 @@ describe('intake/run', () => {
       { type: 'outcome', state: 'failed', code: 'execute.cancelled' },
     ]);
     await assert.rejects(client.workflow.getHandle(requestId).describe(), /not found/);
+  });
+
+  it('starts no run for a call that joins with other parameters', async () => {
+    const keyed = { intakeKey: `idem_${'a'.repeat(64)}`, bodyDigest: 'd'.repeat(64) };
+    const maker = { ...(await intakeCall({ stream: false })), ...keyed };
+    const joiner: IntakeCall = {
+      ...(await intakeCall({ stream: true })),
+      ...keyed,
+      delivery: 'early',
+    };
+    // Its start is slow, or lost.
+    const { requestId } = await received(maker);
+    const joined = await receive(db.database, receiveKeys, joiner);
+    assert.deepEqual([joined.isJoined, joined.mayStart], [true, false]);
+    const { accepted } = joined;
+    assert.deepEqual(
+      [accepted.parameters, accepted.delivery, accepted.requesterKey],
+      [maker.parameters, 'validated', maker.requesterKey],
+    );
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const send = (call: IntakeCall) =>
+      app.inject({ method: 'POST', url: '/v1/intake', headers, payload: { ...call } });
+    const joining = send(joiner);
+    await until(() => relay.holders(requestId) === 1, 'it has joined');
+    await sleep(200);
+    const run = client.workflow.getHandle(requestId);
+    await assert.rejects(run.describe(), /not found/);
+    const repeated = await receive(db.database, receiveKeys, maker);
+    assert.deepEqual([repeated.isJoined, repeated.mayStart], [true, true]);
+    assert.equal((await call('POST', `${requestId}/cancel`)).status, 204);
+    const outcome = { type: 'outcome', state: 'failed', code: 'execute.cancelled' };
+    assert.deepEqual(linesOf(await joining).at(-1), outcome);
   });
 
   it('cancels the run that starts while it waits for one', async () => {
