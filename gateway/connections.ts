@@ -21,6 +21,8 @@ interface Call {
  */
 export function connectionGuard(log: Logger) {
   const latest = new WeakMap<Socket, Call>();
+  /** Whose last answer is under way. */
+  const ending = new WeakSet<Socket>();
   return {
     watch(server: Server): void {
       server.prependListener('request', (request: IncomingMessage, response: ServerResponse) =>
@@ -29,8 +31,17 @@ export function connectionGuard(log: Logger) {
     },
     onClientError(this: void, error: NodeJS.ErrnoException, socket: Socket): void {
       const coded = clientError(error);
+      const call = latest.get(socket);
+      if (coded && call && isUnderWay(call)) {
+        // Whatever follows it is refused by the end of the connection.
+        call.response.once('close', () => socket.destroySoon());
+        latest.delete(socket);
+        ending.add(socket);
+        return;
+      }
+      if (coded && ending.has(socket)) return;
       const trace = randomUUID();
-      const mayAnswer = coded !== null && isUnanswered(latest.get(socket)) && socket.writable;
+      const mayAnswer = coded !== null && isUnanswered(call) && socket.writable;
       if (coded) log.warn({ trace, code: coded.code, reason: error.code }, 'gateway // refused');
       if (mayAnswer) socket.write(rawAnswer(coded, trace));
       socket.destroySoon();
@@ -38,6 +49,10 @@ export function connectionGuard(log: Logger) {
       setTimeout(() => socket.destroy(), REST_MS_MAX).unref();
     },
   };
+}
+
+function isUnderWay({ request, response }: Call): boolean {
+  return request.complete && !response.writableFinished && !response.destroyed;
 }
 
 /** An answer is owed for what is just coming; one that was begun would be broken by another. */
