@@ -12,7 +12,7 @@ import { Tally } from './tally.ts';
 const KEYLESS = '';
 
 /** A connection that has just broken has none any more. */
-const addressOf = ({ ip }: FastifyRequest) => addressKey(String(ip));
+const addressOf = ({ ip = '' }: { readonly ip?: string }) => addressKey(ip);
 
 function tooMany(detail: string): CodedError {
   return new CodedError('receive.rate_limited', detail);
@@ -120,6 +120,7 @@ export function limitBodies(
 ): void {
   let held = 0;
   const heldBy = new Tally();
+  const stops = new WeakMap<FastifyRequest, () => void>();
   app.addHook('preParsing', (request, _reply, payload, done) => {
     const { raw } = request;
     const address = addressOf(request);
@@ -127,18 +128,24 @@ export function limitBodies(
     if (heldBy.of(address) >= heldBytesPerAddress)
       return done(tooMany('One address sends too many bytes at once.'));
     let own = 0;
+    let isHeld = true;
     payload.on('data', ({ length }: Buffer) => {
+      if (!isHeld) return;
       own += length;
       held += length;
       if (heldBy.add(address, length) > heldBytesPerAddress || held > heldBytes) raw.destroy();
     });
     const release = () => {
+      isHeld = false;
       held -= own;
       heldBy.add(address, -own);
       own = 0;
     };
+    stops.set(request, release);
     payload.once('end', release);
     raw.once('close', release);
     return done(null, payload);
   });
+  // What comes after a refusal is poured away.
+  app.addHook('onSend', async (request) => stops.get(request)?.());
 }

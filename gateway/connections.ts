@@ -22,6 +22,8 @@ interface Call {
  */
 export function connectionGuard(log: Logger, metrics: GatewayMetrics) {
   const latest = new WeakMap<Socket, Call>();
+  /** Whose last answer is under way. */
+  const ending = new WeakSet<Socket>();
   return {
     watch(server: Server): void {
       server.prependListener('request', (request: IncomingMessage, response: ServerResponse) =>
@@ -30,8 +32,17 @@ export function connectionGuard(log: Logger, metrics: GatewayMetrics) {
     },
     onClientError(this: void, error: NodeJS.ErrnoException, socket: Socket): void {
       const coded = clientError(error);
+      const call = latest.get(socket);
+      if (coded && call && isUnderWay(call)) {
+        // Whatever follows it is refused by the end of the connection.
+        call.response.once('close', () => socket.destroySoon());
+        latest.delete(socket);
+        ending.add(socket);
+        return;
+      }
+      if (coded && ending.has(socket)) return;
       const trace = randomUUID();
-      const mayAnswer = coded !== null && isUnanswered(latest.get(socket)) && socket.writable;
+      const mayAnswer = coded !== null && isUnanswered(call) && socket.writable;
       if (coded) {
         metrics.failed(coded.code);
         log.warn({ trace, code: coded.code, reason: error.code }, 'gateway // refused');
@@ -42,6 +53,10 @@ export function connectionGuard(log: Logger, metrics: GatewayMetrics) {
       setTimeout(() => socket.destroy(), REST_MS_MAX).unref();
     },
   };
+}
+
+function isUnderWay({ request, response }: Call): boolean {
+  return request.complete && !response.writableFinished && !response.destroyed;
 }
 
 /** An answer is owed for what is just coming; one that was begun would be broken by another. */

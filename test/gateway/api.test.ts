@@ -70,7 +70,7 @@ describe('gateway/api', () => {
     assert.deepEqual(one?.choices, two?.choices);
   });
 
-  it('says by headers who answered, in how many attempts, at what price, and how fast', async () => {
+  it('says by headers who answered, in how many attempts, at what price, how fast', async () => {
     const began = performance.now();
     const response = await network.chat({ model: 'instant', messages: MESSAGES });
     const { id } = (await response.json()) as { id: string };

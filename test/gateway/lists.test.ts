@@ -33,7 +33,7 @@ describe('gateway/lists', () => {
       ['messages.1.role', { messages: [user, ...elements] }],
       ['messages.0.content', { messages: [{ role: 'user', content: elements }] }],
       ['stop', { messages: [user], stop: elements }],
-      ['metadata.0', { messages: [user], metadata: { ...elements } }],
+      ['metadata.0', { messages: [user], metadata: Object.assign({}, elements) }],
     ];
     for (const [param, body] of bodies) {
       seen.looks = 0;

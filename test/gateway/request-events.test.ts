@@ -178,7 +178,7 @@ describe('gateway/request-events', () => {
     assert.equal(own.calls.length, 1);
   });
 
-  it('waits for a coordinator as long as an outage may take, and longer once accepted', async () => {
+  it('waits for a coordinator for as long as an outage takes, longer once accepted', async () => {
     const clock = Date.now;
     await own.stop();
     try {
