@@ -107,6 +107,8 @@ describe('gateway/disconnect', () => {
     await caller.over;
     await until(() => coordinator.seen.hungUp === 1, 'the call is over');
     assert.deepEqual(coordinator.seen.cancelled, [ID]);
+    const counted = /^plx_gateway_hangups_cancelled_total 1$/m;
+    await until(async () => counted.test(await metrics.registry.metrics()), 'it is counted');
   });
 
   it('waits for the acceptance of what its caller hung up on, and cancels then', async () => {

@@ -8,13 +8,3 @@ export function samplesOf(text: string): ReadonlyMap<string, number> {
     }),
   );
 }
-
-/** Names, types and labels of what a text has, as `docs/monitoring.md` writes them. */
-export function metricsOf(text: string): ReadonlyMap<string, string> {
-  return new Map(
-    [...text.matchAll(/^# TYPE (plx_\w+) (\w+)$/gm)].map(([, name = '', type = '']) => [
-      name,
-      type,
-    ]),
-  );
-}

@@ -10,9 +10,11 @@ const PASSED_ON = {
   PLX_SAMPLING_EPOCH_SECONDS: '60',
   PLX_JOIN: 'token',
   PLX_CERTIFICATE_SECONDS: '120',
+  PLX_COORDINATOR_METRICS_PORT: '9465',
   PLX_EDGE_METRICS_PORT: '9464',
   PLX_PUBLIC_URL: 'https://api.example.net',
   PLX_TRUSTED_PROXIES: '10.0.0.0/8',
+  PLX_GATEWAY_METRICS_PORT: '9466',
 };
 
 describe('workers/embedded/role-environments', () => {
@@ -43,8 +45,8 @@ describe('workers/embedded/role-environments', () => {
     assert.deepEqual(await passedTo('coordinator'), []);
     Object.assign(process.env, PASSED_ON);
     const names = Object.keys(PASSED_ON);
-    assert.deepEqual(await passedTo('coordinator'), names.slice(0, 4));
-    assert.deepEqual(await passedTo('edge'), names.slice(4, 5));
-    assert.deepEqual(await passedTo('gateway'), names.slice(5));
+    assert.deepEqual(await passedTo('coordinator'), names.slice(0, 5));
+    assert.deepEqual(await passedTo('edge'), names.slice(5, 6));
+    assert.deepEqual(await passedTo('gateway'), names.slice(6));
   });
 });
