@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { abandon, receive } from '../../activities/receive.ts';
 import type { Prisma } from '../../prisma/generated/client.ts';
 import { CodedError, type ErrorCode } from '../../protocol/errors.ts';
 import type { IntakeCall, RequestParameters } from '../../protocol/receive.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 import {
-  ACCOUNT,
+  addApiKey,
   balances,
   count,
   intakeCall,
@@ -24,10 +23,7 @@ describe('activities/receive: keys, limits and repeated calls', () => {
   });
   afterEach(() => db.close());
 
-  const addKey = async (limits: Partial<Prisma.ApiKeyUncheckedCreateInput> = {}) => {
-    const data = { keyHash: randomUUID(), accountId: ACCOUNT, ...limits };
-    return (await db.database.apiKey.create({ data })).id;
-  };
+  const addKey = (limits: Parameters<typeof addApiKey>[1] = {}) => addApiKey(db.database, limits);
   const callBy = async (keyId: string, changed: Partial<RequestParameters> = {}) => ({
     ...(await intakeCall(changed)),
     keyId,

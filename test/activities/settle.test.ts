@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import pino from 'pino';
 import { abandon, receive } from '../../activities/receive.ts';
 import { settle } from '../../activities/settle.ts';
 import { tellBudgetAlerts } from '../../intake/budget-alerts.ts';
-import type { Prisma } from '../../prisma/generated/client.ts';
 import type { FinalState } from '../../protocol/lifecycle.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
-import { ACCOUNT, intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
+import { ACCOUNT, addApiKey, intakeCall, receiveKeys, seedInstant } from '../support/seeded.ts';
 
 /** Of a token of the prompt, as seeded. */
 const TOKEN_WEI = 100_000_000_000n;
@@ -20,10 +18,7 @@ describe('activities/settle', () => {
   });
   afterEach(() => db.close());
 
-  const addKey = async (limits: Partial<Prisma.ApiKeyUncheckedCreateInput> = {}) => {
-    const data = { keyHash: randomUUID(), accountId: ACCOUNT, ...limits };
-    return (await db.database.apiKey.create({ data })).id;
-  };
+  const addKey = (limits: Parameters<typeof addApiKey>[1] = {}) => addApiKey(db.database, limits);
   const key = async (id: string) => {
     const found = await db.database.apiKey.findUniqueOrThrow({ where: { id } });
     return [found.inFlight, BigInt(found.reservedWei.toFixed()), BigInt(found.spentWei.toFixed())];

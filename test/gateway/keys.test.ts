@@ -1,40 +1,23 @@
 import assert from 'node:assert/strict';
-import {
-  ADMIN_KEY,
-  OTHER_KEY,
-  startLoneGateway,
-  type LoneGateway,
-} from '../support/lone-gateway.ts';
+import { ALL_SCOPES, startKeysScene, type KeysScene } from '../support/keys-scene.ts';
+import { ADMIN_KEY, OTHER_KEY } from '../support/lone-gateway.ts';
 import { API_KEY } from '../support/seeded.ts';
 import { newAccount, signIn, type KeyAnswer } from '../support/sign-in.ts';
 
-const ALL = ['inference', 'read', 'keys'];
-
 describe('gateway/keys', () => {
-  let gateway: LoneGateway;
-  let owner: KeyAnswer;
+  let scene: KeysScene;
+  let gateway: KeysScene['gateway'];
+  let owner: KeysScene['owner'];
   before(async () => {
-    gateway = await startLoneGateway();
-    owner = await signIn(gateway.url, newAccount(), { name: 'owner', scopes: ALL });
+    scene = await startKeysScene();
+    ({ gateway, owner } = scene);
   });
   after(() => gateway.stop());
 
-  async function call(
-    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
-    path: string,
-    options: { key?: string; body?: object } = {},
-  ) {
-    const answer = await gateway.call(method, path, { key: owner.key, ...options });
-    return { ...answer, body: answer.body as unknown as KeyAnswer };
-  }
-  const make = (body: object, key = owner.key) => call('POST', '/v1/keys', { key, body });
-  const made = async (body: object) => (await make({ name: 'x', scopes: ALL, ...body })).body;
-  const works = async (key: string, url = gateway.url) => {
-    const headers = { authorization: `Bearer ${key}` };
-    const { status } = await fetch(`${url}/v1/requests`, { headers });
-    assert.ok(status === 200 || status === 401, String(status));
-    return status === 200;
-  };
+  const call: KeysScene['call'] = (...asked) => scene.call(...asked);
+  const make: KeysScene['make'] = (...asked) => scene.make(...asked);
+  const made: KeysScene['made'] = (body) => scene.made(body);
+  const works: KeysScene['works'] = (...asked) => scene.works(...asked);
 
   it('makes keys, and shows all but their secrets', async () => {
     const limits = { budget_wei: '1000', requests_per_minute: 5 };
@@ -70,7 +53,7 @@ describe('gateway/keys', () => {
   });
 
   it('knows no keys of other accounts, and none that are none', async () => {
-    const stranger = await signIn(gateway.url, newAccount(), { name: 's', scopes: ALL });
+    const stranger = await signIn(gateway.url, newAccount(), { name: 's', scopes: ALL_SCOPES });
     for (const id of [stranger.id, 'key_0', 'x', '%00', 'key_%00', `key_${'a'.repeat(65)}`])
       for (const [method, path] of [
         ['GET', ''],
@@ -90,7 +73,7 @@ describe('gateway/keys', () => {
     const reader = await made({ scopes: ['read', 'keys'], expires_in_seconds: 1_000 });
     const limited = await made({ limits: { concurrency: 3 } });
     const cases: [KeyAnswer, object, RegExp][] = [
-      [reader, { scopes: ALL, expires_in_seconds: 10 }, /lacks inference itself/],
+      [reader, { scopes: ALL_SCOPES, expires_in_seconds: 10 }, /lacks inference itself/],
       [reader, { scopes: ['read'] }, /ends at 2\d{3}-.* itself/],
       [reader, { scopes: ['read'], expires_in_seconds: 2_000 }, /ends at .* itself/],
       [limited, { scopes: ['read'] }, /has limits/],
@@ -148,7 +131,7 @@ describe('gateway/keys', () => {
       [403, 403, 403],
     );
     assert.ok(await works(ADMIN_KEY));
-    const { body } = await make({ name: 'n', scopes: ALL }, API_KEY);
+    const { body } = await make({ name: 'n', scopes: ALL_SCOPES }, API_KEY);
     assert.equal((body as { is_admin?: boolean }).is_admin, false);
   });
 
@@ -240,7 +223,7 @@ describe('gateway/keys', () => {
 
   it('has a most of keys for an account', async () => {
     const account = newAccount();
-    const { key, id } = await signIn(gateway.url, account, { name: 'first', scopes: ALL });
+    const { key, id } = await signIn(gateway.url, account, { name: 'first', scopes: ALL_SCOPES });
     await gateway.database.$executeRaw`
       INSERT INTO api_key (key_hash, account_id)
       SELECT 'hash ' || i, ${account.id} FROM generate_series(1, 998) AS i`;

@@ -1,37 +1,24 @@
 import assert from 'node:assert/strict';
 import { apiKeyHash } from '../../crypto/api-key.ts';
 import { replaceSecret } from '../../prisma/api-keys.ts';
-import { startLoneGateway, type LoneGateway } from '../support/lone-gateway.ts';
-import { newAccount, signIn, type KeyAnswer } from '../support/sign-in.ts';
+import { ALL_SCOPES, startKeysScene, type KeysScene } from '../support/keys-scene.ts';
+import { newAccount, signIn } from '../support/sign-in.ts';
 import { until } from '../support/until.ts';
 
-const ALL = ['inference', 'read', 'keys'];
-
 describe('gateway/keys: what was stolen', () => {
-  let gateway: LoneGateway;
-  let owner: KeyAnswer;
+  let scene: KeysScene;
+  let gateway: KeysScene['gateway'];
+  let owner: KeysScene['owner'];
   before(async () => {
-    gateway = await startLoneGateway();
-    owner = await signIn(gateway.url, newAccount(), { name: 'owner', scopes: ALL });
+    scene = await startKeysScene();
+    ({ gateway, owner } = scene);
   });
   after(() => gateway.stop());
 
-  async function call(
-    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
-    path: string,
-    options: { key?: string; body?: object } = {},
-  ) {
-    const answer = await gateway.call(method, path, { key: owner.key, ...options });
-    return { ...answer, body: answer.body as unknown as KeyAnswer };
-  }
-  const make = (body: object, key = owner.key) => call('POST', '/v1/keys', { key, body });
-  const made = async (body: object) => (await make({ name: 'x', scopes: ALL, ...body })).body;
-  const works = async (key: string, url = gateway.url) => {
-    const headers = { authorization: `Bearer ${key}` };
-    const { status } = await fetch(`${url}/v1/requests`, { headers });
-    assert.ok(status === 200 || status === 401, String(status));
-    return status === 200;
-  };
+  const call: KeysScene['call'] = (...asked) => scene.call(...asked);
+  const make: KeysScene['make'] = (...asked) => scene.make(...asked);
+  const made: KeysScene['made'] = (body) => scene.made(body);
+  const works: KeysScene['works'] = (...asked) => scene.works(...asked);
 
   const waiting = async () => {
     const [row] = await gateway.database.$queryRaw<{ count: number }[]>`
@@ -93,7 +80,7 @@ describe('gateway/keys: what was stolen', () => {
 
   it('lets the owner sign in and revoke any key, however many keys have made', async () => {
     const account = newAccount();
-    const thief = await signIn(gateway.url, account, { name: 'thief', scopes: ALL });
+    const thief = await signIn(gateway.url, account, { name: 'thief', scopes: ALL_SCOPES });
     await gateway.database.$executeRaw`
       INSERT INTO api_key (key_hash, account_id, scopes)
       SELECT 'thief ' || i, ${account.id}, '{inference,read,keys}'

@@ -1,7 +1,8 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { generateWrapKey, generateX25519Key } from '../../crypto/keys.ts';
 import { sealRequest } from '../../crypto/request.ts';
 import type { Database } from '../../prisma/client.ts';
+import type { Prisma } from '../../prisma/generated/client.ts';
 import { canonicalBytes } from '../../protocol/canonical.ts';
 import type { IntakeCall, RequesterKey, RequestParameters } from '../../protocol/receive.ts';
 import { seed, seedOperators } from '../../workers/embedded/seed.ts';
@@ -32,6 +33,15 @@ export const PARAMETERS: RequestParameters = {
 export async function seedInstant(database: Database): Promise<void> {
   await seed(database, API_KEY, INSTANT_MODEL);
   await seedOperators(database, [testOperator(OPERATOR)]);
+}
+
+/** A key of the demo account, which nobody knows. @returns its id. */
+export async function addApiKey(
+  database: Database,
+  limits: Partial<Prisma.ApiKeyUncheckedCreateInput> = {},
+): Promise<string> {
+  const data = { keyHash: randomUUID(), accountId: ACCOUNT, ...limits };
+  return (await database.apiKey.create({ data })).id;
 }
 
 /** An intake call as a gateway makes it, sealed to a key of `receiveKeys` unless told another. */
