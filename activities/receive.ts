@@ -137,9 +137,10 @@ export async function receive(
   const accepted: AcceptedInference = {
     requestId: row.id,
     accountId,
-    parameters: row.parameters,
+    // The database has its own order of members, by which a node could tell requests apart.
+    parameters: row.is_bound ? parameters : row.parameters,
     delivery: row.delivery,
-    requesterKey: row.requester_key,
+    requesterKey: row.is_bound ? call.requesterKey : row.requester_key,
     envelope,
     payloadBytes,
     modelDigest: model.digest,
