@@ -21,7 +21,8 @@ export function listOf<Element extends z.ZodType>(element: Element, { min, max }
       const parsed = element.safeParse(value);
       if (!parsed.success) {
         context.issues.push(...issuesOf(parsed.error, index));
-        return z.NEVER;
+        // Not `z.NEVER`: zod hands it on to the next transform when the issue is an unknown member.
+        return list;
       }
       list.push(parsed.data);
     }
@@ -39,7 +40,7 @@ export function textsByName() {
         const parsed = z.string().safeParse(value);
         if (parsed.success) continue;
         context.issues.push(...issuesOf(parsed.error, name));
-        return z.NEVER;
+        break;
       }
       return texts as Record<string, string>;
     });

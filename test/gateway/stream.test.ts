@@ -6,6 +6,7 @@ import OpenAI, { APIError } from 'openai';
 import pino from 'pino';
 import type { ChatEvent } from '../../gateway/chat.ts';
 import type { GatewayDependencies } from '../../gateway/context.ts';
+import { GatewayMetrics } from '../../gateway/metrics.ts';
 import { chatFormat } from '../../gateway/stream-format.ts';
 import * as sse from '../../gateway/sse.ts';
 import { streamed } from '../../gateway/stream.ts';
@@ -47,6 +48,7 @@ describe('gateway/stream', () => {
     const dependencies = {
       database,
       log: pino({}, { write }),
+      metrics: new GatewayMetrics(),
       pace: { pingMs: PING_MS, readerMsMax: READER_MS_MAX },
     } as unknown as GatewayDependencies;
     app = fastify({ forceCloseConnections: true });
