@@ -1,4 +1,5 @@
 import { Option, type Command } from 'commander';
+import { BUDGET_PERIODS } from '../protocol/keys.ts';
 import { wholeNumber, type Call } from './commands.ts';
 import { EXAMPLES } from './help.ts';
 import type { NewKeyOptions } from './keys.ts';
@@ -48,11 +49,9 @@ function newKeyOptions(command: Command): Command {
     .option('--days <count>', 'how long it is good (default: until it is revoked)', wholeNumber)
     .option('--budget <prlx>', 'what it may spend')
     .addOption(
-      new Option('--period <period>', 'when its budget is there anew (default: month)').choices([
-        'day',
-        'month',
-        'total',
-      ]),
+      new Option('--period <period>', 'when its budget is there anew (default: month)').choices(
+        BUDGET_PERIODS,
+      ),
     )
     .option('--requests-per-minute <count>', 'at most', wholeNumber)
     .option('--tokens-per-minute <count>', 'at most', wholeNumber)
